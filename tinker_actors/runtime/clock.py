@@ -1,0 +1,26 @@
+"""Clocks: where the runtime reads the time.
+
+Every decision takes the time as an argument; this is the one place that asks the machine for it, so that a
+simulation can put another clock in its place.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Something that knows the time since an arbitrary moment."""
+
+    def now(self) -> float:
+        """Return the monotonic time in seconds. Callable from any thread."""
+        ...
+
+
+class MonotonicClock:
+    """The machine's monotonic clock: never jumps when the wall clock is set."""
+
+    def now(self) -> float:
+        """Return `time.monotonic()`, in seconds. Thread-safe."""
+        return time.monotonic()
