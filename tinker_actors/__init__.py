@@ -1,0 +1,1 @@
+"""A pykka-based client runtime for the Tinker API."""

@@ -1,0 +1,96 @@
+"""Codec: JSON in both directions.
+
+Numbers leave as the wire wants them: no nulls in requests (strict servers refuse some), arrays as flat lists with
+dtype and shape. What comes in is checked against its type, and a mismatch becomes one error of ours.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from tinker_actors.errors import APIResponseValidationError
+from tinker_actors.types.inputs import Datum
+from tinker_actors.types.tensors import TensorData
+
+T = TypeVar("T")
+
+
+def _encode_special(value: Any) -> Any:
+    if isinstance(value, TensorData):
+        fields: dict[str, Any] = {"data": value.data, "dtype": value.dtype}
+        if value.shape is not None:
+            fields["shape"] = value.shape
+        if value.sparse_crow_indices is not None:
+            fields["sparse_crow_indices"] = value.sparse_crow_indices
+            fields["sparse_col_indices"] = value.sparse_col_indices
+        return fields
+    if isinstance(value, Datum):
+        return {"model_input": value.model_input, "loss_fn_inputs": value.loss_fn_inputs}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    raise NotImplementedError(f"{type(value).__name__} has no JSON form on this wire")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_encode_special)
+
+
+def encode(value: Any) -> bytes:
+    """Encode a value as JSON, nulls included. Arrays and tensors are allowed anywhere in it. Thread-safe."""
+    return _ENCODER.encode(value)
+
+
+def encode_body(body: msgspec.Struct) -> bytes:
+    """Encode a request body as JSON with every null dropped, however deep. Thread-safe."""
+    return _ENCODER.encode(without_nulls(msgspec.to_builtins(body, enc_hook=_encode_special)))
+
+
+def without_nulls(value: Any) -> Any:
+    """Return builtins with the null entries of every dict left out; nulls in lists mean something and stay."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
+
+
+def _decode_special(kind: type[Any], value: Any) -> Any:
+    if kind is TensorData:
+        return TensorData(
+            value.get("data"),
+            dtype=value.get("dtype") or "float32",
+            shape=value.get("shape"),
+            sparse_crow_indices=value.get("sparse_crow_indices"),
+            sparse_col_indices=value.get("sparse_col_indices"),
+        )
+    raise NotImplementedError(f"{kind.__name__} can't be decoded")
+
+
+def decode(content: bytes, kind: type[T], *, what: str = "answer") -> T:
+    """Decode JSON into `kind`; unknown fields are ignored. Thread-safe.
+
+    Raises:
+        APIResponseValidationError: not JSON, or not of that shape; the message names `what` and the place.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind, dec_hook=_decode_special)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise APIResponseValidationError(
+            f"The server's {what} can't be understood: {error}. It begins with {preview(content)}."
+        ) from error
+
+
+def preview(content: bytes, limit: int = 120) -> str:
+    """Return the beginning of a body for an error message, on one line."""
+    text = content[:limit].decode("utf-8", "replace")
+    return repr(" ".join(text.split()) + ("..." if len(content) > limit else ""))
+
+
+def base64_text(data: bytes) -> str:
+    """Return bytes as the wire's base64 (standard alphabet, padded)."""
+    return base64.b64encode(data).decode("ascii")
