@@ -254,7 +254,10 @@ class StepTaintedError(TinkerError):
     """
 
     default_category = "server"
-    default_advice = "Load a checkpoint with load_state_with_optimizer, or call acknowledge_failure() to go on with the weights as they are."
+    default_advice = (
+        "Load a checkpoint with load_state_with_optimizer, or call acknowledge_failure() to go on with the "
+        "weights as they are."
+    )
 
     def __init__(self, message: str = "", *, preceding: BaseException | None = None, **facts: Any) -> None:
         super().__init__(message, **facts)

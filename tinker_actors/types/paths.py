@@ -55,6 +55,6 @@ def require_tinker_path(path: str, argument: str) -> str:
     Raises:
         InvalidInputError: it does not; the message names `argument`.
     """
-    if not isinstance(path, str) or not path.startswith(SCHEME):
+    if not str(path).startswith(SCHEME):
         raise InvalidInputError(f"{argument} must start with tinker://, got {path!r}.")
     return path

@@ -48,7 +48,7 @@ class TensorData:
     ) -> None:
         if dtype not in TENSOR_DTYPES:
             raise InvalidInputError(f"TensorData needs dtype 'int64' or 'float32', not {dtype!r}.")
-        self.dtype: TensorDtype = dtype  # type: ignore[assignment] # narrowed by the check above
+        self.dtype: TensorDtype = dtype
         try:
             array = np.asarray([] if data is None else data, dtype=np.dtype(dtype))
         except (ValueError, TypeError) as error:
