@@ -19,9 +19,9 @@ class Timer:
 
     __slots__ = ("_owner", "callback", "due")
 
-    def __init__(self, due: float, callback: Callable[[], None], owner: Timers) -> None:
+    def __init__(self, due: float, callback: Callable[[], object], owner: Timers) -> None:
         self.due = due
-        self.callback: Callable[[], None] | None = callback
+        self.callback: Callable[[], object] | None = callback
         self._owner = owner
 
     def cancel(self) -> None:
@@ -46,7 +46,7 @@ class Timers:
     def __len__(self) -> int:
         return len(self._heap) - self._cancelled
 
-    def call_at(self, due: float, callback: Callable[[], None]) -> Timer:
+    def call_at(self, due: float, callback: Callable[[], object]) -> Timer:
         """Run `callback` once at or after `due` (seconds on the owner's clock), in the owner's thread."""
         timer = Timer(due, callback, self)
         heapq.heappush(self._heap, (due, next(self._order), timer))
@@ -60,7 +60,7 @@ class Timers:
             self._cancelled -= 1
         return heap[0][0] if heap else None
 
-    def pop_due(self, now: float) -> Callable[[], None] | None:
+    def pop_due(self, now: float) -> Callable[[], object] | None:
         """Take out the earliest callback that is due at `now`, or return None."""
         due = self.next_due()
         if due is None or due > now:

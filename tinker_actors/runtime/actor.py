@@ -1,0 +1,227 @@
+"""Actors: a pykka actor type that any executor can run.
+
+pykka's own actors have a thread each, register themselves process-wide, and stop every actor of the process when a
+`BaseException` escapes one of them. Ours are run by an executor (a shared dispatcher, a lane's thread, or a
+simulation), stay out of the registry, and keep their failures to themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import msgspec
+import pykka
+from pykka import messages as pykka_messages
+from pykka._envelope import Envelope
+
+from tinker_actors.runtime.clock import Clock
+from tinker_actors.runtime.timers import Timer, Timers
+
+logger = logging.getLogger("tinker_actors")
+
+Ref = pykka.ActorRef[Any]
+
+
+class Inbox(Protocol):
+    """What pykka expects of an inbox."""
+
+    def put(self, envelope: Envelope[Any], /) -> None:
+        """Add a message; callable from any thread."""
+        ...
+
+    def get(self) -> Envelope[Any]:
+        """Take the next message; only by the owner."""
+        ...
+
+    def empty(self) -> bool:
+        """Return whether nothing waits."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs actors: decides on which thread, and keeps their timers."""
+
+    clock: Clock
+    timers: Timers
+
+    def inbox_for(self, actor: RuntimeActor) -> Inbox:
+        """Return the inbox of a new actor."""
+        ...
+
+    def run(self, actor: RuntimeActor) -> None:
+        """Begin to run an actor: first its `on_start`, then its messages."""
+        ...
+
+
+class Terminated(msgspec.Struct, frozen=True, eq=False):
+    """Told to an actor's monitors when it ended.
+
+    Attributes:
+        ref: the actor that ended.
+        error: what killed it, or None when it stopped as asked.
+    """
+
+    ref: Ref
+    error: BaseException | None
+
+
+class Ping(msgspec.Struct, frozen=True, eq=False):
+    """Ask (never tell): answered with True by every live actor. The only proof of life there is."""
+
+
+class Describe(msgspec.Struct, frozen=True, eq=False):
+    """Ask: answered with the actor's one-line state, for people."""
+
+
+class RuntimeActor(pykka.Actor):
+    """Base of all actors of this package: a state machine that never blocks.
+
+    A message told to it that raises kills it (`on_failure`, then its monitors hear `Terminated`); a message asked
+    that raises gives the exception to the asker, as in pykka.
+
+    Args:
+        executor: what runs the actor.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+        super().__init__()
+        self.actor_inbox = executor.inbox_for(self)
+        self._actor_ref = pykka.ActorRef(self)
+        self._monitors: list[Ref] = []
+
+    @classmethod
+    def start(cls, *args: Any, **kwargs: Any) -> pykka.ActorRef[Self]:
+        """Create and run the actor, outside pykka's process-wide registry."""
+        actor = cls(*args, **kwargs)
+        actor.executor.run(actor)
+        return actor.actor_ref
+
+    @staticmethod
+    def _create_actor_inbox() -> Any:
+        return None  # the executor gives the inbox, once the instance exists
+
+    @staticmethod
+    def _create_future() -> pykka.Future[Any]:
+        return pykka.ThreadingFuture()
+
+    def _start_actor_loop(self) -> None:
+        self.executor.run(self)
+
+    # ------------------------------------------------------------ for subclasses
+
+    def receive(self, message: Any) -> Any:
+        """Handle one message; return the reply for an asker."""
+        return super().on_receive(message)
+
+    def describe(self) -> str:
+        """Return the state in one line, for people."""
+        return "running"
+
+    def on_dead_letter(self, message: Any) -> None:
+        """Settle what a message promised when it arrives after the end. Runs where the actor ran."""
+
+    def now(self) -> float:
+        """Return the time on the executor's clock, in seconds."""
+        return self.executor.clock.now()
+
+    def tell_later(self, delay: float, message: Any) -> Timer:
+        """Tell this actor `message` after `delay` seconds. Only from the actor's own code."""
+        return self.executor.timers.call_at(self.now() + delay, lambda: tell(self.actor_ref, message))
+
+    def monitor(self, ref: Ref) -> None:
+        """Have `ref` told `Terminated` when this actor ends. Only before start or from the actor's own code."""
+        self._monitors.append(ref)
+
+    def on_receive(self, message: Any) -> Any:
+        """Answer the messages that every actor knows; give the others to `receive`."""
+        if isinstance(message, Ping):
+            return True
+        if isinstance(message, Describe):
+            return self.describe()
+        return self.receive(message)
+
+    # ------------------------------------------------------------ for executors
+
+    def begin(self) -> None:
+        """Run `on_start`; an exception there ends the actor like any other."""
+        try:
+            self.on_start()
+        except BaseException:
+            self._crash(*sys.exc_info())
+
+    def process(self, envelope: Envelope[Any]) -> None:
+        """Handle one envelope. Never raises, whatever the actor's code does."""
+        reply_to = envelope.reply_to
+        if self.actor_stopped.is_set():
+            self._refuse(envelope)
+            return
+        try:
+            response = self._handle_receive(envelope.message)
+        except BaseException as error:
+            if reply_to is not None and isinstance(error, Exception):
+                reply_to.set_exception()
+            else:
+                self._crash(*sys.exc_info())
+                if reply_to is not None:
+                    reply_to.set_exception((type(error), error, error.__traceback__))
+            return
+        if reply_to is not None:
+            reply_to.set(response)
+
+    def _refuse(self, envelope: Envelope[Any]) -> None:
+        if envelope.reply_to is not None:
+            if isinstance(envelope.message, pykka_messages._ActorStop):
+                envelope.reply_to.set(None)
+                return
+            dead = pykka.ActorDeadError(f"{self.actor_ref} stopped before handling the message")
+            envelope.reply_to.set_exception((type(dead), dead, None))
+        guarded(lambda: self.on_dead_letter(envelope.message), f"dead letter of {self}")
+
+    def _stop(self) -> None:
+        self.actor_stopped.set()
+        try:
+            self.on_stop()
+        except Exception:
+            logger.exception("on_stop of %s failed", self)
+        self._ended(None)
+
+    def _crash(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        logger.error("Unhandled exception in %s", self, exc_info=error)
+        self.actor_stopped.set()
+        try:
+            self.on_failure(kind, error, traceback)
+        except Exception:
+            logger.exception("on_failure of %s failed", self)
+        self._ended(error)
+
+    def _ended(self, error: BaseException | None) -> None:
+        message = Terminated(self.actor_ref, error)
+        for ref in self._monitors:
+            tell(ref, message)
+
+
+def tell(ref: Ref, message: Any) -> bool:
+    """Tell an actor that may be gone by now; return whether it was still there to be told."""
+    try:
+        ref.tell(message)
+    except pykka.ActorDeadError:
+        return False
+    return True
+
+
+def guarded(action: Callable[[], Any], what: str) -> None:
+    """Run code that must not take its caller down; what it raises is logged at ERROR."""
+    try:
+        action()
+    except Exception:
+        logger.exception("%s failed", what)

@@ -1,0 +1,302 @@
+"""Futures: one object for threads, asyncio, callbacks and actors.
+
+`APIFuture` is a `concurrent.futures.Future` that is running from birth, so that `asyncio.wait_for` or a cancelled
+task can only stop waiting, never the operation. Only futures made with `on_cancel` (samples) can be cancelled.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import _base as states
+from typing import Any, Generic, TypeVar, cast
+
+import pykka
+
+from tinker_actors.errors import DeadlineExceededError, WouldDeadlockError
+from tinker_actors.runtime.actor import Ref, tell
+from tinker_actors.runtime.delivery import Delivery, DeliveryThread, bridge_to
+from tinker_actors.runtime.progress import Progress, Tracker
+from tinker_actors.runtime.threads import on_own_thread
+
+logger = logging.getLogger("tinker_actors")
+
+T = TypeVar("T")
+
+default_delivery = DeliveryThread()
+
+_DECIDED = (states.FINISHED, states.CANCELLED, states.CANCELLED_AND_NOTIFIED)
+
+
+class APIFuture(concurrent.futures.Future[T], Generic[T]):
+    """The result of an operation, now or later.
+
+    Works with `concurrent.futures.wait` and `as_completed`, with `await` on any event loop, with callbacks and with
+    actors. All methods are thread-safe. Decoding of the answer happens in the first call that looks at it.
+
+    Args:
+        tracker: where the operation stands.
+        decode: turns what `_settle` is given into the result; run once, by the first reader.
+        on_cancel: makes the future cancellable; called once, with the future, after it was cancelled.
+        delivery: what runs the callbacks.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        *,
+        decode: Callable[[Any], T] | None = None,
+        on_cancel: Callable[[APIFuture[T]], None] | None = None,
+        delivery: Delivery = default_delivery,
+    ) -> None:
+        super().__init__()
+        self.set_running_or_notify_cancel()
+        self._tracker = tracker
+        self._decode = decode
+        self._on_cancel = on_cancel
+        self._delivery = delivery
+        self._loop_waiters: list[Any] = []
+        self._blocked = 0
+        self._looked_at = False
+        self._accepted: APIFuture[str | None] | None = None
+        self._done_callbacks: list[Callable[[concurrent.futures.Future[T]], object]] = []
+
+    # ------------------------------------------------------------ reading
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the result and return it.
+
+        Args:
+            timeout: seconds to wait; None waits as long as the operation's own limits let it.
+
+        Raises:
+            DeadlineExceededError: `timeout` is over; the operation goes on, and so does this future.
+            WouldDeadlockError: called on one of the runtime's own threads before the result is there.
+            CancelledError: the future was cancelled.
+            TinkerError: the operation failed.
+        """
+        self._wait(timeout)
+        self._looked_at = True
+        return super().result(0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the end and return the error, or None after success. Raises as `result` for the waiting."""
+        self._wait(timeout)
+        self._looked_at = True
+        return super().exception(0)
+
+    def get(self, *, timeout: float | None = None) -> T:
+        """Wait for the result, in pykka's words; see `result`.
+
+        Raises:
+            pykka.Timeout: `timeout` seconds are over.
+        """
+        try:
+            return self.result(timeout)
+        except DeadlineExceededError as error:
+            raise pykka.Timeout(str(error)) from error
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._wait_on_loop().__await__()
+
+    async def result_async(self, timeout: float | None = None) -> T:  # noqa: ASYNC109 - the official signature
+        """Await the result. `timeout` as in `result`, in seconds: it ends the waiting, never the operation."""
+        return await self._wait_on_loop(timeout)
+
+    def coroutine(self) -> Coroutine[Any, Any, T]:
+        """Return a coroutine that awaits the result, for `asyncio.gather` and `create_task`."""
+        return self._wait_on_loop()
+
+    def future(self) -> concurrent.futures.Future[T]:
+        """Return the `concurrent.futures.Future`, which is this object."""
+        return self
+
+    # ------------------------------------------------------------ about the operation
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's id of the request, once it accepted it."""
+        return self._tracker.request_id
+
+    def progress(self) -> Progress:
+        """Return what the operation waits for, since when, and after how many attempts. Never waits."""
+        return self._tracker.read()
+
+    @property
+    def accepted(self) -> APIFuture[str | None]:
+        """A future of the moment of ordering: settled with the request id when the server accepted the operation.
+
+        It fails with the operation's error when that comes first.
+        """
+        with self._condition:
+            if self._accepted is None:
+                accepted: APIFuture[str | None] = APIFuture(self._tracker, delivery=self._delivery)
+                self._accepted = accepted
+                accepted._looked_at = True  # whoever looks at the operation hears of the failure
+                if self._state in _DECIDED:
+                    self._settle_accepted()
+                elif self._tracker.request_id is not None:
+                    accepted._settle(self._tracker.request_id)
+            return self._accepted
+
+    def pipe_to(self, ref: Ref, wrap: Callable[..., Any]) -> None:
+        """Tell an actor when the future is done: `wrap(result=..., error=None)` or `wrap(result=None, error=...)`.
+
+        Runs on the delivery thread. A warning is logged when the actor is gone by then.
+        """
+
+        def deliver(done: concurrent.futures.Future[T]) -> None:
+            error = concurrent.futures.CancelledError() if done.cancelled() else done.exception()
+            message = wrap(result=None if error else done.result(), error=error)
+            if not tell(ref, message):
+                logger.warning("%s is gone; the result of %s was not delivered", ref, self._tracker.what)
+
+        self.add_done_callback(deliver)
+
+    # ------------------------------------------------------------ callbacks and cancelling
+
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
+        """Call `fn(future)` when done, on the delivery thread; an exception in it is logged and harms nothing."""
+        with self._condition:
+            if self._state not in _DECIDED:
+                self._done_callbacks.append(fn)
+                return
+        self._delivery.post(lambda: fn(self))
+
+    def cancel(self) -> bool:
+        """Cancel a sample: its work on the server is stopped. Other operations can't be cancelled.
+
+        Returns:
+            Whether the future is cancelled now.
+        """
+        if self._on_cancel is None:
+            return False
+        if self._finish(states.CANCELLED_AND_NOTIFIED, None, None):
+            self._on_cancel(self)
+        return self.cancelled()
+
+    # ------------------------------------------------------------ for the runtime
+
+    def _settle(self, value: Any = None, error: BaseException | None = None) -> bool:
+        """Set the outcome, once; later calls do nothing and return False. Callable from any thread."""
+        return self._finish(states.FINISHED, value, error)
+
+    def _accept(self, request_id: str) -> None:
+        """Note that the server accepted the operation."""
+        self._tracker.request_id = request_id
+        with self._condition:
+            accepted = self._accepted
+        if accepted is not None:
+            accepted._settle(request_id)
+
+    def _finish(self, state: str, value: Any, error: BaseException | None) -> bool:
+        with self._condition:
+            if self._state in _DECIDED:
+                return False
+            self._result = value
+            self._exception = cast("Exception | None", error)
+            if value is None and error is not None:
+                self._decode = None
+            self._state = state
+            self._tracker.enter("done", self._tracker.since)
+            for waiter in self._waiters:
+                if state == states.CANCELLED_AND_NOTIFIED:
+                    waiter.add_cancelled(self)
+                elif error is not None:
+                    waiter.add_exception(self)
+                else:
+                    waiter.add_result(self)
+            self._condition.notify_all()
+            callbacks, self._done_callbacks = self._done_callbacks, []
+            loop_waiters, self._loop_waiters = self._loop_waiters, []
+            self._settle_accepted()
+        for bridge, waiter in loop_waiters:
+            bridge.wake(waiter)
+        for fn in callbacks:
+            self._delivery.post(lambda fn=fn: fn(self))  # type: ignore[misc]
+        return True
+
+    def _settle_accepted(self) -> None:
+        if self._accepted is not None:
+            error = concurrent.futures.CancelledError() if self.cancelled() else self._exception
+            self._accepted._settle(self._tracker.request_id, error)
+
+    # ------------------------------------------------------------ waiting
+
+    def _wait(self, timeout: float | None) -> None:
+        if self._state not in _DECIDED:
+            if on_own_thread():
+                raise WouldDeadlockError(f"Waited for {self._tracker.what} on a thread of the runtime.")
+            with self._condition:
+                self._blocked += 1
+                try:
+                    decided = self._condition.wait_for(self._is_decided, timeout)
+                finally:
+                    self._blocked -= 1
+            if not decided:
+                raise self._too_late(timeout)
+        if self._decode is not None and self._state == states.FINISHED:
+            self._decode_once()
+
+    def _is_decided(self) -> bool:
+        return self._state in _DECIDED
+
+    def _too_late(self, timeout: float | None) -> DeadlineExceededError:
+        return DeadlineExceededError(
+            f"No result within {timeout} s ({self._tracker.read().reason}); the operation goes on.",
+            future=self,
+            request_id=self._tracker.request_id,
+            attempts=self._tracker.attempts,
+        )
+
+    def _decode_once(self) -> None:
+        with self._condition:
+            decode, self._decode = self._decode, None
+            if decode is None:
+                return
+            try:
+                self._result = decode(self._result)
+            except Exception as error:  # whatever the answer holds, it is this future's failure
+                self._result = None
+                self._exception = error
+
+    async def _wait_on_loop(self, timeout: float | None = None) -> T:  # noqa: ASYNC109 - see result_async
+        if self._state not in _DECIDED:
+            import asyncio  # noqa: PLC0415 - only for those who use it
+
+            loop = asyncio.get_running_loop()
+            entry = (bridge_to(loop), loop.create_future())
+            with self._condition:
+                pending = self._state not in _DECIDED
+                if pending:
+                    self._loop_waiters.append(entry)
+            if pending:
+                try:
+                    await (entry[1] if timeout is None else asyncio.wait_for(entry[1], timeout))
+                except TimeoutError:
+                    self._detach(entry)
+                    raise self._too_late(timeout) from None
+                except asyncio.CancelledError:
+                    if self._detach(entry):
+                        self.cancel()
+                    raise
+        return self.result(0)
+
+    def _detach(self, entry: Any) -> bool:
+        """Forget a waiter; return whether nobody waits any more. A sample is cancelled with its last waiter."""
+        with self._condition:
+            if entry in self._loop_waiters:
+                self._loop_waiters.remove(entry)
+            return not (self._loop_waiters or self._blocked or self._done_callbacks or self._waiters)
+
+    def __del__(self) -> None:
+        if getattr(self, "_exception", None) is not None and not self._looked_at and self._state == states.FINISHED:
+            logger.error("Nobody looked at the failure of %s: %s", self._tracker.what, self._exception)
+
+
+def resolved(value: T, what: str = "value") -> APIFuture[T]:
+    """Return a future that has its result already."""
+    future: APIFuture[T] = APIFuture(Tracker(what, 0.0))
+    future._settle(value)
+    return future

@@ -1,0 +1,88 @@
+"""Progress: what a pending operation waits for, since when, and after how much trying."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+WaitReason = Literal[
+    "queued here",
+    "waiting for its session",
+    "waiting for its model",
+    "waiting for its sampler",
+    "waiting for its turn",
+    "throttled",
+    "sending",
+    "queued at the server",
+    "paused by the server",
+    "fetching the result",
+    "backing off",
+    "checking the session",
+    "done",
+]
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """Where a pending operation stands.
+
+    Attributes:
+        what: the operation's name.
+        reason: what it waits for.
+        detail: more about the reason, e.g. the last error or the server's words; may be empty.
+        since: monotonic time in seconds at which this reason began.
+        attempts: how often the request was sent.
+        polls: how often the result was asked for.
+        request_id: the server's id, once it accepted the request.
+    """
+
+    what: str
+    reason: WaitReason
+    detail: str
+    since: float
+    attempts: int
+    polls: int
+    request_id: str | None
+
+
+class Tracker:
+    """The mutable record behind `Progress`.
+
+    Written by one thread at a time (whoever moves the operation); read from any thread, where a reading may be a
+    moment old.
+    """
+
+    __slots__ = ("attempts", "detail", "polls", "reason", "request_id", "since", "what")
+
+    def __init__(self, what: str, now: float, reason: WaitReason = "queued here") -> None:
+        self.what = what
+        self.reason: WaitReason = reason
+        self.detail = ""
+        self.since = now
+        self.attempts = 0
+        self.polls = 0
+        self.request_id: str | None = None
+
+    def enter(self, reason: WaitReason, now: float, detail: str = "") -> None:
+        """Note a reason; the time starts anew only when it is another one."""
+        if reason != self.reason:
+            self.reason = reason
+            self.since = now
+        self.detail = detail
+
+    def read(self) -> Progress:
+        """Return a copy for the user."""
+        return Progress(self.what, self.reason, self.detail, self.since, self.attempts, self.polls, self.request_id)
+
+    def history(self, now: float) -> str:
+        """Return the story so far in one line, for error messages."""
+        parts = [f"{self.what}: {self.reason} for {max(0.0, now - self.since):.1f} s"]
+        if self.attempts:
+            parts.append(f"sent {self.attempts} time{'s' if self.attempts > 1 else ''}")
+        if self.request_id is not None:
+            parts.append(f"accepted as request {self.request_id}")
+        if self.polls:
+            parts.append(f"{self.polls} poll{'s' if self.polls > 1 else ''}")
+        if self.detail:
+            parts.append(f"last: {self.detail}")
+        return ", ".join(parts)

@@ -1,0 +1,29 @@
+"""Threads of the runtime: named, daemonic, and known, so that nobody waits on one for what it has to produce."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+_own: set[int] = set()
+
+
+def start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
+    """Start a daemon thread `tinker-actors-<name>` that counts as the runtime's own while it runs."""
+
+    def run() -> None:
+        ident = threading.get_ident()
+        _own.add(ident)
+        try:
+            target()
+        finally:
+            _own.discard(ident)
+
+    thread = threading.Thread(target=run, name=f"tinker-actors-{name}", daemon=True)
+    thread.start()
+    return thread
+
+
+def on_own_thread() -> bool:
+    """Return whether the calling thread belongs to the runtime."""
+    return threading.get_ident() in _own
