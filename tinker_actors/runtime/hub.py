@@ -1,0 +1,51 @@
+"""The event hub: who wants to hear of what."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pykka
+
+from tinker_actors.events.records import Event
+from tinker_actors.runtime.actor import Ref, tell
+from tinker_actors.runtime.delivery import Delivery
+
+Subscriber = Ref | Callable[[Any], object]
+
+
+class EventHub:
+    """Fans events out. Thread-safe; `emit` never blocks and never raises.
+
+    Args:
+        delivery: what runs the callables.
+    """
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._guard = threading.Lock()
+        self._subscribers: tuple[tuple[Subscriber, tuple[type[Event], ...]], ...] = ()
+
+    def subscribe(self, subscriber: Any, *kinds: type[Event]) -> None:
+        """Send events of these classes (default: all) to a callable, an actor reference or a pykka proxy."""
+        target = getattr(subscriber, "actor_ref", subscriber)
+        with self._guard:
+            self._subscribers = (*self._subscribers, (target, kinds or (Event,)))
+
+    def unsubscribe(self, subscriber: Any) -> None:
+        """Send it nothing more."""
+        target = getattr(subscriber, "actor_ref", subscriber)
+        with self._guard:
+            self._subscribers = tuple(entry for entry in self._subscribers if entry[0] is not target)
+
+    def emit(self, event: Event) -> None:
+        """Send an event to everybody who asked for its class. An actor that is gone is unsubscribed."""
+        for target, kinds in self._subscribers:
+            if not isinstance(event, kinds):
+                continue
+            if isinstance(target, pykka.ActorRef):
+                if not tell(target, event):
+                    self.unsubscribe(target)
+            else:
+                self._delivery.post(lambda target=target: target(event))  # type: ignore[misc]
