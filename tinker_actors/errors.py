@@ -7,7 +7,7 @@ id, the status, the attempts made, whether trying again can help, and a sentence
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 Category = Literal["unknown", "server", "user"]
 Outcome = Literal["not_applied", "applied", "unknown"]
@@ -64,6 +64,12 @@ class TinkerError(Exception):
         text = self.message + (f" ({', '.join(facts)})" if facts else "")
         return f"{text} {self.advice}" if self.advice else text
 
+    def replica(self) -> Self:
+        """Return a new error that says the same, caused by this one: each future gets its own to raise."""
+        twin = _rebuild(type(self), self.message, dict(self.__dict__))
+        twin.__cause__ = self
+        return twin
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as message plus attributes, whatever the subclass's constructor looks like."""
         return (_rebuild, (type(self), self.message, self._picklable_state()))
@@ -72,7 +78,10 @@ class TinkerError(Exception):
         return dict(self.__dict__)
 
 
-def _rebuild(cls: type[TinkerError], message: str, state: dict[str, Any]) -> TinkerError:
+E = TypeVar("E", bound=TinkerError)
+
+
+def _rebuild(cls: type[E], message: str, state: dict[str, Any]) -> E:
     error = cls.__new__(cls)
     Exception.__init__(error, message)
     error.__dict__.update(state)

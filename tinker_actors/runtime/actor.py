@@ -85,6 +85,10 @@ class RuntimeActor(pykka.Actor):
 
     Args:
         executor: what runs the actor.
+
+    Attributes:
+        executor: what runs the actor.
+        ended: whether `on_stop` or `on_failure` has run and the monitors were told.
     """
 
     def __init__(self, executor: Executor) -> None:
@@ -93,6 +97,7 @@ class RuntimeActor(pykka.Actor):
         self.actor_inbox = executor.inbox_for(self)
         self._actor_ref = pykka.ActorRef(self)
         self._monitors: list[Ref] = []
+        self.ended = False
 
     @classmethod
     def start(cls, *args: Any, **kwargs: Any) -> pykka.ActorRef[Self]:
@@ -188,7 +193,7 @@ class RuntimeActor(pykka.Actor):
             self.on_stop()
         except Exception:
             logger.exception("on_stop of %s failed", self)
-        self._ended(None)
+        self._announce_end(None)
 
     def _crash(
         self,
@@ -202,9 +207,10 @@ class RuntimeActor(pykka.Actor):
             self.on_failure(kind, error, traceback)
         except Exception:
             logger.exception("on_failure of %s failed", self)
-        self._ended(error)
+        self._announce_end(error)
 
-    def _ended(self, error: BaseException | None) -> None:
+    def _announce_end(self, error: BaseException | None) -> None:
+        self.ended = True
         message = Terminated(self.actor_ref, error)
         for ref in self._monitors:
             tell(ref, message)

@@ -24,3 +24,11 @@ class MonotonicClock:
     def now(self) -> float:
         """Return `time.monotonic()`, in seconds. Thread-safe."""
         return time.monotonic()
+
+
+class WallClock(Protocol):
+    """Something that knows the date; only for comparing with dates that servers send."""
+
+    def __call__(self) -> float:
+        """Return seconds since 1970. Callable from any thread."""
+        ...

@@ -1,0 +1,61 @@
+"""Calling: plain requests and their replies, for creating, describing and ending things."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from tinker_actors.actors.desk import Desk
+from tinker_actors.actors.work import Call
+from tinker_actors.protocol.outcomes import Done, Failed, Retry, Suspect, broken_outcome, reply_outcome
+from tinker_actors.runtime.transport import Answer, Reply, Request
+
+
+class Calling:
+    """The calling hand of a lane; used on its thread only."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def send(self, call: Call) -> None:
+        """Send a call, for the first time or again."""
+        if call.holder is not self._desk:
+            return
+        call.timer = None
+        if call.first_sent is None:
+            call.first_sent = self._desk.now()
+        request = Request(
+            method=call.method,
+            path=call.path,
+            headers=(("Content-Type", "application/json"),) if call.body else (),
+            body=(call.body,) if call.body else (),
+            timeout=call.timeout or self._desk.config.request_timeout,
+        )
+        call.ticket = self._desk.transport.send(request, partial(self._answered, call))
+
+    def _answered(self, call: Call, answer: Answer) -> None:
+        if call.holder is not self._desk:
+            return
+        call.ticket = None
+        if isinstance(answer, Reply):
+            outcome = reply_outcome(answer.status, answer.headers, answer.body, self._desk.settings.wall(), call.what)
+        else:
+            outcome = broken_outcome(answer.kind, answer.phase, answer.message, answer.sent, call.what)
+        if isinstance(outcome, Done):
+            self._desk.finish(call, outcome)
+        elif isinstance(outcome, Retry):
+            self._again(call, outcome)
+        elif isinstance(outcome, Suspect):
+            self._desk.suspect(call, outcome.error)
+        else:
+            assert isinstance(outcome, Failed)
+            self._desk.fail(call, outcome.error)
+
+    def _again(self, call: Call, retry: Retry) -> None:
+        waited = self._desk.now() - (call.first_sent or 0.0)
+        out_of_patience = call.patience is not None and waited >= call.patience
+        if not call.retried or out_of_patience or (retry.limit is not None and call.failures >= retry.limit):
+            self._desk.fail(call, retry.error)
+            return
+        delay = self._desk.backoff(call.failures, retry)
+        call.failures += 1
+        call.timer = self._desk.later(delay, partial(self.send, call))

@@ -1,0 +1,246 @@
+"""Creation: how a training actor comes by its model.
+
+From a base model: `create_model`. From a checkpoint: ask what it was trained from, create such a model, and load the
+checkpoint as its first operation; every server can do that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tinker_actors.actors.lanes import Lanes
+from tinker_actors.actors.messages import (
+    CallFailed,
+    ChunkAccepted,
+    ChunkDone,
+    ChunkFailed,
+    NumberTaken,
+    Replied,
+    TakeNumber,
+)
+from tinker_actors.actors.pending import ActorSink, Pending
+from tinker_actors.actors.work import Call, SessionLink, Work
+from tinker_actors.config import Config
+from tinker_actors.errors import SessionLostError, TinkerError
+from tinker_actors.protocol.codec import encode_body
+from tinker_actors.protocol.endpoints import ENDPOINTS, TYPE_CREATE_MODEL
+from tinker_actors.protocol.operations import JSON, Tail, load_weights
+from tinker_actors.protocol.results import create_model_response, get_info_response, weights_info_response
+from tinker_actors.runtime.actor import Ref, guarded, tell
+from tinker_actors.runtime.futures import APIFuture
+from tinker_actors.runtime.progress import Tracker
+from tinker_actors.types.training import LoraConfig
+from tinker_actors.types.wire import CreateModelRequest, ModelRequest, WeightsInfoRequest
+
+if TYPE_CHECKING:
+    from tinker_actors.actors.training import Training
+
+
+class Origin(msgspec.Struct, frozen=True, eq=False):
+    """What a model is made from.
+
+    Attributes:
+        place: where in the user's code it was asked for, for error messages.
+        base_model: name of the base model; None takes the checkpoint's.
+        lora_config: the adapter; None takes the checkpoint's.
+        path: a checkpoint to begin with, or None.
+        optimizer: load the optimizer's state of the checkpoint too.
+        user_metadata: stored with the model.
+        weights_access_token: for another account's checkpoint.
+    """
+
+    place: str
+    base_model: str | None = None
+    lora_config: LoraConfig | None = None
+    path: str | None = None
+    optimizer: bool = False
+    user_metadata: dict[str, Any] | None = None
+    weights_access_token: str | None = None
+
+
+class Creation:
+    """Makes one model, once. Part of a training actor; used where it runs.
+
+    Attributes:
+        model_id: the server's id, once the model is there.
+        base_model: name of its base model, once known.
+        server_orders: whether the server executes by number.
+        work_id: the creation's own work at the lane, or None.
+    """
+
+    def __init__(
+        self,
+        owner: Training,
+        origin: Origin,
+        session: Ref,
+        link: SessionLink,
+        lanes: Lanes,
+        config: Config,
+        ready: APIFuture[Any],
+    ) -> None:
+        self.model_id: str | None = None
+        self.base_model = origin.base_model
+        self.server_orders = config.server_orders if config.server_orders is not None else True
+        self.work_id: int | None = None
+        self._owner = owner
+        self._origin = origin
+        self._lora = origin.lora_config
+        self._session = session
+        self._link = link
+        self._lanes = lanes
+        self._config = config
+        self._ready = ready
+        self._expected_id = ""
+        self._server_refuses = False
+        self._waiting_for_info: list[APIFuture[Any]] = []
+
+    def begin(self) -> None:
+        """Take the first step."""
+        if self._origin.path is None:
+            self._take_number()
+        else:
+            body = encode_body(WeightsInfoRequest(tinker_path=self._origin.path))
+            self._call("weights_info", ENDPOINTS["weights_info"].path, body)
+
+    def number_taken(self, taken: NumberTaken) -> None:
+        """Create the model: the session is there."""
+        assert self.base_model is not None
+        body = CreateModelRequest(
+            session_id=taken.session_id,
+            model_seq_id=taken.number,
+            base_model=self.base_model,
+            user_metadata=self._origin.user_metadata,
+            lora_config=self._lora,
+        )
+        self._expected_id = f"{taken.session_id}:train:{taken.number}"
+        self._server_refuses = taken.server.refuses_tainted_steps
+        encoded = encode_body(body)
+        work = Work(
+            Tail(ENDPOINTS["create_model"].path, encoded[1:], JSON, len(encoded), TYPE_CREATE_MODEL),
+            encoded[:1],
+            ActorSink(self._owner.actor_ref),
+            self._ready._tracker,
+            session=self._link,
+            patience=self._config.creation_timeout,
+        )
+        self.work_id = work.id
+        self._lanes.submit("control", work)
+
+    def heard(self, message: Replied | CallFailed | ChunkAccepted | ChunkDone | ChunkFailed) -> None:
+        """Take an answer to one of the creation's requests."""
+        if isinstance(message, Replied | CallFailed) and isinstance(message.to, APIFuture):
+            self._described(message.to, message)
+            return
+        try:
+            if isinstance(message, ChunkDone):
+                self._created(message)
+            elif isinstance(message, Replied):
+                self._inspected(message)
+            elif isinstance(message, ChunkFailed | CallFailed):
+                self.fail(message.error)
+        except TinkerError as error:
+            self.fail(error)
+
+    def fail(self, error: TinkerError) -> None:
+        """End the creation, and with it the actor's use."""
+        if not self._ready.done():
+            error.add_note(f"The training client was asked for at {self._origin.place}.")
+            self._ready._settle(error=error)
+        for future in self._waiting_for_info:
+            future._settle(error=error.replica())
+        self._waiting_for_info.clear()
+        self._owner.give_up(error)
+
+    def describe_model(self, future: APIFuture[Any], ended: TinkerError | None) -> None:
+        """Settle `future` with what the server says about the model, as soon as there is one."""
+        if ended is not None:
+            future._settle(error=ended.replica())
+        elif self.model_id is None:
+            self._waiting_for_info.append(future)
+        else:
+            body = encode_body(ModelRequest(model_id=self.model_id))
+            self._call(future, ENDPOINTS["get_info"].path, body, what="get_info")
+
+    # ------------------------------------------------------------ steps
+
+    def _take_number(self) -> None:
+        self._ready._tracker.enter("waiting for its session", self._owner.now())
+        if not tell(self._session, TakeNumber(self._owner.actor_ref, "model")):
+            self.fail(SessionLostError("The session has ended."))
+
+    def _inspected(self, message: Replied) -> None:
+        info = weights_info_response(message.outcome.content_type, message.outcome.body)
+        self.base_model = self.base_model or info.base_model
+        if self._lora is None:
+            self._lora = LoraConfig(
+                rank=info.lora_rank or LoraConfig().rank,
+                train_unembed=info.train_unembed is not False,
+                train_mlp=info.train_mlp is not False,
+                train_attn=info.train_attn is not False,
+            )
+        self._take_number()
+
+    def _created(self, message: ChunkDone) -> None:
+        self.model_id = create_model_response(message.outcome.content_type, message.outcome.body).model_id
+        if self._config.server_orders is None:
+            # Servers that execute by number name models after session and number (wire protocol 3.13); those that
+            # ignore numbers make up names (8.3).
+            self.server_orders = self.model_id == self._expected_id
+        if self._origin.path is None:
+            self._ready._settle(self.model_id)
+        else:
+            self._restore(self._origin.path)
+        waiting, self._waiting_for_info = self._waiting_for_info, []
+        for future in waiting:
+            self.describe_model(future, None)
+        self._owner.model_ready(server_refuses=self._server_refuses)
+
+    def _restore(self, path: str) -> None:
+        """Load the checkpoint before anything else; the model counts as ready when that has worked."""
+        loaded: APIFuture[Any] = APIFuture(Tracker("load_state", self._owner.now()), delivery=_Inline())
+        loaded._looked_at = True
+        loaded.add_done_callback(lambda _: self._restored(loaded))
+        operation = load_weights(path, self._origin.optimizer, self._origin.weights_access_token)
+        self._owner.restore_first(Pending(operation, loaded))
+
+    def _restored(self, loaded: APIFuture[Any]) -> None:
+        error = loaded.exception(0)
+        if error is None:
+            self._ready._settle(self.model_id)
+        elif isinstance(error, TinkerError):
+            self.fail(error)
+
+    def _described(self, future: APIFuture[Any], message: Replied | CallFailed) -> None:
+        if isinstance(message, CallFailed):
+            future._settle(error=message.error)
+            return
+        try:
+            future._settle(get_info_response(message.outcome.content_type, message.outcome.body))
+        except TinkerError as error:
+            future._settle(error=error)
+
+    def _call(self, to: Any, path: str, body: bytes, *, what: str | None = None) -> None:
+        ref = self._owner.actor_ref
+        self._lanes.call(
+            "control",
+            Call(
+                what or to,
+                "POST",
+                path,
+                body,
+                on_done=lambda outcome: tell(ref, Replied(to, outcome)),
+                on_failed=lambda error: tell(ref, CallFailed(to, error)),
+                session=self._link if what is not None else None,
+                patience=self._config.creation_timeout,
+            ),
+        )
+
+
+class _Inline:
+    """Runs callbacks at once: the callback is the actor's own, on its own thread."""
+
+    def post(self, callback: Any) -> None:
+        """Run it."""
+        guarded(callback, "restoring")

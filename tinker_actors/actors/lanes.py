@@ -1,0 +1,224 @@
+"""The lanes of one server: three polling workers, shared by every client with the same address and key.
+
+Heartbeats and creation, training, and sampling have a lane each, so that thousands of samples can't delay a heartbeat.
+The keeper starts the lanes, asks each for a sign of life, and replaces one that died or is stuck; the tables of what
+is under way stay.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Literal
+
+import msgspec
+import pykka
+
+from tinker_actors.actors.desk import LaneSettings, Table
+from tinker_actors.actors.lane import Lane
+from tinker_actors.actors.messages import Cancel
+from tinker_actors.actors.platform import Platform
+from tinker_actors.actors.work import Call, Work
+from tinker_actors.config import Config
+from tinker_actors.events.records import LaneReplaced
+from tinker_actors.protocol.retry import RetryBudget
+from tinker_actors.runtime.actor import Describe, Executor, Ping, Ref, RuntimeActor, Terminated, logger, tell
+from tinker_actors.runtime.hub import EventHub
+
+LaneName = Literal["control", "train", "sample"]
+LANES: tuple[LaneName, ...] = ("control", "train", "sample")
+
+# A lane never blocks, so one that owes an answer over several beats is stuck. Beats are counted, not seconds: when the
+# whole process stood still, everybody is late once.
+_BEAT_EVERY = 5.0
+_MOST_BEATS_OWED = 3
+
+
+class Lanes:
+    """The lanes of one server and key. Thread-safe.
+
+    Args:
+        config: address, key, times and limits.
+        platform: what the lanes run on.
+    """
+
+    def __init__(self, config: Config, platform: Platform) -> None:
+        self.hub = EventHub(platform.delivery)
+        self.refs: dict[str, Ref] = {}
+        self.tables: dict[str, Table] = {name: {} for name in LANES}
+        self._guard = threading.Lock()
+        self._users = 0
+        budget = RetryBudget(now=platform.control.clock.now())
+        settings = {
+            name: LaneSettings(name, config, self.tables[name], budget, platform.wall, limited=name == "sample")
+            for name in LANES
+        }
+        self.keeper = LaneKeeper.start(platform.control, self, settings, platform)
+
+    def submit(self, lane: LaneName, work: Work) -> None:
+        """Have a lane carry an operation. It is in the table before the lane hears of it, so a crash loses nothing."""
+        self.tables[lane][work.id] = work
+        self._wake(lane, work)
+
+    def call(self, lane: LaneName, call: Call) -> None:
+        """Have a lane make a plain request."""
+        self.tables[lane][call.id] = call
+        self._wake(lane, call)
+
+    def cancel(self, lane: LaneName, work: Work) -> None:
+        """Drop a work, and tell the server if it knows of it."""
+        self._wake(lane, Cancel(work.id))
+
+    def wake_sampling(self, message: Any) -> None:
+        """Tell the sample lane."""
+        self._wake("sample", message)
+
+    def broadcast(self, message: Any) -> None:
+        """Tell every lane."""
+        for name in LANES:
+            self._wake(name, message)
+
+    def _wake(self, lane: str, message: Any) -> None:
+        # A lane that is dead or not there yet has a successor that begins with the table.
+        ref = self.refs.get(lane)
+        if ref is not None and not tell(ref, message) and self.refs.get(lane) is not ref:
+            self._wake(lane, message)
+
+    def join(self) -> None:
+        """Count one more service that uses the lanes."""
+        with self._guard:
+            self._users += 1
+
+    def leave(self) -> bool:
+        """Count one service less; the last one stops the lanes. Return whether it did."""
+        with self._guard:
+            self._users -= 1
+            last = self._users == 0
+        if last:
+            tell(self.keeper, StopLanes())
+        return last
+
+    def under_way(self, session: Any) -> list[Work | Call]:
+        """Return what belongs to a session and is not finished."""
+        return [item for table in self.tables.values() for item in list(table.values()) if item.session is session]
+
+
+class StopLanes(msgspec.Struct, frozen=True, eq=False):
+    """To the keeper: stop the lanes and yourself."""
+
+
+class _Beat(msgspec.Struct, frozen=True, eq=False):
+    """To the keeper, from itself: look after the lanes."""
+
+
+class LaneKeeper(RuntimeActor):
+    """Starts, watches and replaces the lanes."""
+
+    def __init__(
+        self, executor: Executor, lanes: Lanes, settings: dict[LaneName, LaneSettings], platform: Platform
+    ) -> None:
+        super().__init__(executor)
+        self._lanes = lanes
+        self._settings = settings
+        self._platform = platform
+        self._pings: dict[str, tuple[int, pykka.Future[Any]]] = {}
+        self._stopping = False
+        # Started here, not in on_start, so that the lanes are there when the constructor returns.
+        for name in LANES:
+            self._start(name)
+
+    def on_start(self) -> None:
+        """Begin to watch."""
+        self.tell_later(_BEAT_EVERY, _Beat())
+
+    def receive(self, message: Any) -> Any:
+        """Handle a message; see the classes above."""
+        if isinstance(message, Terminated):
+            self._ended(message)
+        elif isinstance(message, _Beat):
+            self._look()
+            self.tell_later(_BEAT_EVERY, _Beat())
+        elif isinstance(message, StopLanes):
+            self._stopping = True
+            for ref in self._lanes.refs.values():
+                ref.stop(block=False)
+            self.stop()
+        else:
+            super().receive(message)
+
+    def describe(self) -> str:
+        """Return how many lanes there are."""
+        return f"{len(self._lanes.refs)} lanes"
+
+    def _start(self, name: LaneName) -> None:
+        settings = self._settings[name]
+        executor, connect = self._platform.lane(name, settings.config)
+        lane = Lane(executor, settings, connect)
+        lane.monitor(self.actor_ref)
+        self._lanes.refs[name] = lane.actor_ref
+        executor.run(lane)
+
+    def _ended(self, message: Terminated) -> None:
+        for name in LANES:
+            if self._lanes.refs.get(name) is message.ref and not self._stopping:
+                self._replace(name, message.error)
+
+    def _replace(self, name: LaneName, error: BaseException | None) -> None:
+        in_flight = len(self._settings[name].table)
+        logger.error("The %s lane is replaced; its successor takes over %d requests", name, in_flight)
+        self._pings.pop(name, None)
+        self._start(name)
+        self._lanes.hub.emit(LaneReplaced(name, in_flight, error))
+
+    def _look(self) -> None:
+        """Send pings, and replace a lane that owes an answer for too long."""
+        for name in LANES:
+            ref = self._lanes.refs[name]
+            owed, answer = self._pings.get(name, (0, None))
+            if answer is None or _answered(answer):
+                self._pings[name] = (0, ref.ask(Ping(), block=False))
+            elif owed + 1 < _MOST_BEATS_OWED:
+                self._pings[name] = (owed + 1, answer)
+            else:
+                # The thread can't be killed; once it wakes up it finds itself stopped and its works held by another.
+                ref.actor_stopped.set()
+                self._replace(name, None)
+
+
+def _answered(answer: pykka.Future[Any]) -> bool:
+    try:
+        answer.get(timeout=0)
+    except pykka.Timeout:
+        return False
+    except pykka.ActorDeadError:
+        return True
+    return True
+
+
+_shared: dict[Any, Lanes] = {}
+_shared_guard = threading.Lock()
+
+
+def shared_lanes(config: Config, platform: Platform) -> Lanes:
+    """Return the process's lanes for this address, key and these limits, and count the caller in. Thread-safe."""
+    fields = msgspec.structs.asdict(config)
+    fields["default_headers"] = tuple(sorted(config.default_headers.items()))
+    key = (id(platform), *fields.values())
+    with _shared_guard:
+        lanes = _shared.get(key)
+        if lanes is None or not lanes.keeper.is_alive():
+            lanes = _shared[key] = Lanes(config, platform)
+        lanes.join()
+        return lanes
+
+
+def release_lanes(lanes: Lanes) -> None:
+    """Count a user of shared lanes out; the last one stops them. Thread-safe."""
+    with _shared_guard:
+        if lanes.leave():
+            for key in [key for key, value in _shared.items() if value is lanes]:
+                del _shared[key]
+
+
+def lane_states(lanes: Lanes) -> dict[str, pykka.Future[Any]]:
+    """Ask every lane for its one-line state."""
+    return {name: ref.ask(Describe(), block=False) for name, ref in lanes.refs.items()}

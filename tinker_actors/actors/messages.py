@@ -1,0 +1,236 @@
+"""Messages: what the actors tell each other.
+
+Imperatives ask for something, past tenses report it. All are told unless the docstring says asked; a message that is
+asked gives its error to the asker instead of killing the actor.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from tinker_actors.errors import TinkerError
+from tinker_actors.protocol.operations import Operation
+from tinker_actors.protocol.outcomes import Accepted, Done
+from tinker_actors.runtime.actor import Ref
+from tinker_actors.runtime.futures import APIFuture
+
+
+class Message(msgspec.Struct, frozen=True, eq=False):
+    """Base of all messages."""
+
+
+# ---------------------------------------------------------------- to a lane
+
+
+class Cancel(Message, frozen=True, eq=False):
+    """To a lane: drop a work, and tell the server if it knows it.
+
+    Attributes:
+        work_id: which one; nothing happens when it is over already.
+    """
+
+    work_id: int
+
+
+class SamplerChanged(Message, frozen=True, eq=False):
+    """To a lane, from the registry: look again at what is parked under this key."""
+
+    key: int
+
+
+class Verdict(Message, frozen=True, eq=False):
+    """To a lane, from a session: the answer to a suspicion.
+
+    Attributes:
+        item_id: the work or call that raised it.
+        alive: whether the session is well. When it is not, `DropSession` follows for everything it had.
+    """
+
+    item_id: int
+    alive: bool
+
+
+class DropSession(Message, frozen=True, eq=False):
+    """To a lane: fail everything that belongs to a session.
+
+    Attributes:
+        session: the `SessionLink` of the work.
+        error: what to fail it with.
+    """
+
+    session: Any
+    error: TinkerError
+
+
+# ---------------------------------------------------------------- to the session
+
+
+class Suspicion(Message, frozen=True, eq=False):
+    """To the session, from a lane: a 404 or 410 came; are we still known?
+
+    Attributes:
+        error: what came.
+        reply_to: the lane, told a `Verdict`.
+        item_id: for the verdict.
+    """
+
+    error: TinkerError
+    reply_to: Ref
+    item_id: int
+
+
+class TakeNumber(Message, frozen=True, eq=False):
+    """To the session: tell me the session id and the next number of a counter, once there is a session.
+
+    Attributes:
+        reply_to: told `NumberTaken` or `NoSession`.
+        counter: `"model"` or `"sampler"` (wire protocol 6.1: one counter each per session).
+        why: given back in the reply.
+    """
+
+    reply_to: Ref
+    counter: Literal["model", "sampler"]
+    why: Any = None
+
+
+class NumberTaken(Message, frozen=True, eq=False):
+    """From the session: the answer to `TakeNumber`.
+
+    Attributes:
+        session_id: the server's id of the session.
+        number: the number, not given to anyone else.
+        server: what the server said in `client/config`.
+        why: as asked.
+    """
+
+    session_id: str
+    number: int
+    server: Any
+    why: Any
+
+
+class NoSession(Message, frozen=True, eq=False):
+    """From the session: there is none, and why. Also sent when a session that was there is lost."""
+
+    error: TinkerError
+
+
+# ---------------------------------------------------------------- to the training actor
+
+
+class Perform(Message, frozen=True, eq=False):
+    """To a training actor: do this operation after everything told before.
+
+    Attributes:
+        operation: validated and encoded.
+        future: where the result goes; the actor settles it in every case.
+        sampler: for `save_weights_for_sampler` without a name: the sampling actor that is told `Adopt`.
+    """
+
+    operation: Operation
+    future: APIFuture[Any]
+    sampler: Ref | None = None
+
+
+class ChunkAccepted(Message, frozen=True, eq=False):
+    """To a training actor, from its lane: a chunk was accepted."""
+
+    work_id: int
+    outcome: Accepted
+
+
+class ChunkDone(Message, frozen=True, eq=False):
+    """To a training actor, from its lane: a chunk's result."""
+
+    work_id: int
+    outcome: Done
+
+
+class ChunkFailed(Message, frozen=True, eq=False):
+    """To a training actor, from its lane: a chunk failed for good.
+
+    Attributes:
+        work_id: which chunk.
+        error: why.
+        accepted: whether the server had accepted it.
+    """
+
+    work_id: int
+    error: TinkerError
+    accepted: bool
+
+
+class AcknowledgeFailure(Message, frozen=True, eq=False):
+    """To a training actor: go on with the weights as they are after a tainted step."""
+
+
+class DescribeModel(Message, frozen=True, eq=False):
+    """To a training actor: settle the future with the model's `GetInfoResponse`."""
+
+    future: APIFuture[Any]
+
+
+class Replied(Message, frozen=True, eq=False):
+    """To the actor that made a call: the reply.
+
+    Attributes:
+        to: which call, in the actor's own words.
+        outcome: the reply.
+    """
+
+    to: Any
+    outcome: Done
+
+
+class CallFailed(Message, frozen=True, eq=False):
+    """To the actor that made a call: it failed for good."""
+
+    to: Any
+    error: TinkerError
+
+
+# ---------------------------------------------------------------- to sampling actors and the registry
+
+
+class Adopt(Message, frozen=True, eq=False):
+    """To a sampling actor: your sampling session was made along with the weights.
+
+    Attributes:
+        sampling_session_id: the server's id.
+        base_model: name of the model behind it, when known.
+        weights_version: number of optimizer steps behind the weights.
+    """
+
+    sampling_session_id: str
+    base_model: str | None
+    weights_version: int
+
+
+class AdoptionFailed(Message, frozen=True, eq=False):
+    """To a sampling actor: the weights could not be saved."""
+
+    error: TinkerError
+
+
+class Publish(Message, frozen=True, eq=False):
+    """To the registry: this is the entry of a key from now on."""
+
+    key: int
+    entry: Any
+
+
+class Retire(Message, frozen=True, eq=False):
+    """To the registry: nobody samples under this key any more."""
+
+    key: int
+
+
+# ---------------------------------------------------------------- to everybody
+
+
+class Shutdown(Message, frozen=True, eq=False):
+    """End: settle what is pending with this error, then stop."""
+
+    error: TinkerError

@@ -1,0 +1,145 @@
+"""Pending operations of one model: what was sent, what came back, which numbers it took."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinker_actors.actors.messages import ChunkAccepted, ChunkDone, ChunkFailed
+from tinker_actors.actors.work import Work
+from tinker_actors.errors import OutcomeUnknownError, TinkerError
+from tinker_actors.protocol.operations import Operation
+from tinker_actors.protocol.outcomes import Accepted, Done
+from tinker_actors.runtime.actor import Ref, tell
+from tinker_actors.runtime.futures import APIFuture
+
+_GONE = (404, 410)
+
+
+class ActorSink:
+    """Reports a work's story to the actor that owns it."""
+
+    __slots__ = ("_ref",)
+
+    def __init__(self, ref: Ref) -> None:
+        self._ref = ref
+
+    def accepted(self, work: Work, outcome: Accepted) -> None:
+        """Tell `ChunkAccepted`."""
+        tell(self._ref, ChunkAccepted(work.id, outcome))
+
+    def done(self, work: Work, outcome: Done) -> None:
+        """Tell `ChunkDone`."""
+        tell(self._ref, ChunkDone(work.id, outcome))
+
+    def failed(self, work: Work, error: TinkerError) -> None:
+        """Tell `ChunkFailed`; a promise that the server forgot leaves its outcome unknown."""
+        accepted = work.request_id is not None
+        if accepted and error.status_code in _GONE:
+            unknown = OutcomeUnknownError(
+                f"The server accepted {work.tracker.what} and no longer knows what became of it: {error.message}",
+                request_id=work.request_id,
+                status_code=error.status_code,
+                attempts=error.attempts,
+            )
+            unknown.__cause__ = error
+            error = unknown
+        tell(self._ref, ChunkFailed(work.id, error, accepted))
+
+    def gone(self, work: Work, error: TinkerError) -> bool:  # noqa: ARG002 - the answer is always the same
+        """Say no: a training operation is never submitted a second time under another number."""
+        return False
+
+
+class Pending:
+    """One operation of a model, from the call to the settled future. Owned by the training actor.
+
+    Attributes:
+        operation: what to do.
+        future: whose result it is.
+        sampler: the sampling actor to be told, for weights that are saved for it.
+        sampler_number: the number of the sampler that is made along, once it is known.
+        first: the first of its numbers, once it is sent.
+        version: how many optimizer steps were sent before it.
+        stages: chunk indices still to be handed over; a stage begins when everything before it is accepted.
+        handed: chunk index of each work under way or done.
+        accepted: chunks that the server accepted.
+        results: results by chunk.
+        error: the first failure.
+        refused: whether that failure is a refusal that certainly left the chunk's number free.
+        preceding: for an optimizer step: the failure of a gradient in its step.
+    """
+
+    __slots__ = (
+        "accepted",
+        "error",
+        "failed",
+        "first",
+        "future",
+        "handed",
+        "operation",
+        "preceding",
+        "refused",
+        "results",
+        "sampler",
+        "sampler_number",
+        "stages",
+        "version",
+    )
+
+    def __init__(self, operation: Operation, future: APIFuture[Any], sampler: Ref | None = None) -> None:
+        self.operation = operation
+        self.future = future
+        self.sampler = sampler
+        self.sampler_number: int | None = None
+        self.first = 0
+        self.version = 0
+        self.stages: list[list[int]] = []
+        self.handed: dict[int, int] = {}
+        self.accepted: set[int] = set()
+        self.failed: set[int] = set()
+        self.results: dict[int, Done] = {}
+        self.error: TinkerError | None = None
+        self.refused = True
+        self.preceding: TinkerError | None = None
+
+    def plan(self, *, server_orders: bool) -> None:
+        """Lay out the stages: in order where the server does not order, else the first chunk last.
+
+        A server that orders by number sees all later chunks before the first and can run them together (wire
+        protocol 6.2).
+        """
+        indices = list(range(len(self.operation.tails)))
+        if not server_orders or len(indices) == 1:
+            self.stages = [[index] for index in indices]
+        else:
+            self.stages = [indices[1:], indices[:1]]
+
+    @property
+    def submitting(self) -> bool:
+        """Whether some chunk was handed over and is neither accepted nor failed."""
+        return len(self.handed) > len(self.accepted | self.failed)
+
+    @property
+    def concluded(self) -> bool:
+        """Whether nothing more can come of it."""
+        return not self.stages and len(self.handed) == len(self.results) + len(self.failed)
+
+    def bodies(self) -> tuple[Done, ...]:
+        """Return the results in the order of the data."""
+        return tuple(self.results[index] for index in sorted(self.results))
+
+
+def open_numbers(first: int, count: int, accepted: set[int], *, refused: bool) -> tuple[list[int], int]:
+    """Return what a partly submitted operation leaves of its numbers.
+
+    Args:
+        first: the first number it took.
+        count: how many it took.
+        accepted: the indices, below `count`, that the server accepted.
+        refused: whether the others were certainly refused. Where that is not certain, their numbers may be used.
+
+    Returns:
+        The numbers that something else has to fill, so that the server goes on, and the next free number.
+    """
+    last = max(accepted) if refused and accepted else (-1 if refused else count - 1)
+    return [first + index for index in range(last + 1) if index not in accepted], first + last + 1

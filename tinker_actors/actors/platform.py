@@ -1,0 +1,94 @@
+"""The platform: what the actors run on.
+
+Sockets and threads here; a simulated network and a fake clock in `testing`. Nothing above this file knows which.
+"""
+
+from __future__ import annotations
+
+import platform as host
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from tinker_actors.config import Config
+from tinker_actors.protocol.endpoints import API_KEY
+from tinker_actors.runtime.actor import Executor
+from tinker_actors.runtime.clock import MonotonicClock, WallClock
+from tinker_actors.runtime.delivery import Delivery
+from tinker_actors.runtime.dispatcher import Dispatcher
+from tinker_actors.runtime.futures import default_delivery
+from tinker_actors.runtime.lane_thread import LaneThread
+from tinker_actors.runtime.selector_inbox import SelectorInbox
+from tinker_actors.runtime.transport import Transport
+
+PROTOCOL_VERSION = "0.15.0"
+"""The dialect we speak: JSON both ways, as the official SDK of that version does. Sent as `sdk_version`."""
+
+
+class Platform(Protocol):
+    """Executors, delivery and clocks for the actors of a service."""
+
+    control: Executor
+    delivery: Delivery
+    wall: WallClock
+
+    def lane(self, name: str, config: Config) -> tuple[Executor, Callable[[], Transport]]:
+        """Return what runs a new lane, and what makes its transport (to be called on the lane)."""
+        ...
+
+
+class SocketPlatform:
+    """Real sockets, real threads: one dispatcher for all control actors of the process, a thread per lane."""
+
+    def __init__(self, version: str) -> None:
+        self.control: Executor = Dispatcher()
+        self.delivery: Delivery = default_delivery
+        self.wall: WallClock = time.time
+        self._version = version
+
+    def lane(self, name: str, config: Config) -> tuple[Executor, Callable[[], Transport]]:
+        """Return a thread with a selector, and a maker of HTTP transports."""
+        clock = MonotonicClock()
+        inbox = SelectorInbox(clock)
+
+        def connect() -> Transport:
+            return _transport(inbox, clock, config, self._version)
+
+        return LaneThread(f"{name}-lane", inbox, clock), connect
+
+
+def _transport(inbox: SelectorInbox, clock: MonotonicClock, config: Config, version: str) -> Transport:
+    # Sockets, TLS and the parser load with the first lane, not with the package.
+    from tinker_actors.runtime.connector import Target  # noqa: PLC0415
+    from tinker_actors.runtime.dialing import default_ssl_context, proxy_from_environment  # noqa: PLC0415
+    from tinker_actors.runtime.http_transport import HttpTransport, Limits  # noqa: PLC0415
+
+    url = config.url
+    assert url.hostname is not None
+    secure = url.scheme == "https"
+    target = Target(
+        scheme=url.scheme,
+        host=url.hostname,
+        port=url.port or (443 if secure else 80),
+        ssl_context=default_ssl_context(config.cafile) if secure else None,
+        proxy=config.proxy or proxy_from_environment(url.scheme, url.hostname),
+        connect_timeout=config.connect_timeout,
+    )
+    return HttpTransport(
+        inbox,
+        clock,
+        target,
+        url.path,
+        headers=_headers(config, version),
+        limits=Limits(max_connections=config.max_connections),
+    )
+
+
+def _headers(config: Config, version: str) -> list[tuple[str, str]]:
+    headers = [
+        ("Accept", "application/json"),
+        ("User-Agent", f"tinker-actors/{version} (Python {host.python_version()})"),
+    ]
+    if config.api_key is not None:
+        headers.append((API_KEY, config.api_key))
+    return [*headers, *config.default_headers.items()]

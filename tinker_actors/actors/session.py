@@ -1,0 +1,372 @@
+"""The session: opened on the server once, kept alive by heartbeats, declared lost when the server forgets it.
+
+Everything else of a service hangs on it: models and samplers take their numbers from its counters, and a 404 or 410
+anywhere is brought here as a suspicion, which the next heartbeat's answer decides.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from tinker_actors.actors.lanes import Lanes
+from tinker_actors.actors.messages import (
+    CallFailed,
+    DropSession,
+    NoSession,
+    NumberTaken,
+    Replied,
+    Shutdown,
+    Suspicion,
+    TakeNumber,
+    Verdict,
+)
+from tinker_actors.actors.platform import PROTOCOL_VERSION
+from tinker_actors.actors.work import Call, SessionLink
+from tinker_actors.config import Config
+from tinker_actors.errors import SessionLostError, TinkerError
+from tinker_actors.events.records import SessionCreated, SessionLost
+from tinker_actors.protocol.codec import encode_body
+from tinker_actors.protocol.endpoints import ENDPOINTS
+from tinker_actors.protocol.results import client_config_response, create_session_response
+from tinker_actors.runtime.actor import Executor, Ref, RuntimeActor, logger, tell
+from tinker_actors.runtime.hub import EventHub
+from tinker_actors.types.wire import (
+    Body,
+    ClientConfigRequest,
+    ClientConfigResponse,
+    CreateSessionRequest,
+    FinishReason,
+    FinishSessionRequest,
+    SessionHeartbeatRequest,
+)
+
+_GONE = (404, 410)
+_NOT_FOUND = 404
+# Wire protocol 7.7: silence is worth a warning after this long.
+_WARN_AFTER_SILENCE = 120.0
+_SMALLEST_PRUNE = 64
+
+
+class SessionSettings(msgspec.Struct, frozen=True, eq=False):
+    """What a session is opened with.
+
+    Attributes:
+        config: times and limits, project and tags.
+        user_metadata: stored with the session.
+        display_name: its name for people.
+    """
+
+    config: Config
+    user_metadata: dict[str, Any] | None = None
+    display_name: str | None = None
+
+
+class FinishSession(msgspec.Struct, frozen=True, eq=False):
+    """To the session: tell the server that we are done, and stop.
+
+    Attributes:
+        status: `"success"`, `"errored"` or `"interrupted"`.
+        detail: a sentence about it.
+        done: told `Finished` when the server knows, or can't be told.
+    """
+
+    status: str
+    detail: str | None
+    done: Ref | None = None
+
+
+class Finished(msgspec.Struct, frozen=True, eq=False):
+    """From the session: it has ended on the server, or could not be ended there."""
+
+
+class _Beat(msgspec.Struct, frozen=True, eq=False):
+    """To the session, from itself: time for a heartbeat."""
+
+
+class _AskAgain(msgspec.Struct, frozen=True, eq=False):
+    """To the session, from itself: the heartbeat that a suspicion asked for failed; send another."""
+
+
+CallName = Literal["client_config", "create_session", "heartbeat", "finish"]
+
+
+class Session(RuntimeActor):
+    """Opens, keeps and ends one session.
+
+    Args:
+        executor: runs the actor.
+        settings: what to open it with.
+        lanes: carry its requests.
+        link: how lanes know the session's work; its `ref` is set to this actor.
+        hub: hears of its life.
+    """
+
+    def __init__(
+        self, executor: Executor, settings: SessionSettings, lanes: Lanes, link: SessionLink, hub: EventHub
+    ) -> None:
+        super().__init__(executor)
+        self._settings = settings
+        self._config = settings.config
+        self._lanes = lanes
+        self._link = link
+        self._hub = hub
+        self._server = ClientConfigResponse()
+        self._session_id: str | None = None
+        self._error: TinkerError | None = None
+        self._counters = {"model": 0, "sampler": 0}
+        self._waiting: list[TakeNumber] = []
+        self._users: set[Ref] = set()
+        self._prune_at = _SMALLEST_PRUNE
+        self._suspicions: list[Suspicion] = []
+        self._beating = False
+        self._last_sign = 0.0
+        self._finishing: FinishSession | None = None
+
+    def on_start(self) -> None:
+        """Open the session: first ask for the server's settings, then create it."""
+        self._link.ref = self.actor_ref
+        self._call("client_config", ClientConfigRequest(sdk_version=PROTOCOL_VERSION))
+
+    def receive(self, message: Any) -> Any:
+        """Handle a message; see `messages`."""
+        if isinstance(message, TakeNumber):
+            self._number(message)
+        elif isinstance(message, Replied):
+            self._replied(message)
+        elif isinstance(message, CallFailed):
+            self._call_failed(message)
+        elif isinstance(message, _Beat):
+            self._beat()
+        elif isinstance(message, Suspicion):
+            self._suspect(message)
+        elif isinstance(message, _AskAgain):
+            if self._suspicions:
+                self._send_heartbeat()
+        elif isinstance(message, FinishSession):
+            self._finish(message)
+        elif isinstance(message, Shutdown):
+            self._end(message.error)
+            self.stop()
+        else:
+            super().receive(message)
+
+    def describe(self) -> str:
+        """Return id and state."""
+        if self._error is not None:
+            return f"ended: {self._error.message}"
+        return f"open as {self._session_id}" if self._session_id else "being opened"
+
+    def on_dead_letter(self, message: Any) -> None:
+        """Answer those who came too late."""
+        error = self._error or SessionLostError("The session has ended.")
+        if isinstance(message, TakeNumber):
+            tell(message.reply_to, NoSession(error.replica()))
+        elif isinstance(message, Suspicion):
+            tell(message.reply_to, Verdict(message.item_id, alive=False))
+        elif isinstance(message, FinishSession) and message.done is not None:
+            tell(message.done, Finished())
+
+    def on_failure(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
+        """Fail everything that belongs to the session; its state on the server can't be followed any more."""
+        self._end(SessionLostError(f"The session actor crashed: {error!r}."))
+
+    # ------------------------------------------------------------ opening
+
+    def _replied(self, message: Replied) -> None:
+        if message.to == "client_config":
+            self._server = client_config_response(message.outcome.content_type, message.outcome.body)
+            self._create()
+        elif message.to == "create_session":
+            self._opened(message)
+        elif message.to == "heartbeat":
+            self._alive()
+        elif message.to == "finish":
+            self._finished()
+
+    def _create(self) -> None:
+        self._call(
+            "create_session",
+            CreateSessionRequest(
+                tags=list(self._config.tags),
+                user_metadata=self._settings.user_metadata,
+                sdk_version=PROTOCOL_VERSION,
+                project_id=self._config.project_id,
+                display_name=self._settings.display_name,
+            ),
+        )
+
+    def _opened(self, message: Replied) -> None:
+        try:
+            created = create_session_response(message.outcome.content_type, message.outcome.body)
+        except TinkerError as error:
+            self._end(error)
+            return
+        for level, text in (
+            (logger.info, created.info_message),
+            (logger.warning, created.warning_message),
+            (logger.error, created.error_message),
+        ):
+            if text:
+                level("The server says: %s", text)
+        self._session_id = created.session_id
+        self._last_sign = self.now()
+        self._hub.emit(SessionCreated(created.session_id))
+        waiting, self._waiting = self._waiting, []
+        for asked in waiting:
+            self._number(asked)
+        self.tell_later(self._config.heartbeat_interval, _Beat())
+        if self._finishing is not None:
+            self._finish(self._finishing)
+
+    def _number(self, asked: TakeNumber) -> None:
+        if self._error is not None:
+            tell(asked.reply_to, NoSession(self._error.replica()))
+        elif self._session_id is None:
+            self._waiting.append(asked)
+        else:
+            number = self._counters[asked.counter]
+            self._counters[asked.counter] += 1
+            self._remember(asked.reply_to)
+            tell(asked.reply_to, NumberTaken(self._session_id, number, self._server, asked.why))
+
+    def _remember(self, ref: Ref) -> None:
+        """Note whom to tell when the session is lost; forget the dead whenever the set has doubled."""
+        self._users.add(ref)
+        if len(self._users) > self._prune_at:
+            self._users = {user for user in self._users if user.is_alive()}
+            self._prune_at = max(_SMALLEST_PRUNE, 2 * len(self._users))
+
+    # ------------------------------------------------------------ staying
+
+    def _beat(self) -> None:
+        if self._session_id is None or self._error is not None:
+            return
+        self.tell_later(self._config.heartbeat_interval, _Beat())
+        silence = self.now() - self._last_sign
+        if silence > self._config.silence_limit:
+            self._lost(SessionLostError(f"No heartbeat was answered for {silence:.0f} s."))
+            return
+        if silence > _WARN_AFTER_SILENCE:
+            logger.warning("No heartbeat of session %s was answered for %.0f s", self._session_id, silence)
+        self._send_heartbeat()
+
+    def _send_heartbeat(self) -> None:
+        if not self._beating and self._session_id is not None:
+            self._beating = True
+            body = SessionHeartbeatRequest(session_id=self._session_id)
+            self._call("heartbeat", body, retried=False, timeout=self._config.heartbeat_timeout)
+
+    def _suspect(self, suspicion: Suspicion) -> None:
+        if self._error is not None or self._session_id is None:
+            tell(suspicion.reply_to, Verdict(suspicion.item_id, alive=self._error is None))
+            return
+        self._suspicions.append(suspicion)
+        self._send_heartbeat()
+
+    def _alive(self) -> None:
+        self._beating = False
+        self._last_sign = self.now()
+        suspicions, self._suspicions = self._suspicions, []
+        for suspicion in suspicions:
+            tell(suspicion.reply_to, Verdict(suspicion.item_id, alive=True))
+
+    def _call_failed(self, message: CallFailed) -> None:
+        if message.to == "client_config" and message.error.status_code == _NOT_FOUND:
+            self._create()  # servers of the JSON era have no such endpoint
+        elif message.to in ("client_config", "create_session"):
+            self._end(message.error)
+        elif message.to == "heartbeat":
+            self._heartbeat_failed(message.error)
+        elif message.to == "finish":
+            logger.debug("The server could not be told that the session is over: %s", message.error)
+            self._finished()
+
+    def _heartbeat_failed(self, error: TinkerError) -> None:
+        self._beating = False
+        if error.status_code in _GONE:
+            self._lost(
+                SessionLostError(
+                    f"The server no longer knows session {self._session_id}.", status_code=error.status_code
+                )
+            )
+        elif self._suspicions:
+            # Nothing can be said yet; ask again soon, and leave it to the limits how long.
+            self.tell_later(min(1.0, self._config.heartbeat_interval), _AskAgain())
+
+    # ------------------------------------------------------------ ending
+
+    def _lost(self, error: SessionLostError) -> None:
+        assert self._session_id is not None
+        logger.error("Session %s is lost: %s", self._session_id, error.message)
+        self._hub.emit(SessionLost(self._session_id, error))
+        self._end(error)
+
+    def _end(self, error: TinkerError) -> None:
+        """Fail what waits for the session and what is under way in it. Does nothing the second time."""
+        if self._error is not None:
+            return
+        self._error = error
+        for asked in self._waiting:
+            tell(asked.reply_to, NoSession(error.replica()))
+        for suspicion in self._suspicions:
+            tell(suspicion.reply_to, Verdict(suspicion.item_id, alive=False))
+        for ref in self._users:
+            tell(ref, NoSession(error.replica()))
+        self._waiting, self._suspicions, self._users = [], [], set()
+        self._lanes.broadcast(DropSession(self._link, error))
+
+    def _finish(self, message: FinishSession) -> None:
+        self._finishing = message
+        if self._error is not None:
+            self._finished()
+        elif self._session_id is None:
+            # Being opened: ended as soon as it is there, or when opening fails.
+            return
+        else:
+            path = ENDPOINTS["finish_session"].at(session_id=self._session_id)
+            body = FinishSessionRequest(reason=FinishReason(type=message.status), detail=message.detail)
+            self._call("finish", body, path=path, patience=5.0)
+
+    def _finished(self) -> None:
+        if self._finishing is not None and self._finishing.done is not None:
+            tell(self._finishing.done, Finished())
+        self.stop()
+
+    # ------------------------------------------------------------ requests
+
+    def _call(
+        self,
+        what: CallName,
+        body: Body,
+        *,
+        path: str | None = None,
+        retried: bool = True,
+        timeout: float | None = None,
+        patience: float | None = None,
+    ) -> None:
+        endpoint = ENDPOINTS[_ENDPOINT_OF[what]]
+        ref = self.actor_ref
+        self._lanes.call(
+            "control",
+            Call(
+                what,
+                endpoint.method,
+                path or endpoint.path,
+                encode_body(body),
+                on_done=lambda outcome: tell(ref, Replied(what, outcome)),
+                on_failed=lambda error: tell(ref, CallFailed(what, error)),
+                retried=retried,
+                patience=patience or self._config.creation_timeout,
+                timeout=timeout,
+            ),
+        )
+
+
+_ENDPOINT_OF: dict[CallName, str] = {
+    "client_config": "client_config",
+    "create_session": "create_session",
+    "heartbeat": "session_heartbeat",
+    "finish": "finish_session",
+}

@@ -1,0 +1,374 @@
+"""The training actor: one per model; serialises sends and owns their order.
+
+Operations come in call order, already encoded. Each is handed to the train lane with its numbers, the next one when
+the server has accepted it; results come back from the lane, which polls. What a failed gradient does to the operations
+behind it is decided by the gate.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from tinker_actors.actors.creation import Creation, Origin
+from tinker_actors.actors.lanes import Lanes
+from tinker_actors.actors.messages import (
+    AcknowledgeFailure,
+    Adopt,
+    AdoptionFailed,
+    CallFailed,
+    ChunkAccepted,
+    ChunkDone,
+    ChunkFailed,
+    DescribeModel,
+    NoSession,
+    NumberTaken,
+    Perform,
+    Replied,
+    Shutdown,
+    TakeNumber,
+)
+from tinker_actors.actors.pending import ActorSink, Pending, open_numbers
+from tinker_actors.actors.work import SessionLink, Work
+from tinker_actors.config import Config
+from tinker_actors.errors import ActorCrashedError, PrecedingOperationFailed, StepTaintedError, TinkerError
+from tinker_actors.events.records import StepRefused
+from tinker_actors.protocol.gate import StepGate
+from tinker_actors.protocol.operations import Tail, filler, head
+from tinker_actors.protocol.results import save_for_sampler_response
+from tinker_actors.runtime.actor import Executor, Ref, RuntimeActor, tell
+from tinker_actors.runtime.futures import APIFuture
+from tinker_actors.runtime.hub import EventHub
+from tinker_actors.runtime.progress import Tracker
+
+
+class Barrier(msgspec.Struct, frozen=True, eq=False):
+    """To a training actor: settle this future when everything told before is decided."""
+
+    future: APIFuture[None]
+
+
+class Training(RuntimeActor):
+    """Owns one model.
+
+    Args:
+        executor: runs the actor.
+        origin: what to create the model from, and where in the user's code that was asked for.
+        session: gives the session and the model's number.
+        link: how lanes know the session's work.
+        lanes: carry the requests.
+        config: times and rules.
+        hub: hears of refused steps.
+        ready: settled with the model id when the model is there, or with the error.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        origin: Origin,
+        session: Ref,
+        link: SessionLink,
+        lanes: Lanes,
+        config: Config,
+        hub: EventHub,
+        ready: APIFuture[Any],
+    ) -> None:
+        super().__init__(executor)
+        self._creation = Creation(self, origin, session, link, lanes, config, ready)
+        self._session = session
+        self._link = link
+        self._lanes = lanes
+        self._config = config
+        self._hub = hub
+        self._gate = StepGate(stop=config.on_step_failure == "stop")
+        self._queue: deque[Pending] = deque()
+        self._sending: Pending | None = None
+        self._sent: list[Pending] = []
+        self._by_work: dict[int, Pending] = {}
+        self._fillers: set[int] = set()
+        self._barriers: list[APIFuture[None]] = []
+        self._next_number = 1  # number 0 is the model's creation (wire protocol 6.1)
+        self._steps = 0
+        self._error: TinkerError | None = None
+
+    def on_start(self) -> None:
+        """Begin to create the model."""
+        self._creation.begin()
+
+    def receive(self, message: Any) -> Any:
+        """Handle a message; see `messages`."""
+        if isinstance(message, Perform):
+            self._perform(message)
+        elif isinstance(message, ChunkAccepted | ChunkDone | ChunkFailed):
+            self._heard(message)
+        elif isinstance(message, NumberTaken):
+            self._number_taken(message)
+        elif isinstance(message, Replied | CallFailed):
+            self._creation.heard(message)
+        elif isinstance(message, NoSession):
+            self._creation.fail(message.error)
+            self.give_up(message.error)
+        elif isinstance(message, DescribeModel):
+            self._creation.describe_model(message.future, self._error)
+        elif isinstance(message, AcknowledgeFailure):
+            self._gate.clear()
+        elif isinstance(message, Barrier):
+            self._barriers.append(message.future)
+            self._lift_barriers()
+        elif isinstance(message, Shutdown):
+            self.give_up(message.error)
+            self.stop()
+        else:
+            super().receive(message)
+
+    def describe(self) -> str:
+        """Return the model and how much is queued and sent."""
+        if self._error is not None:
+            return f"ended: {self._error.message}"
+        where = self._creation.model_id or "model being created"
+        gate = "" if self._gate.state == "clean" else f", {self._gate.state}"
+        return f"{where}: {len(self._queue)} queued, {len(self._sent)} sent, next number {self._next_number}{gate}"
+
+    def on_dead_letter(self, message: Any) -> None:
+        """Fail the futures of messages that came after the end."""
+        error = self._error or ActorCrashedError("The training actor has ended.")
+        if isinstance(message, Perform | DescribeModel | Barrier):
+            message.future._settle(error=error.replica())
+
+    def on_failure(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
+        """Fail everything: the handle is dead, and nothing pretends otherwise."""
+        self.give_up(ActorCrashedError(f"The training actor crashed: {error!r}."))
+
+    # ------------------------------------------------------------ from the creation
+
+    def model_ready(self, *, server_refuses: bool) -> None:
+        """Begin to send: the model is there."""
+        self._gate.server_refuses = server_refuses
+        self.advance()
+
+    def restore_first(self, pending: Pending) -> None:
+        """Put an operation before everything that is queued."""
+        self._queue.appendleft(pending)
+
+    def give_up(self, error: TinkerError) -> None:
+        """Fail everything that waits and everything that comes. Does nothing the second time."""
+        if self._error is not None:
+            return
+        self._error = error
+        pending = [*self._sent, *self._queue]
+        self._queue.clear()
+        self._sent.clear()
+        self._by_work.clear()
+        self._sending = None
+        for each in pending:
+            self._settle_error(each, error.replica())
+        self._lift_barriers()
+
+    # ------------------------------------------------------------ sending
+
+    def _perform(self, message: Perform) -> None:
+        pending = Pending(message.operation, message.future, message.sampler)
+        if self._error is not None:
+            self._settle_error(pending, self._error.replica())
+            return
+        waits_for = "waiting for its turn" if self._creation.model_id else "waiting for its model"
+        message.future._tracker.enter(waits_for, self.now())
+        if message.sampler is not None and not tell(self._session, TakeNumber(self.actor_ref, "sampler", pending)):
+            self._settle_error(pending, TinkerError("The session has ended."))
+            return
+        self._queue.append(pending)
+        self.advance()
+
+    def _number_taken(self, message: NumberTaken) -> None:
+        if isinstance(message.why, Pending):
+            message.why.sampler_number = message.number
+            self.advance()
+        else:
+            self._creation.number_taken(message)
+
+    def advance(self) -> None:
+        """Send what can be sent: one operation at a time, in call order."""
+        while self._sending is None and self._queue and self._creation.model_id is not None:
+            pending = self._queue[0]
+            if pending.sampler is not None and pending.sampler_number is None:
+                return
+            self._queue.popleft()
+            error = self._gate.admit(pending.operation)
+            if error is None:
+                self._send(pending)
+            else:
+                self._refuse(pending, error)
+
+    def _refuse(self, pending: Pending, error: TinkerError) -> None:
+        if pending.operation.step:
+            self._hub.emit(StepRefused(self._creation.model_id or "", error))
+        self._settle_error(pending, error)
+        self._lift_barriers()
+
+    def _send(self, pending: Pending) -> None:
+        operation = pending.operation
+        pending.first = self._next_number
+        self._next_number += len(operation.tails)
+        self._steps += operation.step
+        pending.version = self._steps
+        pending.plan(server_orders=self._creation.server_orders)
+        self._sending = pending
+        self._sent.append(pending)
+        self._hand_over(pending)
+
+    def _hand_over(self, pending: Pending) -> None:
+        """Hand the next stage to the lane, or, behind the last, let the next operation go."""
+        if pending.stages and pending.error is None:
+            for index in pending.stages.pop(0):
+                number = pending.first + index
+                fields: dict[str, Any] = {"model_id": self._creation.model_id, "seq_id": number}
+                if pending.sampler_number is not None:
+                    fields["sampling_session_seq_id"] = pending.sampler_number
+                work = self._work(pending.operation.tails[index], head(**fields), pending.future._tracker)
+                pending.handed[work.id] = index
+                self._by_work[work.id] = pending
+                self._lanes.submit("train", work)
+            return
+        if pending.error is not None:
+            pending.stages.clear()
+            if len(pending.accepted) < len(pending.operation.tails):
+                self._close_numbers(pending)
+        self._sending = None
+        self.advance()
+
+    def _work(self, tail: Tail, request_head: bytes, tracker: Tracker) -> Work:
+        return Work(
+            tail,
+            request_head,
+            ActorSink(self.actor_ref),
+            tracker,
+            session=self._link,
+            resend=self._creation.server_orders,
+        )
+
+    def _close_numbers(self, pending: Pending) -> None:
+        """Fill the numbers that a failed submission left open, or take them back when nothing is behind them."""
+        count = len(pending.operation.tails)
+        unfilled, following = open_numbers(pending.first, count, pending.accepted, refused=pending.refused)
+        self._next_number = following
+        if not self._creation.server_orders:
+            return
+        for number in unfilled:
+            fields = head(model_id=self._creation.model_id, seq_id=number)
+            work = self._work(pending.operation.filler or filler(), fields, Tracker("forward (filler)", self.now()))
+            self._fillers.add(work.id)
+            self._lanes.submit("train", work)
+
+    # ------------------------------------------------------------ hearing back
+
+    def _heard(self, message: ChunkAccepted | ChunkDone | ChunkFailed) -> None:
+        if self._creation.work_id == message.work_id:
+            self._creation.heard(message)
+            return
+        if message.work_id in self._fillers:
+            # Whatever became of a filler: its number is taken now. It has no effect and nobody waits for it.
+            if not isinstance(message, ChunkAccepted):
+                self._fillers.discard(message.work_id)
+            return
+        pending = self._by_work.get(message.work_id)
+        if pending is None:
+            return  # given up already
+        index = pending.handed[message.work_id]
+        if isinstance(message, ChunkAccepted):
+            pending.accepted.add(index)
+            if len(pending.accepted) == len(pending.operation.tails):
+                pending.future._accept(message.outcome.request_id)
+        elif isinstance(message, ChunkDone):
+            pending.results[index] = message.outcome
+            del self._by_work[message.work_id]
+        else:
+            pending.failed.add(index)
+            del self._by_work[message.work_id]
+            self._chunk_failed(pending, message)
+        if self._sending is pending and not pending.submitting:
+            self._hand_over(pending)
+        self._settle_concluded()
+
+    def _chunk_failed(self, pending: Pending, message: ChunkFailed) -> None:
+        if not message.accepted:
+            pending.refused = pending.refused and message.error.outcome == "not_applied"
+        if pending.error is not None:
+            return
+        pending.error = message.error
+        if pending.operation.gradient:
+            self._gradient_failed(pending, message.error, server_knows=message.accepted)
+            self._settle_error(pending, message.error)
+
+    def _gradient_failed(self, pending: Pending, error: TinkerError, *, server_knows: bool) -> None:
+        position = self._sent.index(pending)
+        step = next((each for each in self._sent[position + 1 :] if each.operation.step), None)
+        if step is not None:
+            step.preceding = step.preceding or error
+        several = len(pending.operation.tails) > 1 and bool(pending.accepted)
+        self._gate.gradient_failed(
+            error,
+            server_knows=server_knows,
+            step_sent=step is not None,
+            partly=several or not (server_knows or pending.refused),
+        )
+
+    # ------------------------------------------------------------ settling
+
+    def _settle_concluded(self) -> None:
+        """Settle what is complete; an optimizer step only when the gradients before it are."""
+        undecided_gradient = False
+        for pending in list(self._sent):
+            if not pending.concluded or pending is self._sending:
+                undecided_gradient = undecided_gradient or pending.operation.gradient
+            elif not (pending.operation.step and undecided_gradient):
+                self._sent.remove(pending)
+                self._settle(pending)
+        self._lift_barriers()
+
+    def _settle(self, pending: Pending) -> None:
+        error = pending.error
+        if error is None and pending.preceding is not None and self._config.on_step_failure == "stop":
+            error = StepTaintedError(
+                f"The server applied the optimizer step although a gradient before it failed: {pending.preceding}",
+                preceding=pending.preceding,
+                request_id=pending.future.request_id,
+                outcome="applied",
+            )
+            self._gate.taint(pending.preceding)
+        if error is not None:
+            if isinstance(error, PrecedingOperationFailed):
+                error.preceding = error.preceding or pending.preceding
+                self._hub.emit(StepRefused(self._creation.model_id or "", error))
+            self._settle_error(pending, error)
+            return
+        if pending.operation.restores:
+            self._gate.clear()
+        if pending.sampler is not None:
+            self._adopt(pending, pending.sampler)
+        pending.future._settle(pending.bodies())
+
+    def _adopt(self, pending: Pending, sampler: Ref) -> None:
+        """Tell the sampler that its weights and its sampling session are there."""
+        done = pending.bodies()[0]
+        try:
+            saved = save_for_sampler_response(done.content_type, done.body)
+        except TinkerError as error:
+            tell(sampler, AdoptionFailed(error))
+            return
+        if saved.sampling_session_id is None:
+            tell(sampler, AdoptionFailed(TinkerError("The server saved the weights without making a sampler.")))
+        else:
+            tell(sampler, Adopt(saved.sampling_session_id, self._creation.base_model, pending.version))
+
+    def _settle_error(self, pending: Pending, error: TinkerError) -> None:
+        pending.future._settle(error=error)
+        if pending.sampler is not None:
+            tell(pending.sampler, AdoptionFailed(error.replica()))
+
+    def _lift_barriers(self) -> None:
+        if not self._queue and not self._sent:
+            barriers, self._barriers = self._barriers, []
+            for future in barriers:
+                future._settle(None)

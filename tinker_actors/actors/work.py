@@ -1,0 +1,229 @@
+"""Work: what a lane carries.
+
+`Work` is an operation that is submitted, polled for and finished; `Call` a plain request and its reply. Both live in a
+table that outlives the lane, so that a successor can go on where a dead lane stopped.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+from tinker_actors.errors import TinkerError
+from tinker_actors.protocol.operations import Tail
+from tinker_actors.protocol.outcomes import Accepted, Done
+from tinker_actors.runtime.actor import Ref
+from tinker_actors.runtime.progress import Tracker
+from tinker_actors.runtime.timers import Timer
+from tinker_actors.runtime.transport import Ticket
+
+_ids = itertools.count(1)
+
+State = Literal["new", "parked", "queued", "submitting", "waiting", "polling", "suspect", "done"]
+
+
+class SessionLink:
+    """A session as the lanes see it: a name to find its work by, and whom to ask about it.
+
+    Attributes:
+        ref: the session actor; replaced with its successor when it is restarted.
+    """
+
+    __slots__ = ("ref",)
+
+    def __init__(self) -> None:
+        self.ref: Ref | None = None
+
+
+class Sink(Protocol):
+    """Where a work's story goes. Called on the lane's thread; must not block."""
+
+    def accepted(self, work: Work, outcome: Accepted) -> None:
+        """Hear that the server accepted the operation."""
+        ...
+
+    def done(self, work: Work, outcome: Done) -> None:
+        """Take the result. The work is over."""
+        ...
+
+    def failed(self, work: Work, error: TinkerError) -> None:
+        """Take the failure. The work is over."""
+        ...
+
+    def gone(self, work: Work, error: TinkerError) -> bool:
+        """Say whether to submit anew after the server forgot an accepted operation, the session being well.
+
+        A sink that says yes has given the work a new head; one that says no has the work failed.
+        """
+        ...
+
+
+class Admission(Protocol):
+    """What tells a lane whether the sampler a work is for is ready."""
+
+    def head(self) -> bytes | TinkerError | None:
+        """Return the request's head, the error to fail with, or None while it is not known. Lock-free."""
+        ...
+
+    @property
+    def key(self) -> int:
+        """The registry key that will change."""
+        ...
+
+
+class Work:
+    """One operation on its way to the server and back.
+
+    Owned by one lane at a time; only that lane's thread changes it.
+
+    Args:
+        tail: the encoded request without its head.
+        head: the head, or None when `admission` will give it.
+        sink: where the story goes.
+        tracker: where it stands, for the user.
+        session: the session it belongs to, or None when 404 and 410 are final.
+        admission: the sampler it waits for, or None.
+        patience: seconds after the first send at which a failing submission is given up; None leaves that to the
+            liveness limit.
+        resend: whether a submission whose answer was lost may be sent again, unchanged.
+    """
+
+    __slots__ = (
+        "admission",
+        "blank_400s",
+        "charge",
+        "error",
+        "failures",
+        "first_sent",
+        "full",
+        "head",
+        "holder",
+        "id",
+        "idempotency_key",
+        "last_sign",
+        "patience",
+        "paused",
+        "request_id",
+        "resend",
+        "session",
+        "sink",
+        "state",
+        "tail",
+        "ticket",
+        "timer",
+        "tracker",
+    )
+
+    def __init__(
+        self,
+        tail: Tail,
+        head: bytes | None,
+        sink: Sink,
+        tracker: Tracker,
+        *,
+        session: SessionLink | None = None,
+        admission: Admission | None = None,
+        patience: float | None = None,
+        resend: bool = True,
+    ) -> None:
+        self.id = next(_ids)
+        self.tail = tail
+        self.head = head
+        self.sink = sink
+        self.tracker = tracker
+        self.session = session
+        self.admission = admission
+        self.patience = patience
+        self.resend = resend
+        self.state: State = "new"
+        self.idempotency_key = ""
+        self.request_id: str | None = None
+        self.charge = 0
+        self.failures = 0
+        self.blank_400s = 0
+        self.full = False
+        self.paused = False
+        self.first_sent: float | None = None
+        self.last_sign: float | None = None
+        self.error: TinkerError | None = None
+        self.timer: Timer | None = None
+        self.ticket: Ticket | None = None
+        self.holder: object | None = None
+
+    def renew(self, head: bytes) -> None:
+        """Become a new request with the same content: new head, new idempotency key, no history at the server."""
+        self.head = head
+        self.idempotency_key = ""
+        self.request_id = None
+        self.full = False
+        self.state = "new"
+
+
+class Call:
+    """A plain request and its reply.
+
+    Args:
+        what: the endpoint's name, for messages.
+        method: the HTTP method.
+        path: the path below the base URL.
+        body: the body, already encoded.
+        on_done: called on the lane's thread with the reply.
+        on_failed: called on the lane's thread with the error.
+        session: the session it belongs to, or None when 404 and 410 are final.
+        retried: whether failures of the network or server are retried.
+        patience: seconds after the first send at which retrying stops.
+        timeout: seconds for one attempt; default: the lane's.
+    """
+
+    __slots__ = (
+        "body",
+        "error",
+        "failures",
+        "first_sent",
+        "holder",
+        "id",
+        "method",
+        "on_done",
+        "on_failed",
+        "path",
+        "patience",
+        "retried",
+        "session",
+        "ticket",
+        "timeout",
+        "timer",
+        "what",
+    )
+
+    def __init__(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        body: bytes,
+        on_done: Callable[[Done], Any],
+        on_failed: Callable[[TinkerError], Any],
+        *,
+        session: SessionLink | None = None,
+        retried: bool = True,
+        patience: float | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self.id = next(_ids)
+        self.what = what
+        self.method = method
+        self.path = path
+        self.body = body
+        self.on_done = on_done
+        self.on_failed = on_failed
+        self.session = session
+        self.retried = retried
+        self.patience = patience
+        self.timeout = timeout
+        self.failures = 0
+        self.first_sent: float | None = None
+        self.error: TinkerError | None = None
+        self.timer: Timer | None = None
+        self.ticket: Ticket | None = None
+        self.holder: object | None = None

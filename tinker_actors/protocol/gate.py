@@ -1,0 +1,119 @@
+"""The gate: what a failed gradient does to the operations behind it.
+
+A step is a run of gradient operations closed by an optimizer step. When a gradient operation fails for good, the step
+it belongs to must not be applied with part of its gradient missing. What follows depends on the server: the embedded
+one refuses such a step itself and discards the gradients; others apply whatever they are sent, so the step is kept
+back here, and if gradients may have stayed behind on the server, training stops until somebody decides.
+
+    clean    -- a gradient fails, its step was not sent ------------->  failed
+    clean    -- a gradient fails, its step was sent, server refuses ->  clean
+    clean    -- a gradient fails, its step was sent, server applies ->  tainted
+    failed   -- the step comes, the server can refuse it ------------>  clean   (sent; its refusal is its result)
+    failed   -- the step comes, nothing was left on the server ------>  clean   (kept back)
+    failed   -- the step comes, gradients were left on the server --->  tainted (kept back)
+    any      -- a load_state succeeds, or a person acknowledges ------>  clean
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tinker_actors.errors import PrecedingOperationFailed, StepTaintedError, TinkerError
+from tinker_actors.protocol.operations import Operation
+
+GateState = Literal["clean", "failed", "tainted"]
+
+
+class StepGate:
+    """Decides whether an operation may be sent. Plain state for the one actor that owns it.
+
+    Args:
+        stop: whether failures stop the step at all; False sends everything, as the official SDK does.
+        server_refuses: whether the server itself refuses a step behind a failed gradient.
+    """
+
+    def __init__(self, *, stop: bool = True, server_refuses: bool = False) -> None:
+        self.server_refuses = server_refuses
+        self._stop = stop
+        self._state: GateState = "clean"
+        self._error: TinkerError | None = None
+        self._server_knows = False
+        self._partly = False
+        self._gradients = 0  # sent since the last step
+
+    @property
+    def state(self) -> GateState:
+        """`"clean"`, `"failed"` or `"tainted"`."""
+        return self._state
+
+    def admit(self, operation: Operation) -> TinkerError | None:
+        """Return None when the operation may be sent, or the error to fail it with instead.
+
+        Call it once per operation, in call order, at the moment it would be sent.
+        """
+        if self._state == "clean" or operation.restores:
+            if operation.step:
+                self._gradients = 0
+            self._gradients += operation.gradient
+            return None
+        if self._state == "tainted":
+            return StepTaintedError(
+                f"{operation.name} was not sent: a gradient operation before it failed, and the server may still hold "
+                f"the other gradients of that step.",
+                preceding=self._error,
+                outcome="not_applied",
+            )
+        return self._admit_after_failure(operation)
+
+    def _admit_after_failure(self, operation: Operation) -> TinkerError | None:
+        error = preceded(operation.name, self._error)
+        if not operation.step:
+            return error
+        if self.server_refuses and self._server_knows:
+            self.clear()
+            return None
+        if self._gradients > 1 or self._partly:
+            self._state = "tainted"
+        else:
+            self.clear()
+        return error
+
+    def gradient_failed(self, error: TinkerError, *, server_knows: bool, step_sent: bool, partly: bool) -> None:
+        """Note that a gradient operation failed for good.
+
+        Args:
+            error: why.
+            server_knows: the server itself failed it, after it had accepted it.
+            step_sent: the optimizer step that closes its step was sent already; its answer tells the rest.
+            partly: the server may have computed a part of this operation's gradient.
+        """
+        if not self._stop or self._state == "tainted":
+            return
+        if step_sent:
+            if not self.server_refuses or not server_knows:
+                self.taint(error)
+        elif self._state == "clean":
+            self._state, self._error = "failed", error
+            self._server_knows, self._partly = server_knows, partly
+        else:
+            self._server_knows = self._server_knows or server_knows
+            self._partly = self._partly or partly
+
+    def taint(self, error: TinkerError) -> None:
+        """Note that the server applied a step behind the gradient that failed with `error`."""
+        if self._stop:
+            self._state, self._error = "tainted", error
+
+    def clear(self) -> None:
+        """Begin anew: the weights were restored, or somebody decided to go on with them."""
+        self._state, self._error = "clean", None
+        self._server_knows = self._partly = False
+        self._gradients = 0
+
+
+def preceded(name: str, error: BaseException | None) -> PrecedingOperationFailed:
+    """Return the error for an operation that was kept back because of `error`."""
+    return PrecedingOperationFailed(
+        f"{name} was not sent, because a gradient operation before it in the same step failed: {error}",
+        preceding=error,
+    )

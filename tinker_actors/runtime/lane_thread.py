@@ -1,0 +1,43 @@
+"""A thread for one actor whose inbox also watches sockets and timers."""
+
+from __future__ import annotations
+
+from tinker_actors.runtime.actor import Inbox, RuntimeActor
+from tinker_actors.runtime.clock import Clock
+from tinker_actors.runtime.selector_inbox import SelectorInbox
+from tinker_actors.runtime.threads import start_thread
+
+
+class LaneThread:
+    """An executor that runs exactly one actor, on a thread of its own.
+
+    Args:
+        name: the thread's name.
+        inbox: where messages, socket readiness and timers meet.
+        clock: the clock of its timers.
+    """
+
+    def __init__(self, name: str, inbox: SelectorInbox, clock: Clock) -> None:
+        self.clock = clock
+        self.timers = inbox.timers
+        self._name = name
+        self._inbox = inbox
+
+    def inbox_for(self, actor: RuntimeActor) -> Inbox:  # noqa: ARG002 - there is only one actor
+        """Return the selector inbox."""
+        return self._inbox
+
+    def run(self, actor: RuntimeActor) -> None:
+        """Start the thread."""
+        start_thread(self._name, lambda: self._loop(actor))
+
+    def _loop(self, actor: RuntimeActor) -> None:
+        inbox = self._inbox
+        actor.begin()
+        while not actor.actor_stopped.is_set():
+            actor.process(inbox.get())
+        while not inbox.empty():
+            actor.process(inbox.get())  # refuses: the actor has stopped
+        if not actor.ended:
+            actor._stop()  # declared stopped from outside while it was stuck
+        inbox.close()
