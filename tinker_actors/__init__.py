@@ -1,1 +1,154 @@
-"""A pykka-based client runtime for the Tinker API."""
+"""tinker_actors: a pykka-based client runtime for the Tinker API, with an embedded Tinker server.
+
+import tinker_actors as ta
+
+with ta.ServiceClient(base_url="local:") as service:
+trainer = service.create_lora_training_client("local/tiny", rank=32, seed=0)
+"""
+
+from __future__ import annotations
+
+import logging as _logging
+from typing import Any as _Any
+
+from tinker_actors import types
+from tinker_actors.clients.machine import version as _version
+from tinker_actors.clients.sampling import SamplingClient
+from tinker_actors.clients.service import ServiceClient
+from tinker_actors.clients.training import TrainingClient
+from tinker_actors.config import Config
+from tinker_actors.errors import (
+    ActorCrashedError,
+    APIConnectionError,
+    APIError,
+    APIResponseValidationError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    BillingError,
+    ClientClosedError,
+    ConfigError,
+    ConflictError,
+    DeadlineExceededError,
+    InternalServerError,
+    InvalidInputError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    PrecedingOperationFailed,
+    RateLimitError,
+    RequestFailedError,
+    SamplerLostError,
+    SessionLostError,
+    StalledError,
+    StepTaintedError,
+    TinkerError,
+    UnprocessableEntityError,
+    WouldDeadlockError,
+)
+from tinker_actors.runtime.futures import APIFuture
+from tinker_actors.types import (
+    AdamParams,
+    Datum,
+    EncodedTextChunk,
+    ForwardBackwardOutput,
+    GetInfoResponse,
+    GetServerCapabilitiesResponse,
+    ImageAssetPointerChunk,
+    ImageChunk,
+    LoadWeightsResponse,
+    LoraConfig,
+    LossFnType,
+    ModelInput,
+    ModelInputChunk,
+    OptimStepResponse,
+    ParsedCheckpointTinkerPath,
+    SampledSequence,
+    SampleResponse,
+    SamplingParams,
+    SaveWeightsForSamplerResponse,
+    SaveWeightsResponse,
+    StopReason,
+    TensorData,
+    TensorDtype,
+)
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIFuture",
+    "APIResponseValidationError",
+    "APIStatusError",
+    "APITimeoutError",
+    "ActorCrashedError",
+    "AdamParams",
+    "AuthenticationError",
+    "BadRequestError",
+    "BillingError",
+    "ClientClosedError",
+    "Config",
+    "ConfigError",
+    "ConflictError",
+    "Datum",
+    "DeadlineExceededError",
+    "EncodedTextChunk",
+    "ForwardBackwardOutput",
+    "GetInfoResponse",
+    "GetServerCapabilitiesResponse",
+    "ImageAssetPointerChunk",
+    "ImageChunk",
+    "InternalServerError",
+    "InvalidInputError",
+    "LoadWeightsResponse",
+    "LoraConfig",
+    "LossFnType",
+    "ModelInput",
+    "ModelInputChunk",
+    "NotFoundError",
+    "OptimStepResponse",
+    "OutcomeUnknownError",
+    "ParsedCheckpointTinkerPath",
+    "PermissionDeniedError",
+    "PrecedingOperationFailed",
+    "RateLimitError",
+    "RequestFailedError",
+    "SampleResponse",
+    "SampledSequence",
+    "SamplerLostError",
+    "SamplingClient",
+    "SamplingParams",
+    "SaveWeightsForSamplerResponse",
+    "SaveWeightsResponse",
+    "ServiceClient",
+    "SessionLostError",
+    "StalledError",
+    "StepTaintedError",
+    "StopReason",
+    "TensorData",
+    "TensorDtype",
+    "TinkerError",
+    "TrainingClient",
+    "UnprocessableEntityError",
+    "WouldDeadlockError",
+    "local_server",
+    "types",
+]
+
+_logging.getLogger("tinker_actors").addHandler(_logging.NullHandler())
+
+
+def local_server(**options: _Any) -> _Any:
+    """Start an embedded server in a process of its own and return it; a context manager with `url` and `stop()`.
+
+    Needs the `local` extra. Options as for `tinker_actors.local.process.local_server`.
+    """
+    from tinker_actors.local.process import local_server as start  # noqa: PLC0415 - the server is an extra
+
+    return start(**options)
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        return _version()
+    raise AttributeError(f"module 'tinker_actors' has no attribute {name!r}")

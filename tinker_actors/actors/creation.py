@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tinker_actors.actors.lanes import Lanes
 from tinker_actors.actors.messages import (
     CallFailed,
     ChunkAccepted,
@@ -21,14 +20,14 @@ from tinker_actors.actors.messages import (
     TakeNumber,
 )
 from tinker_actors.actors.pending import ActorSink, Pending
-from tinker_actors.actors.work import Call, SessionLink, Work
-from tinker_actors.config import Config
+from tinker_actors.actors.service import Service
+from tinker_actors.actors.work import Call, Work
 from tinker_actors.errors import SessionLostError, TinkerError
 from tinker_actors.protocol.codec import encode_body
 from tinker_actors.protocol.endpoints import ENDPOINTS, TYPE_CREATE_MODEL
 from tinker_actors.protocol.operations import JSON, Tail, load_weights
 from tinker_actors.protocol.results import create_model_response, get_info_response, weights_info_response
-from tinker_actors.runtime.actor import Ref, guarded, tell
+from tinker_actors.runtime.actor import guarded, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
 from tinker_actors.types.training import LoraConfig
@@ -70,27 +69,16 @@ class Creation:
         work_id: the creation's own work at the lane, or None.
     """
 
-    def __init__(
-        self,
-        owner: Training,
-        origin: Origin,
-        session: Ref,
-        link: SessionLink,
-        lanes: Lanes,
-        config: Config,
-        ready: APIFuture[Any],
-    ) -> None:
+    def __init__(self, owner: Training, service: Service, origin: Origin, ready: APIFuture[Any]) -> None:
         self.model_id: str | None = None
         self.base_model = origin.base_model
+        config = service.config
         self.server_orders = config.server_orders if config.server_orders is not None else True
         self.work_id: int | None = None
         self._owner = owner
         self._origin = origin
         self._lora = origin.lora_config
-        self._session = session
-        self._link = link
-        self._lanes = lanes
-        self._config = config
+        self._service = service
         self._ready = ready
         self._expected_id = ""
         self._server_refuses = False
@@ -122,11 +110,11 @@ class Creation:
             encoded[:1],
             ActorSink(self._owner.actor_ref),
             self._ready._tracker,
-            session=self._link,
-            patience=self._config.creation_timeout,
+            session=self._service.link,
+            patience=self._service.config.creation_timeout,
         )
         self.work_id = work.id
-        self._lanes.submit("control", work)
+        self._service.lanes.submit("control", work)
 
     def heard(self, message: Replied | CallFailed | ChunkAccepted | ChunkDone | ChunkFailed) -> None:
         """Take an answer to one of the creation's requests."""
@@ -167,7 +155,7 @@ class Creation:
 
     def _take_number(self) -> None:
         self._ready._tracker.enter("waiting for its session", self._owner.now())
-        if not tell(self._session, TakeNumber(self._owner.actor_ref, "model")):
+        if not tell(self._service.session, TakeNumber(self._owner.actor_ref, "model")):
             self.fail(SessionLostError("The session has ended."))
 
     def _inspected(self, message: Replied) -> None:
@@ -184,7 +172,7 @@ class Creation:
 
     def _created(self, message: ChunkDone) -> None:
         self.model_id = create_model_response(message.outcome.content_type, message.outcome.body).model_id
-        if self._config.server_orders is None:
+        if self._service.config.server_orders is None:
             # Servers that execute by number name models after session and number (wire protocol 3.13); those that
             # ignore numbers make up names (8.3).
             self.server_orders = self.model_id == self._expected_id
@@ -223,7 +211,7 @@ class Creation:
 
     def _call(self, to: Any, path: str, body: bytes, *, what: str | None = None) -> None:
         ref = self._owner.actor_ref
-        self._lanes.call(
+        self._service.lanes.call(
             "control",
             Call(
                 what or to,
@@ -232,8 +220,8 @@ class Creation:
                 body,
                 on_done=lambda outcome: tell(ref, Replied(to, outcome)),
                 on_failed=lambda error: tell(ref, CallFailed(to, error)),
-                session=self._link if what is not None else None,
-                patience=self._config.creation_timeout,
+                session=self._service.link if what is not None else None,
+                patience=self._service.config.creation_timeout,
             ),
         )
 

@@ -166,6 +166,10 @@ class AcknowledgeFailure(Message, frozen=True, eq=False):
     """To a training actor: go on with the weights as they are after a tainted step."""
 
 
+class Release(Message, frozen=True, eq=False):
+    """To a training actor: nobody holds the handle any more; stop when everything told is decided."""
+
+
 class DescribeModel(Message, frozen=True, eq=False):
     """To a training actor: settle the future with the model's `GetInfoResponse`."""
 
@@ -225,6 +229,10 @@ class Retire(Message, frozen=True, eq=False):
     """To the registry: nobody samples under this key any more."""
 
     key: int
+
+
+class Republish(Message, frozen=True, eq=False):
+    """To a sampling actor: the registry was restarted; tell it your entry again."""
 
 
 # ---------------------------------------------------------------- to everybody

@@ -7,56 +7,27 @@ without asking anybody. Writing an entry also wakes the samples that are parked 
 from __future__ import annotations
 
 import itertools
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
-
-from tinker_actors.actors.lanes import Lanes
 from tinker_actors.actors.messages import Publish, Retire, SamplerChanged, Shutdown
-from tinker_actors.errors import TinkerError
-from tinker_actors.runtime.actor import Executor, RuntimeActor
-from tinker_actors.runtime.snapshot import Snapshot
+from tinker_actors.actors.service import Service
+from tinker_actors.runtime.actor import RuntimeActor
 
 sampler_keys = itertools.count(1)
 """Registry keys; unique in the process, because lanes are shared between services."""
-
-
-class SamplerEntry(msgspec.Struct, frozen=True, eq=False):
-    """What a caller needs to know to sample.
-
-    Attributes:
-        state: `"creating"` (samples wait for it), `"ready"` or `"failed"`.
-        sampling_session_id: the server's id, when ready.
-        base_model: name of the model behind it, when known.
-        model_path: the checkpoint it was made from, if any.
-        weights_version: optimizer steps behind its weights; 0 for a base model, None when not known.
-        error: why it failed.
-    """
-
-    state: Literal["creating", "ready", "failed"]
-    sampling_session_id: str | None = None
-    base_model: str | None = None
-    model_path: str | None = None
-    weights_version: int | None = None
-    error: TinkerError | None = None
-
-
-SamplerSnapshot = Snapshot[int, SamplerEntry]
 
 
 class Registry(RuntimeActor):
     """Publishes entries.
 
     Args:
-        executor: runs the actor.
-        snapshot: what callers read. It outlives the actor: a restarted registry goes on with the same one.
-        lanes: told when an entry changes.
+        service: what it belongs to. The snapshot is the service's, so that a restarted registry goes on with it.
     """
 
-    def __init__(self, executor: Executor, snapshot: SamplerSnapshot, lanes: Lanes) -> None:
-        super().__init__(executor)
-        self._snapshot = snapshot
-        self._lanes = lanes
+    def __init__(self, service: Service) -> None:
+        super().__init__(service.platform.control)
+        self._snapshot = service.samplers
+        self._lanes = service.lanes
 
     def receive(self, message: Any) -> Any:
         """Handle a message; see `messages`."""

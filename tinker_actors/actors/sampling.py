@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinker_actors.actors.lanes import Lanes
 from tinker_actors.actors.messages import (
     Adopt,
     AdoptionFailed,
@@ -16,18 +15,18 @@ from tinker_actors.actors.messages import (
     NumberTaken,
     Publish,
     Replied,
+    Republish,
     Retire,
     Shutdown,
     TakeNumber,
 )
-from tinker_actors.actors.registry import SamplerEntry
-from tinker_actors.actors.work import Call, SessionLink
-from tinker_actors.config import Config
+from tinker_actors.actors.service import SamplerEntry, Service
+from tinker_actors.actors.work import Call
 from tinker_actors.errors import SessionLostError, TinkerError
 from tinker_actors.protocol.codec import encode_body
 from tinker_actors.protocol.endpoints import ENDPOINTS
 from tinker_actors.protocol.results import create_sampling_session_response
-from tinker_actors.runtime.actor import Executor, Ref, RuntimeActor, tell
+from tinker_actors.runtime.actor import RuntimeActor, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.types.wire import CreateSamplingSessionRequest
 
@@ -36,15 +35,10 @@ class Sampling(RuntimeActor):
     """Creates one sampler and publishes it.
 
     Args:
-        executor: runs the actor.
+        service: what it belongs to: session, registry, lanes.
         key: the registry key.
-        registry: publishes the entry.
-        session: gives the session and the number.
-        link: how lanes know the session's work.
-        lanes: carry the requests.
-        config: times.
         ready: settled with the entry when the sampler is there, or with the error.
-        origin: where in the user's code the sampler was asked for, for error messages.
+        place: where in the user's code the sampler was asked for, for error messages.
         base_model: the model to sample from, or None.
         model_path: the checkpoint to sample from, or None. With neither, the sampler is made along with weights that
             are being saved, and the training actor tells `Adopt`.
@@ -52,28 +46,19 @@ class Sampling(RuntimeActor):
 
     def __init__(
         self,
-        executor: Executor,
+        service: Service,
         key: int,
-        registry: Ref,
-        session: Ref,
-        link: SessionLink,
-        lanes: Lanes,
-        config: Config,
         ready: APIFuture[Any],
-        origin: str,
+        place: str,
         *,
         base_model: str | None = None,
         model_path: str | None = None,
     ) -> None:
-        super().__init__(executor)
+        super().__init__(service.platform.control)
+        self._service = service
         self._key = key
-        self._registry = registry
-        self._session = session
-        self._link = link
-        self._lanes = lanes
-        self._config = config
         self._ready = ready
-        self._origin = origin
+        self._place = place
         self._base_model = base_model
         self._model_path = model_path
         self._entry = SamplerEntry("creating", base_model=base_model, model_path=model_path)
@@ -83,7 +68,7 @@ class Sampling(RuntimeActor):
         self._publish(self._entry)
         if self._base_model is not None or self._model_path is not None:
             asked = TakeNumber(self.actor_ref, "sampler")
-            if not tell(self._session, asked):
+            if not tell(self._service.session, asked):
                 self._fail(SessionLostError("The session has ended."))
 
     def receive(self, message: Any) -> Any:
@@ -100,8 +85,10 @@ class Sampling(RuntimeActor):
         elif isinstance(message, Shutdown):
             self._fail(message.error)
             self.stop()
+        elif isinstance(message, Republish):
+            self._publish(self._entry)
         elif isinstance(message, Retire):
-            tell(self._registry, message)
+            tell(self._service.registry, message)
             self.stop()
         else:
             super().receive(message)
@@ -129,7 +116,7 @@ class Sampling(RuntimeActor):
 
     def _call(self, what: str, method: str, path: str, body: bytes) -> None:
         ref = self.actor_ref
-        self._lanes.call(
+        self._service.lanes.call(
             "control",
             Call(
                 what,
@@ -138,8 +125,8 @@ class Sampling(RuntimeActor):
                 body,
                 on_done=lambda outcome: tell(ref, Replied(what, outcome)),
                 on_failed=lambda error: tell(ref, CallFailed(what, error)),
-                session=self._link,
-                patience=self._config.creation_timeout,
+                session=self._service.link,
+                patience=self._service.config.creation_timeout,
             ),
         )
 
@@ -167,10 +154,10 @@ class Sampling(RuntimeActor):
         if self._entry.state == "failed":
             return
         if self._entry.state == "creating":
-            error.add_note(f"The sampler was asked for at {self._origin}.")
+            error.add_note(f"The sampler was asked for at {self._place}.")
         self._publish(SamplerEntry("failed", error=error))
         self._ready._settle(error=error)
 
     def _publish(self, entry: SamplerEntry) -> None:
         self._entry = entry
-        tell(self._registry, Publish(self._key, entry))
+        tell(self._service.registry, Publish(self._key, entry))

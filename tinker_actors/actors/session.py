@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from tinker_actors.actors.lanes import Lanes
 from tinker_actors.actors.messages import (
     CallFailed,
     DropSession,
@@ -23,19 +22,17 @@ from tinker_actors.actors.messages import (
     Verdict,
 )
 from tinker_actors.actors.platform import PROTOCOL_VERSION
-from tinker_actors.actors.work import Call, SessionLink
-from tinker_actors.config import Config
+from tinker_actors.actors.service import Service
+from tinker_actors.actors.work import Call
 from tinker_actors.errors import SessionLostError, TinkerError
 from tinker_actors.events.records import SessionCreated, SessionLost
 from tinker_actors.protocol.codec import encode_body
 from tinker_actors.protocol.endpoints import ENDPOINTS
 from tinker_actors.protocol.results import client_config_response, create_session_response
-from tinker_actors.runtime.actor import Executor, Ref, RuntimeActor, logger, tell
-from tinker_actors.runtime.hub import EventHub
+from tinker_actors.runtime.actor import Ref, RuntimeActor, logger, tell
 from tinker_actors.types.wire import (
     Body,
     ClientConfigRequest,
-    ClientConfigResponse,
     CreateSessionRequest,
     FinishReason,
     FinishSessionRequest,
@@ -53,12 +50,10 @@ class SessionSettings(msgspec.Struct, frozen=True, eq=False):
     """What a session is opened with.
 
     Attributes:
-        config: times and limits, project and tags.
         user_metadata: stored with the session.
         display_name: its name for people.
     """
 
-    config: Config
     user_metadata: dict[str, Any] | None = None
     display_name: str | None = None
 
@@ -96,23 +91,18 @@ class Session(RuntimeActor):
     """Opens, keeps and ends one session.
 
     Args:
-        executor: runs the actor.
+        service: what it belongs to; its `link.ref` is set to this actor.
         settings: what to open it with.
-        lanes: carry its requests.
-        link: how lanes know the session's work; its `ref` is set to this actor.
-        hub: hears of its life.
     """
 
-    def __init__(
-        self, executor: Executor, settings: SessionSettings, lanes: Lanes, link: SessionLink, hub: EventHub
-    ) -> None:
-        super().__init__(executor)
+    def __init__(self, service: Service, settings: SessionSettings) -> None:
+        super().__init__(service.platform.control)
+        self._service = service
         self._settings = settings
-        self._config = settings.config
-        self._lanes = lanes
-        self._link = link
-        self._hub = hub
-        self._server = ClientConfigResponse()
+        self._config = service.config
+        self._lanes = service.lanes
+        self._link = service.link
+        self._hub = service.hub
         self._session_id: str | None = None
         self._error: TinkerError | None = None
         self._counters = {"model": 0, "sampler": 0}
@@ -176,7 +166,7 @@ class Session(RuntimeActor):
 
     def _replied(self, message: Replied) -> None:
         if message.to == "client_config":
-            self._server = client_config_response(message.outcome.content_type, message.outcome.body)
+            self._service.server = client_config_response(message.outcome.content_type, message.outcome.body)
             self._create()
         elif message.to == "create_session":
             self._opened(message)
@@ -229,7 +219,7 @@ class Session(RuntimeActor):
             number = self._counters[asked.counter]
             self._counters[asked.counter] += 1
             self._remember(asked.reply_to)
-            tell(asked.reply_to, NumberTaken(self._session_id, number, self._server, asked.why))
+            tell(asked.reply_to, NumberTaken(self._session_id, number, self._service.server, asked.why))
 
     def _remember(self, ref: Ref) -> None:
         """Note whom to tell when the session is lost; forget the dead whenever the set has doubled."""

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from tinker_actors.actors.creation import Creation, Origin
-from tinker_actors.actors.lanes import Lanes
 from tinker_actors.actors.messages import (
     AcknowledgeFailure,
     Adopt,
@@ -26,22 +25,28 @@ from tinker_actors.actors.messages import (
     NoSession,
     NumberTaken,
     Perform,
+    Release,
     Replied,
     Shutdown,
     TakeNumber,
 )
 from tinker_actors.actors.pending import ActorSink, Pending, open_numbers
-from tinker_actors.actors.work import SessionLink, Work
-from tinker_actors.config import Config
-from tinker_actors.errors import ActorCrashedError, PrecedingOperationFailed, StepTaintedError, TinkerError
+from tinker_actors.actors.service import Service
+from tinker_actors.actors.work import Work
+from tinker_actors.errors import (
+    ActorCrashedError,
+    ClientClosedError,
+    PrecedingOperationFailed,
+    StepTaintedError,
+    TinkerError,
+)
 from tinker_actors.events.records import StepRefused
 from tinker_actors.protocol.gate import StepGate
 from tinker_actors.protocol.operations import Tail, filler, head
 from tinker_actors.protocol.results import save_for_sampler_response
-from tinker_actors.runtime.actor import Executor, Ref, RuntimeActor, tell
+from tinker_actors.runtime.actor import Ref, RuntimeActor, tell
 from tinker_actors.runtime.futures import APIFuture
-from tinker_actors.runtime.hub import EventHub
-from tinker_actors.runtime.progress import Tracker
+from tinker_actors.runtime.progress import Tracker, WaitReason
 
 
 class Barrier(msgspec.Struct, frozen=True, eq=False):
@@ -54,34 +59,16 @@ class Training(RuntimeActor):
     """Owns one model.
 
     Args:
-        executor: runs the actor.
+        service: what it belongs to: session, lanes, rules.
         origin: what to create the model from, and where in the user's code that was asked for.
-        session: gives the session and the model's number.
-        link: how lanes know the session's work.
-        lanes: carry the requests.
-        config: times and rules.
-        hub: hears of refused steps.
         ready: settled with the model id when the model is there, or with the error.
     """
 
-    def __init__(
-        self,
-        executor: Executor,
-        origin: Origin,
-        session: Ref,
-        link: SessionLink,
-        lanes: Lanes,
-        config: Config,
-        hub: EventHub,
-        ready: APIFuture[Any],
-    ) -> None:
-        super().__init__(executor)
-        self._creation = Creation(self, origin, session, link, lanes, config, ready)
-        self._session = session
-        self._link = link
-        self._lanes = lanes
-        self._config = config
-        self._hub = hub
+    def __init__(self, service: Service, origin: Origin, ready: APIFuture[Any]) -> None:
+        super().__init__(service.platform.control)
+        self._service = service
+        self._creation = Creation(self, service, origin, ready)
+        config = service.config
         self._gate = StepGate(stop=config.on_step_failure == "stop")
         self._queue: deque[Pending] = deque()
         self._sending: Pending | None = None
@@ -92,6 +79,7 @@ class Training(RuntimeActor):
         self._next_number = 1  # number 0 is the model's creation (wire protocol 6.1)
         self._steps = 0
         self._error: TinkerError | None = None
+        self._released = False
 
     def on_start(self) -> None:
         """Begin to create the model."""
@@ -109,16 +97,18 @@ class Training(RuntimeActor):
             self._creation.heard(message)
         elif isinstance(message, NoSession):
             self._creation.fail(message.error)
-            self.give_up(message.error)
         elif isinstance(message, DescribeModel):
             self._creation.describe_model(message.future, self._error)
         elif isinstance(message, AcknowledgeFailure):
             self._gate.clear()
+        elif isinstance(message, Release):
+            self._released = True
+            self._lift_barriers()
         elif isinstance(message, Barrier):
             self._barriers.append(message.future)
             self._lift_barriers()
         elif isinstance(message, Shutdown):
-            self.give_up(message.error)
+            self._creation.fail(message.error)
             self.stop()
         else:
             super().receive(message)
@@ -139,7 +129,7 @@ class Training(RuntimeActor):
 
     def on_failure(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
         """Fail everything: the handle is dead, and nothing pretends otherwise."""
-        self.give_up(ActorCrashedError(f"The training actor crashed: {error!r}."))
+        self._creation.fail(ActorCrashedError(f"The training actor crashed: {error!r}."))
 
     # ------------------------------------------------------------ from the creation
 
@@ -173,9 +163,11 @@ class Training(RuntimeActor):
         if self._error is not None:
             self._settle_error(pending, self._error.replica())
             return
-        waits_for = "waiting for its turn" if self._creation.model_id else "waiting for its model"
+        waits_for: WaitReason = "waiting for its turn" if self._creation.model_id else "waiting for its model"
         message.future._tracker.enter(waits_for, self.now())
-        if message.sampler is not None and not tell(self._session, TakeNumber(self.actor_ref, "sampler", pending)):
+        if message.sampler is not None and not tell(
+            self._service.session, TakeNumber(self.actor_ref, "sampler", pending)
+        ):
             self._settle_error(pending, TinkerError("The session has ended."))
             return
         self._queue.append(pending)
@@ -199,11 +191,11 @@ class Training(RuntimeActor):
             if error is None:
                 self._send(pending)
             else:
-                self._refuse(pending, error)
+                self._keep_back(pending, error)
 
-    def _refuse(self, pending: Pending, error: TinkerError) -> None:
+    def _keep_back(self, pending: Pending, error: TinkerError) -> None:
         if pending.operation.step:
-            self._hub.emit(StepRefused(self._creation.model_id or "", error))
+            self._service.hub.emit(StepRefused(self._creation.model_id or "", error))
         self._settle_error(pending, error)
         self._lift_barriers()
 
@@ -229,7 +221,7 @@ class Training(RuntimeActor):
                 work = self._work(pending.operation.tails[index], head(**fields), pending.future._tracker)
                 pending.handed[work.id] = index
                 self._by_work[work.id] = pending
-                self._lanes.submit("train", work)
+                self._service.lanes.submit("train", work)
             return
         if pending.error is not None:
             pending.stages.clear()
@@ -244,7 +236,7 @@ class Training(RuntimeActor):
             request_head,
             ActorSink(self.actor_ref),
             tracker,
-            session=self._link,
+            session=self._service.link,
             resend=self._creation.server_orders,
         )
 
@@ -259,7 +251,7 @@ class Training(RuntimeActor):
             fields = head(model_id=self._creation.model_id, seq_id=number)
             work = self._work(pending.operation.filler or filler(), fields, Tracker("forward (filler)", self.now()))
             self._fillers.add(work.id)
-            self._lanes.submit("train", work)
+            self._service.lanes.submit("train", work)
 
     # ------------------------------------------------------------ hearing back
 
@@ -329,7 +321,7 @@ class Training(RuntimeActor):
 
     def _settle(self, pending: Pending) -> None:
         error = pending.error
-        if error is None and pending.preceding is not None and self._config.on_step_failure == "stop":
+        if error is None and pending.preceding is not None and self._service.config.on_step_failure == "stop":
             error = StepTaintedError(
                 f"The server applied the optimizer step although a gradient before it failed: {pending.preceding}",
                 preceding=pending.preceding,
@@ -340,7 +332,7 @@ class Training(RuntimeActor):
         if error is not None:
             if isinstance(error, PrecedingOperationFailed):
                 error.preceding = error.preceding or pending.preceding
-                self._hub.emit(StepRefused(self._creation.model_id or "", error))
+                self._service.hub.emit(StepRefused(self._creation.model_id or "", error))
             self._settle_error(pending, error)
             return
         if pending.operation.restores:
@@ -372,3 +364,7 @@ class Training(RuntimeActor):
             barriers, self._barriers = self._barriers, []
             for future in barriers:
                 future._settle(None)
+            if self._released:
+                self._released = False
+                self._creation.fail(ClientClosedError("The training client was dropped."))
+                self.stop()

@@ -60,7 +60,7 @@ def without_nulls(value: Any) -> Any:
 
 
 def _decode_special(kind: type[Any], value: Any) -> Any:
-    if kind is TensorData:
+    if kind is TensorData and isinstance(value, dict):
         return TensorData(
             value.get("data"),
             dtype=value.get("dtype") or "float32",
@@ -68,7 +68,7 @@ def _decode_special(kind: type[Any], value: Any) -> Any:
             sparse_crow_indices=value.get("sparse_crow_indices"),
             sparse_col_indices=value.get("sparse_col_indices"),
         )
-    raise NotImplementedError(f"{kind.__name__} can't be decoded")
+    raise ValueError(f"expected a {kind.__name__}, got {type(value).__name__}")
 
 
 def decode(content: bytes, kind: type[T], *, what: str = "answer") -> T:

@@ -1,0 +1,107 @@
+"""JSON both ways."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import numpy as np
+import pytest
+
+from tinker_actors.errors import APIResponseValidationError
+from tinker_actors.protocol.codec import base64_text, decode, encode, encode_body, preview, without_nulls
+from tinker_actors.types import Datum, ForwardBackwardOutput, LoraConfig, ModelInput, TensorData
+from tinker_actors.types.wire import CreateModelRequest, CreateSessionRequest, CreateSessionResponse
+
+
+def test_tensors_arrays_and_numpy_scalars_have_a_json_form():
+    value = {
+        "tensor": TensorData([[1, 2], [3, 4]], dtype="int64"),
+        "array": np.array([[0.5], [1.0]], dtype=np.float32),
+        "scalar": np.int64(3),
+        "datum": Datum(ModelInput.from_ints([1]), {"weights": [1.0]}),
+        "none": None,
+    }
+    assert json.loads(encode(value)) == {
+        "tensor": {"data": [1, 2, 3, 4], "dtype": "int64", "shape": [2, 2]},
+        "array": [[0.5], [1.0]],
+        "scalar": 3,
+        "datum": {
+            "model_input": {"chunks": [{"type": "encoded_text", "tokens": [1]}]},
+            "loss_fn_inputs": {"weights": {"data": [1.0], "dtype": "float32", "shape": [1]}},
+        },
+        "none": None,
+    }
+
+
+def test_a_sparse_tensor_sends_its_indices():
+    tensor = TensorData([5], "int64", [1, 4], sparse_crow_indices=[0, 1], sparse_col_indices=[2])
+    assert json.loads(encode(tensor)) == {
+        "data": [5], "dtype": "int64", "shape": [1, 4], "sparse_crow_indices": [0, 1], "sparse_col_indices": [2],
+    }  # fmt: skip
+
+
+def test_what_has_no_json_form_is_refused():
+    with pytest.raises(NotImplementedError, match="object has no JSON form"):
+        encode({"x": object()})
+
+
+def test_a_body_has_its_type_and_no_nulls_however_deep():
+    body = CreateModelRequest(
+        "s", 0, "b", user_metadata={"a": None, "b": [None, {"c": None}]}, lora_config=LoraConfig(8)
+    )
+    assert json.loads(encode_body(body)) == {
+        "type": "create_model",
+        "session_id": "s",
+        "model_seq_id": 0,
+        "base_model": "b",
+        "user_metadata": {"b": [None, {}]},
+        "lora_config": {"rank": 8, "train_unembed": True, "train_mlp": True, "train_attn": True},
+    }
+    assert b"null" not in encode_body(CreateSessionRequest())
+
+
+def test_nulls_in_lists_stay():
+    assert without_nulls([None, {"a": None, "b": 1}]) == [None, {"b": 1}]
+
+
+def test_a_tensor_comes_back_as_it_was():
+    output = ForwardBackwardOutput("T", [{"x": TensorData(np.eye(2, dtype=np.float32), "float32")}], {"loss:sum": 1.0})
+    back = decode(encode(output), ForwardBackwardOutput)
+    np.testing.assert_array_equal(back.loss_fn_outputs[0]["x"].to_numpy(), np.eye(2))
+    assert back.metrics == {"loss:sum": 1.0}
+
+
+def test_unknown_fields_and_a_missing_type_are_ignored():
+    assert decode(b'{"session_id":"s","future":{"deep":[1]}}', CreateSessionResponse).session_id == "s"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"null", b'{"session_id":1}', b"{}", b"\xff", b'{"session_id":"\xff"}'])
+def test_a_mismatch_names_what_was_read_and_how_it_begins(content):
+    with pytest.raises(APIResponseValidationError) as caught:
+        decode(content, CreateSessionResponse, what="session answer")
+    assert "session answer" in str(caught.value)
+    assert preview(content) in str(caught.value)
+    assert isinstance(caught.value.__cause__, msgspec.MsgspecError | ValueError)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "", "int32"])
+def test_a_tensor_of_an_unknown_dtype_is_a_mismatch(dtype):
+    content = json.dumps(
+        {"loss_fn_output_type": "", "loss_fn_outputs": [{"x": {"data": [1], "dtype": dtype}}], "metrics": {}}
+    )
+    if dtype:
+        with pytest.raises(APIResponseValidationError):
+            decode(content.encode(), ForwardBackwardOutput)
+    else:  # left out: what most are
+        assert decode(content.encode(), ForwardBackwardOutput).loss_fn_outputs[0]["x"].dtype == "float32"
+
+
+def test_a_preview_is_one_short_line():
+    assert preview(b"a\n\tb") == "'a b'"
+    assert preview(b"x" * 500, 10) == "'xxxxxxxxxx...'"
+    assert preview(b"\xff") == "'\ufffd'"
+
+
+def test_base64_is_the_padded_standard_alphabet():
+    assert base64_text(b"\xff\xfe\xfd\xfc") == "//79/A=="

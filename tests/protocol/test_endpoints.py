@@ -1,0 +1,34 @@
+"""The endpoint table."""
+
+from __future__ import annotations
+
+import pytest
+
+from tinker_actors.protocol.endpoints import ENDPOINTS, Endpoint
+
+
+@pytest.mark.parametrize("name", sorted(ENDPOINTS))
+def test_every_path_is_below_the_api(name):
+    assert ENDPOINTS[name].path.startswith("/api/v1/")
+    assert ENDPOINTS[name].method in {"GET", "POST"}
+
+
+def test_what_the_next_beat_or_poll_repeats_anyway_is_not_retried():
+    assert {name for name, endpoint in ENDPOINTS.items() if not endpoint.retried} == {
+        "session_heartbeat",
+        "retrieve_future",
+        "cancel_future",
+    }
+
+
+@pytest.mark.parametrize(
+    ("sampler", "expected"),
+    [("s-1:sample:0", "/x/s-1:sample:0"), ("a/b", "/x/a%2Fb"), ("ä ?#", "/x/%C3%A4%20%3F%23")],
+)
+def test_ids_are_percent_encoded(sampler, expected):
+    assert Endpoint("GET", "/x/{sampler_id}").at(sampler_id=sampler) == expected
+
+
+def test_a_forgotten_id_is_an_error():
+    with pytest.raises(KeyError):
+        ENDPOINTS["get_sampler"].at()

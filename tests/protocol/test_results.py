@@ -1,0 +1,243 @@
+"""Decoding of results, servers' deviations included."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from tinker_actors.errors import APIResponseValidationError
+from tinker_actors.protocol import results
+
+JSON = "application/json"
+
+DECODERS = [
+    results.forward_backward_output,
+    results.optim_step_response,
+    results.save_weights_response,
+    results.load_weights_response,
+    results.save_for_sampler_response,
+    results.weights_info_response,
+    results.create_sampling_session_response,
+    results.get_sampler_response,
+    results.client_config_response,
+    results.create_session_response,
+    results.create_model_response,
+    results.get_info_response,
+    results.capabilities_response,
+    lambda content_type, body: results.sample_response(content_type, body, 3),
+]
+
+
+def js(value) -> bytes:
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("body", [b"", b"[]", b'"x"', b'{"a":', b"\xff\xfe", b"12 monkeys"])
+def test_what_is_not_understood_is_an_error_with_a_preview(decoder, body):
+    with pytest.raises(APIResponseValidationError) as caught:
+        decoder(JSON, body)
+    assert caught.value.category == "server"
+    assert "begins with" in str(caught.value)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("content_type", ["application/x-protobuf", "text/html", "image/png"])
+def test_another_content_type_is_an_error_that_names_it(decoder, content_type):
+    with pytest.raises(APIResponseValidationError, match=content_type):
+        decoder(content_type, b"{}")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["", "text/plain", "application/json", "application/problem+json", "Text/JSON; x=y"]
+)
+def test_json_is_read_under_its_usual_names(content_type):
+    assert results.optim_step_response(content_type, b'{"metrics":{"a":1}}').metrics == {"a": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("decoder", "body"),
+    [
+        (results.save_weights_response, {"path": None}),
+        (results.save_weights_response, {}),
+        (results.save_for_sampler_response, {"path": None}),
+        (results.create_model_response, {"model_id": 7}),
+        (results.get_info_response, {"model_data": {}}),
+        (results.forward_backward_output, {"metrics": {}}),
+        (results.create_session_response, {"type": "create_session"}),
+        (results.capabilities_response, {"models": []}),
+    ],
+)
+def test_a_result_without_what_it_is_for_is_an_error(decoder, body):
+    with pytest.raises(APIResponseValidationError):
+        decoder(JSON, js(body))
+
+
+# ---------------------------------------------------------------- training
+
+
+def test_outputs_become_tensors():
+    output = results.forward_backward_output(
+        JSON,
+        js(
+            {
+                "type": "forward_backward",
+                "loss_fn_output_type": "TorchLossReturn",
+                "loss_fn_outputs": [
+                    {"logprobs": {"data": [-1, -2.5], "dtype": "float32", "shape": [2]}},
+                    {"logprobs": {"data": [-1.5]}, "ids": {"data": [1, 2], "dtype": "int64", "shape": [2, 1]}},
+                ],
+                "metrics": {"loss:sum": 3, "bad:mean": None},
+                "later": 1,
+            }
+        ),
+    )
+    assert output.loss_fn_output_type == "TorchLossReturn"
+    first, second = output.loss_fn_outputs
+    np.testing.assert_array_equal(first["logprobs"].to_numpy(), np.array([-1, -2.5], dtype=np.float32))
+    assert (second["logprobs"].dtype, second["logprobs"].shape) == ("float32", [1])
+    assert second["ids"].to_numpy().dtype == np.int64
+    assert second["ids"].tolist() == [[1], [2]]
+    assert output.metrics["loss:sum"] == 3.0
+    assert math.isnan(output.metrics["bad:mean"])
+
+
+def test_nulls_in_a_tensor_are_nan():
+    body = js({"loss_fn_outputs": [{"logprobs": {"data": [None, -1.0]}}]})
+    values = results.forward_backward_output(JSON, body).loss_fn_outputs[0]["logprobs"].to_numpy()
+    assert np.isnan(values[0])
+    assert values[1] == -1.0
+
+
+@pytest.mark.parametrize("extra", [{}, {"metrics": None}, {"metrics": {}}, {"loss_fn_output_type": None}])
+def test_missing_metrics_and_type_are_tolerated(extra):
+    output = results.forward_backward_output(JSON, js({"loss_fn_outputs": [], **extra}))
+    assert (output.loss_fn_output_type, output.loss_fn_outputs, output.metrics) == ("ArrayRecord", [], {})
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        {"data": [1.0], "shape": [2]},
+        {"data": [1.0], "dtype": "float16"},
+        {"data": [None], "dtype": "int64"},
+        {"data": [1.0], "sparse_crow_indices": [0, 1]},
+        {"data": ["a"]},
+        {"shape": [1]},
+        [1.0],
+        None,
+    ],
+)
+def test_a_tensor_that_can_not_be_is_the_servers_error(tensor):
+    with pytest.raises(APIResponseValidationError, match="forward_backward result"):
+        results.forward_backward_output(JSON, js({"loss_fn_outputs": [{"logprobs": tensor}]}))
+
+
+def test_the_answers_of_training_operations_are_read():
+    assert results.optim_step_response(JSON, b"{}").metrics is None
+    assert results.optim_step_response(JSON, b'{"metrics":null,"type":"optim_step"}').metrics is None
+    assert math.isnan(results.optim_step_response(JSON, b'{"metrics":{"grad":null}}').metrics["grad"])
+    path = "tinker://m/weights/c"
+    assert results.save_weights_response(JSON, js({"path": path, "type": "save_weights"})).path == path
+    assert results.load_weights_response(JSON, b'{"type":"load_weights"}').path is None
+    assert results.create_model_response(JSON, js({"model_id": "m", "lora_config": {"alpha": 32.0}})).model_id == "m"
+    named = results.save_for_sampler_response(JSON, js({"path": "tinker://m/c"}))
+    assert (named.path, named.sampling_session_id) == ("tinker://m/c", None)
+    unnamed = results.save_for_sampler_response(JSON, js({"path": None, "sampling_session_id": "s"}))
+    assert (unnamed.path, unnamed.sampling_session_id) == (None, "s")
+
+
+# ---------------------------------------------------------------- sampling
+
+
+def sample(body, prompt=3, **more):
+    return results.sample_response(JSON, js(body), prompt, **more)
+
+
+SEQUENCES = [
+    {"stop_reason": "length", "tokens": [1, 2], "logprobs": [-1, None]},
+    {"stop_reason": "stop", "tokens": []},
+]
+
+
+def test_sequences_are_read_and_named():
+    response = sample({"type": "sample", "sequences": SEQUENCES, "new": 1}, weights_version=4, sequence_ids=["a", "b"])
+    first, second = response.sequences
+    assert (first.stop_reason, first.tokens, first.sequence_id) == ("length", [1, 2], "a")
+    assert first.logprobs[0] == -1.0
+    assert math.isnan(first.logprobs[1])
+    assert (second.stop_reason, second.tokens, second.logprobs, second.sequence_id) == ("stop", [], None, "b")
+    assert response.weights_version == 4
+    assert (response.prompt_logprobs, response.topk_prompt_logprobs, response.prompt_cache_hit_tokens) == (
+        None,
+        None,
+        0,
+    )
+
+
+@pytest.mark.parametrize("names", [None, [], ["a"], ["a", "b", "c"]])
+def test_names_that_do_not_fit_are_left_out(names):
+    assert [s.sequence_id for s in sample({"sequences": SEQUENCES}, sequence_ids=names).sequences] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("given", "prompt", "expected"),
+    [
+        (None, 3, None),
+        ([None, -1, -2.5], 3, [None, -1.0, -2.5]),
+        ([-1, -2.5], 3, [None, -1.0, -2.5]),  # an independent server leaves the first out
+        ([], 1, [None]),
+        ([None], 1, [None]),
+        ([], 3, None),
+        ([None, -1, -2, -3], 3, [None, -1.0, -2.0, -3.0]),
+    ],
+)
+def test_prompt_logprobs_have_one_entry_per_prompt_token(given, prompt, expected):
+    assert sample({"sequences": [], "prompt_logprobs": given}, prompt).prompt_logprobs == expected
+
+
+def test_topk_prompt_logprobs_are_pairs():
+    rows = [[[5, -0.5], [7, -1]], None]
+    response = sample({"sequences": [], "topk_prompt_logprobs": rows, "prompt_cache_hit_tokens": None})
+    assert response.topk_prompt_logprobs == [None, [(5, -0.5), (7, -1.0)], None]
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    [{"stop_reason": "eos", "tokens": []}, {"stop_reason": "stop"}, {"stop_reason": "stop", "tokens": [0.5]}],
+)
+def test_a_sequence_that_can_not_be_is_an_error(sequence):
+    with pytest.raises(APIResponseValidationError, match="sample result"):
+        sample({"sequences": [sequence]})
+
+
+# ---------------------------------------------------------------- service and models
+
+
+def test_a_description_is_completed():
+    info = results.get_info_response(
+        JSON, js({"model_id": "m", "model_data": {"model_name": "Q/q", "tokenizer_id": "Q/q:rev1"}, "is_lora": True})
+    )
+    assert (info.model_id, info.model_name, info.model_data.tokenizer_id, info.is_lora) == ("m", "Q/q", "Q/q", True)
+    bare = results.get_info_response(JSON, js({"model_id": "m", "model_data": None, "model_name": "Q/q"}))
+    assert (bare.model_name, bare.model_data.model_name, bare.lora_rank) == ("Q/q", None, None)
+
+
+def test_supported_models_are_read_in_every_form():
+    models = ["a", {"model_name": "b", "max_context_length": 8}, {"model_id": "c", "arch": "x"}]
+    supported = results.capabilities_response(JSON, js({"supported_models": models})).supported_models
+    assert [(model.model_name, model.max_context_length) for model in supported] == [("a", None), ("b", 8), ("c", None)]
+
+
+def test_the_control_endpoints_answers_are_read():
+    session = results.create_session_response(JSON, js({"session_id": "s", "warning_message": "w"}))
+    assert (session.session_id, session.warning_message, session.info_message) == ("s", "w", None)
+    body = js({"type": "create_sampling_session", "sampling_session_id": "x"})
+    assert results.create_sampling_session_response(JSON, body).sampling_session_id == "x"
+    assert results.get_sampler_response(JSON, js({"sampler_id": "x", "base_model": "b"})).model_path is None
+    assert results.weights_info_response(JSON, js({"base_model": "b", "lora_rank": 8})).lora_rank == 8
+    config = results.client_config_response(JSON, js({"pjwt_auth_enabled": False, "fwdbwd_max_chunk_len": 5}))
+    assert (config.fwdbwd_max_chunk_len, config.fwdbwd_max_chunk_bytes_count) == (5, 5_000_000)

@@ -1,0 +1,115 @@
+"""Prompts and training examples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinker_actors.errors import InvalidInputError
+from tinker_actors.types import Datum, EncodedTextChunk, ImageAssetPointerChunk, ImageChunk, ModelInput, TensorData
+
+
+@pytest.mark.parametrize("tokens", [[1, 2, 3], np.array([1, 2, 3])])
+def test_a_chunk_copies_its_tokens(tokens):
+    chunk = EncodedTextChunk(tokens=tokens)
+    tokens[0] = 99
+    assert list(chunk.tokens) == [1, 2, 3]
+    assert chunk.length == 3
+
+
+def test_a_list_that_is_cleared_afterwards_is_still_trained_on():
+    tokens = [1, 2]
+    prompt = ModelInput.from_ints(tokens)
+    tokens.clear()
+    assert prompt.to_ints() == [1, 2]
+
+
+@pytest.mark.parametrize("tokens", [(1, 2), range(1, 3), iter([1, 2]), np.array([1, 2], dtype=np.uint8)])
+def test_tokens_come_in_any_sequence(tokens):
+    assert ModelInput.from_ints(tokens).to_ints() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "tokens", ["text", b"bytes", np.array([1.5]), np.array([[1, 2]]), np.array(["a"]), np.array([True])]
+)
+def test_what_is_no_run_of_tokens_is_refused(tokens):
+    with pytest.raises(InvalidInputError):
+        EncodedTextChunk(tokens=tokens)
+
+
+def test_appending_leaves_the_original_alone():
+    first = ModelInput.from_ints([1])
+    second = first.append(EncodedTextChunk([2, 3])).append_int(4)
+    assert (first.to_ints(), second.to_ints()) == ([1], [1, 2, 3, 4])
+    assert (first.length, second.length, ModelInput.empty().length) == (1, 4, 0)
+
+
+def test_the_chunk_list_is_the_inputs_own():
+    chunks = [EncodedTextChunk([1])]
+    prompt = ModelInput(chunks)
+    chunks.append(EncodedTextChunk([2]))
+    assert prompt.to_ints() == [1]
+
+
+@pytest.mark.parametrize("image", [ImageChunk(b"x", "png"), ImageAssetPointerChunk("http://a", "jpeg")])
+def test_an_image_has_a_length_only_when_it_is_told(image):
+    prompt = ModelInput([EncodedTextChunk([1]), image])
+    with pytest.raises(InvalidInputError, match="expected_tokens"):
+        _ = prompt.length
+    with pytest.raises(InvalidInputError, match="text chunks only"):
+        prompt.to_ints()
+    image.expected_tokens = 5
+    assert prompt.length == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "dtype"),
+    [
+        ("target_tokens", [1, 2], "int64"),
+        ("weights", [0, 1], "float32"),
+        ("advantages", (0.5, 1), "float32"),
+        ("logprobs", [-1.0], "float32"),
+        ("clip_low_threshold", [0.8], "float32"),
+        ("clip_high_threshold", [1.2], "float32"),
+        ("sequence_ratio_mask", [1, 0], "float32"),
+        ("anything", np.array([1, 2], dtype=np.int32), "int64"),
+        ("anything", np.array([1.0]), "float32"),
+        ("weights", np.array([1, 0]), "int64"),  # an array keeps its own kind
+        ("anything", TensorData([1], dtype="int64"), "int64"),
+    ],
+)
+def test_values_become_tensors_by_the_dtype_table(name, value, dtype):
+    tensor = Datum(ModelInput.from_ints([1]), {name: value}).loss_fn_inputs[name]
+    assert isinstance(tensor, TensorData)
+    assert tensor.dtype == dtype
+    assert tensor.shape == list(np.shape(tensor.to_numpy()))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("other", [1], "'other'"),
+        ("weights", 1.0, "'weights' can't be made of float"),
+        ("weights", "text", "str"),
+        ("weights", [[1], [1, 2]], "rectangular"),
+        ("mask", np.array([True]), "no name on the wire"),
+    ],
+)
+def test_values_that_say_too_little_are_refused(name, value, message):
+    with pytest.raises(InvalidInputError, match=message):
+        Datum(ModelInput.from_ints([1]), {name: value})
+
+
+def test_loss_inputs_may_be_set_afterwards_without_touching_the_callers_dict():
+    given = {"weights": [1.0]}
+    datum = Datum(ModelInput.from_ints([1]), given)
+    datum.loss_fn_inputs["advantages"] = TensorData([1.0], dtype="float32")
+    assert set(given) == {"weights"}
+    assert Datum(ModelInput.from_ints([1])).loss_fn_inputs == {}
+    assert "advantages" in repr(datum)
+
+
+def test_torch_values_become_tensors():
+    torch = pytest.importorskip("torch")
+    datum = Datum(ModelInput.from_ints([1]), {"anything": torch.tensor([1.0], dtype=torch.float64)})
+    assert datum.loss_fn_inputs["anything"].dtype == "float32"

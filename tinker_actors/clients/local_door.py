@@ -1,0 +1,50 @@
+"""The `local:` door: an embedded server of the process's own, started on first use.
+
+`local:` keeps its data in a temporary folder that goes with the server; `local:PATH` keeps them in PATH. Services with
+the same address share the server; it stops with the last of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+SCHEME = "local:"
+
+_servers: dict[str, tuple[Any, int]] = {}
+_guard = threading.Lock()
+
+
+def is_local(base_url: str | None) -> bool:
+    """Return whether an address asks for an embedded server."""
+    return base_url is not None and base_url.startswith(SCHEME)
+
+
+def enter(address: str) -> str:
+    """Return the URL of the embedded server for `address`, starting it if there is none, and count one more user.
+
+    Raises:
+        ImportError: the `local` extra is not installed.
+        RuntimeError: the server did not start; the message holds what it said.
+    """
+    with _guard:
+        server, users = _servers.get(address, (None, 0))
+        if server is None:
+            from tinker_actors.local.process import LocalServer  # noqa: PLC0415 - the server is an extra
+
+            server = LocalServer(data_dir=address.removeprefix(SCHEME) or None).start()
+        _servers[address] = (server, users + 1)
+        return str(server.url)
+
+
+def leave(address: str) -> None:
+    """Count a user out; the last one stops the server. Does nothing when there is none."""
+    with _guard:
+        server, users = _servers.get(address, (None, 0))
+        if server is None:
+            return
+        if users > 1:
+            _servers[address] = (server, users - 1)
+            return
+        del _servers[address]
+    server.stop()

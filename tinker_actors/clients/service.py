@@ -1,0 +1,387 @@
+"""The service client: one session on one server, and the door to models and samplers."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import weakref
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from tinker_actors.actors.creation import Origin
+from tinker_actors.actors.lanes import shared_lanes
+from tinker_actors.actors.platform import Platform
+from tinker_actors.actors.registry import sampler_keys
+from tinker_actors.actors.sampling import Sampling
+from tinker_actors.actors.service import Service
+from tinker_actors.actors.session import SessionSettings
+from tinker_actors.actors.training import Training
+from tinker_actors.actors.tree import Close, Supervisor, Watch
+from tinker_actors.actors.work import Call, Work
+from tinker_actors.clients import local_door
+from tinker_actors.clients.handle import closed_error
+from tinker_actors.clients.machine import machine
+from tinker_actors.clients.place import callers_place
+from tinker_actors.clients.sampling import SamplingClient
+from tinker_actors.clients.training import TrainingClient
+from tinker_actors.clients.tree import Node, read_tree
+from tinker_actors.config import Config, resolve
+from tinker_actors.errors import DeadlineExceededError, InvalidInputError, TinkerError
+from tinker_actors.protocol.endpoints import ENDPOINTS
+from tinker_actors.protocol.outcomes import Done
+from tinker_actors.protocol.results import capabilities_response
+from tinker_actors.runtime.actor import Ref, RuntimeActor, logger, tell
+from tinker_actors.runtime.futures import APIFuture
+from tinker_actors.runtime.hub import EventHub
+from tinker_actors.runtime.progress import Tracker
+from tinker_actors.types.paths import ParsedCheckpointTinkerPath, require_tinker_path
+from tinker_actors.types.service import GetServerCapabilitiesResponse
+from tinker_actors.types.training import LoraConfig
+
+Status = Literal["success", "errored", "interrupted"]
+
+_child_numbers = itertools.count(1)
+
+# How long leaving a `with` block waits for what is in flight: after success, and after an exception.
+_DRAIN = 30.0
+_DRAIN_AFTER_ERROR = 5.0
+# Telling the server that the session is over has this long on top.
+_FAREWELL = 10.0
+
+
+class ServiceClient:
+    """A session on a Tinker server. Thread-safe; a context manager, sync and async.
+
+    Opening the session begins at once, in the background; nothing here waits for it. Without `with`, call `close()`.
+
+    Args:
+        user_metadata: stored with the session.
+        project_id: project of the session; default: `TINKER_PROJECT_ID`.
+        display_name: the session's name for people.
+        base_url: the server; `"local:"` starts an embedded one, `"local:PATH"` one that keeps its data in PATH.
+            Default: `TINKER_BASE_URL`, else the hosted service.
+        api_key: the credential; default: `TINKER_API_KEY`. Not needed on loopback.
+        config: everything else; see `Config`.
+
+    Attributes:
+        actor_ref: the pykka reference of the supervisor of everything in this service.
+        events: subscribe here to what happens.
+
+    Raises:
+        ConfigError: there is no server to talk to, or address and key don't fit together.
+    """
+
+    def __init__(
+        self,
+        user_metadata: Mapping[str, Any] | None = None,
+        project_id: str | None = None,
+        *,
+        display_name: str | None = None,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        config: Config | None = None,
+    ) -> None:
+        address = base_url or (config.base_url if config is not None else None)
+        self._address = address if local_door.is_local(address) else None
+        url = local_door.enter(self._address) if self._address is not None else base_url
+        try:
+            resolved = resolve(config, base_url=url, api_key=api_key, project_id=project_id)
+            metadata = dict(user_metadata) if user_metadata is not None else None
+            self._open(resolved, SessionSettings(metadata, display_name), machine())
+        except BaseException:
+            if self._address is not None:
+                local_door.leave(self._address)
+            raise
+
+    def _open(self, config: Config, settings: SessionSettings, platform: Platform) -> None:
+        lanes = shared_lanes(config, platform)
+        self._service = Service(config, platform, lanes)
+        self.actor_ref: Ref = Supervisor.start(self._service, settings)
+        self.events: EventHub = self._service.hub
+        self.closed = False
+        self._children: weakref.WeakSet[TrainingClient] = weakref.WeakSet()
+        self._finalizer = weakref.finalize(self, _abandon, self.actor_ref, self._address)
+        self._finalizer.atexit = False
+
+    # ------------------------------------------------------------ models
+
+    def create_lora_training_client(
+        self,
+        base_model: str,
+        rank: int = 32,
+        seed: int | None = None,
+        train_mlp: bool = True,
+        train_attn: bool = True,
+        train_unembed: bool = True,
+        user_metadata: Mapping[str, Any] | None = None,
+    ) -> TrainingClient:
+        """Create a LoRA adapter on a base model. The handle can be used at once.
+
+        Args:
+            base_model: name of the base model, e.g. `"local/tiny"`.
+            rank: rank of the adapter.
+            seed: seed of its initial values.
+            train_mlp: adapt the feed-forward layers.
+            train_attn: adapt the attention layers.
+            train_unembed: adapt the unembedding.
+            user_metadata: stored with the model.
+
+        Raises:
+            InvalidInputError: rank below 1, or nothing to train. That the base model does not exist only the server
+                knows: `result()`, `await` and every operation of the handle say so.
+            ClientClosedError: this client was closed.
+        """
+        if not base_model or not isinstance(base_model, str):
+            raise InvalidInputError(f"base_model must be the name of a model, not {base_model!r}.")
+        lora = LoraConfig(rank, seed, train_unembed, train_mlp, train_attn)
+        metadata = dict(user_metadata) if user_metadata is not None else None
+        return self._new_model(Origin(callers_place(), base_model=base_model, lora_config=lora, user_metadata=metadata))
+
+    async def create_lora_training_client_async(self, *args: Any, **kwargs: Any) -> TrainingClient:
+        """Create a LoRA adapter and await it; arguments as for `create_lora_training_client`."""
+        return await self.create_lora_training_client(*args, **kwargs)
+
+    def create_training_client_from_state(
+        self,
+        path: str,
+        base_model: str | None = None,
+        user_metadata: Mapping[str, Any] | None = None,
+        weights_access_token: str | None = None,
+    ) -> TrainingClient:
+        """Create a model from a training checkpoint's weights; the optimizer begins anew.
+
+        Args:
+            path: the checkpoint's `tinker://` path.
+            base_model: overrides the base model that the server says the checkpoint has.
+            user_metadata: stored with the model.
+            weights_access_token: for another account's checkpoint.
+
+        Raises:
+            InvalidInputError: `path` is no checkpoint path.
+            ClientClosedError: this client was closed.
+        """
+        return self._from_state(path, base_model, user_metadata, weights_access_token, optimizer=False)
+
+    async def create_training_client_from_state_async(self, *args: Any, **kwargs: Any) -> TrainingClient:
+        """Create a model from a checkpoint and await it; see `create_training_client_from_state`."""
+        return await self.create_training_client_from_state(*args, **kwargs)
+
+    def create_training_client_from_state_with_optimizer(
+        self,
+        path: str,
+        base_model: str | None = None,
+        user_metadata: Mapping[str, Any] | None = None,
+        weights_access_token: str | None = None,
+    ) -> TrainingClient:
+        """Create a model from a training checkpoint, optimizer state included; training goes on where it was saved.
+
+        Arguments and errors as for `create_training_client_from_state`.
+        """
+        return self._from_state(path, base_model, user_metadata, weights_access_token, optimizer=True)
+
+    async def create_training_client_from_state_with_optimizer_async(self, *args: Any, **kwargs: Any) -> TrainingClient:
+        """Create a model from a checkpoint with its optimizer, and await it."""
+        return await self.create_training_client_from_state_with_optimizer(*args, **kwargs)
+
+    def _from_state(
+        self,
+        path: str,
+        base_model: str | None,
+        metadata: Mapping[str, Any] | None,
+        token: str | None,
+        *,
+        optimizer: bool,
+    ) -> TrainingClient:
+        ParsedCheckpointTinkerPath.from_tinker_path(path)
+        return self._new_model(
+            Origin(
+                callers_place(),
+                base_model=base_model,
+                path=path,
+                optimizer=optimizer,
+                user_metadata=dict(metadata) if metadata is not None else None,
+                weights_access_token=token,
+            )
+        )
+
+    def _new_model(self, origin: Origin) -> TrainingClient:
+        self._check_open("creating a training client")
+        ready: APIFuture[Any] = self._future("create_model")
+        ref = self._start(Training(self._service, origin, ready), "training")
+        client = TrainingClient(self._service, ref, ready, self)
+        self._children.add(client)
+        return client
+
+    # ------------------------------------------------------------ samplers
+
+    def create_sampling_client(self, model_path: str | None = None, base_model: str | None = None) -> SamplingClient:
+        """Create a sampler of a saved checkpoint or of a base model. The handle can be used at once.
+
+        Args:
+            model_path: a checkpoint's `tinker://` path.
+            base_model: name of a base model. Exactly one of the two.
+
+        Raises:
+            InvalidInputError: neither or both given, or `model_path` is no `tinker://` path.
+            ClientClosedError: this client was closed.
+        """
+        if (model_path is None) == (base_model is None):
+            raise InvalidInputError("create_sampling_client needs exactly one of model_path and base_model.")
+        if model_path is not None:
+            require_tinker_path(model_path, "model_path")
+        return self._new_sampler(model_path=model_path, base_model=base_model)
+
+    async def create_sampling_client_async(self, *args: Any, **kwargs: Any) -> SamplingClient:
+        """Create a sampler and await it; arguments as for `create_sampling_client`."""
+        return await self.create_sampling_client(*args, **kwargs)
+
+    def _new_sampler(self, **source: Any) -> SamplingClient:
+        self._check_open("creating a sampling client")
+        ready: APIFuture[Any] = self._future("create_sampling_session")
+        key = next(sampler_keys)
+        ref = self._start(Sampling(self._service, key, ready, callers_place(), **source), "sampling")
+        return SamplingClient(self._service, key, ref, ready, self)
+
+    # ------------------------------------------------------------ about the server and this service
+
+    def get_server_capabilities(self) -> GetServerCapabilitiesResponse:
+        """Return which base models the server has, waiting for its answer.
+
+        Raises:
+            TinkerError: the server can't be reached or refuses.
+        """
+        return self._get_server_capabilities_future().result()
+
+    async def get_server_capabilities_async(self) -> GetServerCapabilitiesResponse:
+        """Await which base models the server has."""
+        return await self._get_server_capabilities_future()
+
+    def _get_server_capabilities_future(self) -> APIFuture[GetServerCapabilitiesResponse]:
+        self._check_open("get_server_capabilities")
+        future: APIFuture[GetServerCapabilitiesResponse] = self._future("get_server_capabilities")
+
+        def answered(done: Done) -> None:
+            try:
+                future._settle(capabilities_response(done.content_type, done.body))
+            except TinkerError as error:
+                future._settle(error=error)
+
+        endpoint = ENDPOINTS["get_server_capabilities"]
+        call = Call(
+            "get_server_capabilities",
+            endpoint.method,
+            endpoint.path,
+            b"",
+            answered,
+            lambda error: future._settle(error=error),
+            patience=self._service.config.creation_timeout,
+        )
+        self._service.lanes.call("control", call)
+        return future
+
+    def tree(self) -> Node:
+        """Return what runs in this service and how each part is doing; `print` it. Waits at most 1 s per actor."""
+        return read_tree(self._service)
+
+    # ------------------------------------------------------------ ending
+
+    def close(self, status: Status = "success", detail: str | None = None, *, timeout: float = _DRAIN) -> None:
+        """End the service: take nothing new, finish what is in flight, tell the server, stop the actors.
+
+        What is not finished in time fails with `ClientClosedError`, and a warning says how much that was. A second
+        call does nothing. Not on the runtime's own threads.
+
+        Args:
+            status: told to the server.
+            detail: a sentence about it, told to the server.
+            timeout: seconds to wait for what is in flight.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        left = self._drain(timeout)
+        if left:
+            logger.warning("Closed with %d operations unfinished; their futures fail with ClientClosedError", left)
+        self._finalizer.detach()
+        done = self._shut(status, detail)
+        try:
+            done.result(_FAREWELL)
+        except DeadlineExceededError:
+            logger.warning("The session could not be ended on the server within %g s", _FAREWELL)
+        finally:
+            if self._address is not None:
+                local_door.leave(self._address)
+
+    def _shut(self, status: Status, detail: str | None) -> APIFuture[None]:
+        done: APIFuture[None] = self._future("close")
+        if not tell(self.actor_ref, Close(status, detail, done)):
+            done._settle(None)
+        return done
+
+    def _drain(self, timeout: float) -> int:
+        """Wait for what is in flight; return how many operations are left."""
+        barriers = [client._barrier_future() for client in list(self._children) if client.actor_ref.is_alive()]
+        samples: list[APIFuture[Any]] = [
+            item.sink.future  # type: ignore[attr-defined] # only samples are in this table
+            for item in list(self._service.lanes.tables["sample"].values())
+            if isinstance(item, Work) and item.session is self._service.link
+        ]
+        waited = concurrent.futures.wait([*barriers, *samples], timeout=timeout)
+        for barrier in barriers:
+            barrier._looked_at = True
+        return max(len(waited.not_done), len(self._service.lanes.under_way(self._service.link)))
+
+    def _check_open(self, what: str) -> None:
+        if self.closed:
+            raise closed_error(what)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._leave(kind, error)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        import asyncio  # noqa: PLC0415 - only for those who use it
+
+        await asyncio.to_thread(self._leave, kind, error)
+
+    def _leave(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
+        if kind is None:
+            self.close()
+        elif issubclass(kind, Exception):
+            self.close("errored", f"{kind.__name__}: {error}"[:500], timeout=_DRAIN_AFTER_ERROR)
+        else:
+            self.close("interrupted", kind.__name__, timeout=0.0)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        return f"<ServiceClient {state}: {self._service.config.base_url}>"
+
+    # ------------------------------------------------------------ starting actors
+
+    def _start(self, actor: RuntimeActor, kind: str) -> Ref:
+        ref = actor.actor_ref
+        actor.monitor(self.actor_ref)
+        tell(self.actor_ref, Watch(ref, f"{kind}-{next(_child_numbers)}"))
+        actor.executor.run(actor)
+        return ref
+
+    def _future(self, what: str) -> APIFuture[Any]:
+        platform = self._service.platform
+        return APIFuture(Tracker(what, platform.control.clock.now()), delivery=platform.delivery)
+
+
+def _abandon(supervisor: Ref, address: str | None) -> None:
+    """End a service whose handle was dropped without `close`. Runs wherever the garbage collector does."""
+    done: APIFuture[None] = APIFuture(Tracker("close", 0.0))
+    if address is not None:
+        done.add_done_callback(lambda _: local_door.leave(address))
+    if not tell(supervisor, Close("success", "the client was dropped", done)):
+        done._settle(None)

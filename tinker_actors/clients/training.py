@@ -1,0 +1,349 @@
+"""The training client: one model, operations in call order."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tinker_actors.actors.messages import AcknowledgeFailure, DescribeModel, Perform, Release
+from tinker_actors.actors.service import Service
+from tinker_actors.actors.training import Barrier
+from tinker_actors.clients.handle import Handle, closed_error
+from tinker_actors.errors import ActorCrashedError, InvalidInputError
+from tinker_actors.protocol import operations, results
+from tinker_actors.protocol.outcomes import Done
+from tinker_actors.protocol.reduction import merge_outputs
+from tinker_actors.runtime.actor import Ref, tell
+from tinker_actors.runtime.futures import APIFuture
+from tinker_actors.runtime.progress import Tracker
+from tinker_actors.types.inputs import Datum
+from tinker_actors.types.training import (
+    AdamParams,
+    ForwardBackwardOutput,
+    GetInfoResponse,
+    LoadWeightsResponse,
+    LossFnType,
+    OptimStepResponse,
+    SaveWeightsForSamplerResponse,
+    SaveWeightsResponse,
+)
+from tinker_actors.types.wire import SamplerKind
+
+if TYPE_CHECKING:
+    from tinker_actors.clients.sampling import SamplingClient
+    from tinker_actors.clients.service import ServiceClient
+
+T = TypeVar("T")
+LossFnConfig = Mapping[str, float | str]
+
+
+class TrainingClient(Handle):
+    """Trains one model. Made by `ServiceClient`; thread-safe.
+
+    Operations are sent in the order in which they are called, each as soon as the server has accepted the one before;
+    nothing waits for a result. So an `optim_step` called right behind a `forward_backward` is on the server when the
+    gradient is ready. Usable at once: what is called before the model exists waits for it.
+
+    A gradient operation that fails takes the rest of its step with it: everything up to and including the next
+    `optim_step` fails with `PrecedingOperationFailed`, unless the server had accepted it already.
+    """
+
+    def __init__(self, service: Service, actor_ref: Ref, ready: APIFuture[Any], keeper: ServiceClient) -> None:
+        super().__init__(actor_ref, ready)
+        self._service = service
+        self._keeper = keeper
+        weakref.finalize(self, tell, actor_ref, Release()).atexit = False
+
+    # ------------------------------------------------------------ gradients and steps
+
+    def forward(
+        self, data: Sequence[Datum], loss_fn: LossFnType, loss_fn_config: LossFnConfig | None = None
+    ) -> APIFuture[ForwardBackwardOutput]:
+        """Compute a loss without touching the gradients.
+
+        Args:
+            data: examples, at least one; they may be changed once this returns.
+            loss_fn: name of the loss function.
+            loss_fn_config: its numbers by name.
+
+        Returns:
+            A future of outputs, one per datum in order, and summed metrics.
+
+        Raises:
+            InvalidInputError: something about the data that can't be right; nothing was sent.
+            ClientClosedError: the service client was closed.
+        """
+        return self._data_operation(data, loss_fn, loss_fn_config, forward_only=True)
+
+    async def forward_async(self, *args: Any, **kwargs: Any) -> APIFuture[ForwardBackwardOutput]:
+        """Submit as `forward` does, and return the future."""
+        return self.forward(*args, **kwargs)
+
+    def forward_backward(
+        self, data: Sequence[Datum], loss_fn: LossFnType, loss_fn_config: LossFnConfig | None = None
+    ) -> APIFuture[ForwardBackwardOutput]:
+        """Compute a loss and add its gradient to what the next `optim_step` will apply.
+
+        Losses are sums over tokens and datums, never means. Large data is cut into several requests; their results
+        are merged.
+
+        Args:
+            data: examples, at least one; they may be changed once this returns.
+            loss_fn: name of the loss function.
+            loss_fn_config: its numbers by name.
+
+        Returns:
+            A future of outputs, one per datum in order, and summed metrics.
+
+        Raises:
+            InvalidInputError: something about the data that can't be right; nothing was sent.
+            ClientClosedError: the service client was closed.
+        """
+        return self._data_operation(data, loss_fn, loss_fn_config, forward_only=False)
+
+    async def forward_backward_async(self, *args: Any, **kwargs: Any) -> APIFuture[ForwardBackwardOutput]:
+        """Submit as `forward_backward` does, and return the future."""
+        return self.forward_backward(*args, **kwargs)
+
+    def optim_step(
+        self,
+        optim_params: AdamParams | Mapping[str, Any] | None = None,
+        *,
+        adam_params: AdamParams | Mapping[str, Any] | None = None,
+    ) -> APIFuture[OptimStepResponse]:
+        """Apply the gradients gathered since the last step, once, and clear them.
+
+        Args:
+            optim_params: AdamW's parameters; default: those of `AdamParams`.
+            adam_params: the same under its older name.
+
+        Returns:
+            A future of the optimizer's metrics.
+
+        Raises:
+            InvalidInputError: both names given, or a value that can't be right.
+            ClientClosedError: the service client was closed.
+        """
+        if optim_params is not None and adam_params is not None:
+            raise InvalidInputError("optim_params and adam_params are two names of one argument; give one of them.")
+        params = adam_params if optim_params is None else optim_params
+        return self._perform(operations.optim_step(params), _single(results.optim_step_response))
+
+    async def optim_step_async(self, *args: Any, **kwargs: Any) -> APIFuture[OptimStepResponse]:
+        """Submit as `optim_step` does, and return the future."""
+        return self.optim_step(*args, **kwargs)
+
+    # ------------------------------------------------------------ checkpoints
+
+    def save_state(
+        self,
+        name: str,
+        ttl_seconds: int | None = None,
+        overwrite: bool = False,
+        user_metadata: Mapping[str, Any] | None = None,
+    ) -> APIFuture[SaveWeightsResponse]:
+        """Save weights and optimizer state as a training checkpoint.
+
+        Args:
+            name: its name, without slashes.
+            ttl_seconds: its lifetime, 1 hour to 10 years; None keeps it for ever.
+            overwrite: replace a checkpoint of that name.
+            user_metadata: stored with it.
+
+        Returns:
+            A future of its `tinker://` path.
+
+        Raises:
+            InvalidInputError: an argument that can't be right; nothing was sent.
+            ClientClosedError: the service client was closed.
+        """
+        operation = operations.save_weights(name, ttl_seconds, overwrite, user_metadata)
+        return self._perform(operation, _single(results.save_weights_response))
+
+    async def save_state_async(self, *args: Any, **kwargs: Any) -> APIFuture[SaveWeightsResponse]:
+        """Submit as `save_state` does, and return the future."""
+        return self.save_state(*args, **kwargs)
+
+    def load_state(self, path: str, weights_access_token: str | None = None) -> APIFuture[LoadWeightsResponse]:
+        """Replace the weights by a checkpoint's; the optimizer begins anew.
+
+        Args:
+            path: the checkpoint's `tinker://` path.
+            weights_access_token: for another account's checkpoint.
+
+        Raises:
+            InvalidInputError: `path` is no `tinker://` path.
+            ClientClosedError: the service client was closed.
+        """
+        operation = operations.load_weights(path, optimizer=False, weights_access_token=weights_access_token)
+        return self._perform(operation, _single(results.load_weights_response))
+
+    async def load_state_async(self, *args: Any, **kwargs: Any) -> APIFuture[LoadWeightsResponse]:
+        """Submit as `load_state` does, and return the future."""
+        return self.load_state(*args, **kwargs)
+
+    def load_state_with_optimizer(
+        self, path: str, weights_access_token: str | None = None
+    ) -> APIFuture[LoadWeightsResponse]:
+        """Replace weights and optimizer state by a checkpoint's; see `load_state`."""
+        operation = operations.load_weights(path, optimizer=True, weights_access_token=weights_access_token)
+        return self._perform(operation, _single(results.load_weights_response))
+
+    async def load_state_with_optimizer_async(self, *args: Any, **kwargs: Any) -> APIFuture[LoadWeightsResponse]:
+        """Submit as `load_state_with_optimizer` does, and return the future."""
+        return self.load_state_with_optimizer(*args, **kwargs)
+
+    def save_weights_for_sampler(
+        self, name: str, ttl_seconds: int | None = None, user_metadata: Mapping[str, Any] | None = None
+    ) -> APIFuture[SaveWeightsForSamplerResponse]:
+        """Save the weights, without optimizer state, for sampling.
+
+        Args:
+            name: the checkpoint's name, without slashes.
+            ttl_seconds: its lifetime, 1 hour to 10 years; None keeps it for ever.
+            user_metadata: stored with it.
+
+        Returns:
+            A future of its `tinker://` path, for `create_sampling_client`.
+
+        Raises:
+            InvalidInputError: an argument that can't be right; nothing was sent.
+            ClientClosedError: the service client was closed.
+        """
+        operation = operations.save_weights_for_sampler(name, ttl_seconds=ttl_seconds, user_metadata=user_metadata)
+        return self._perform(operation, _single(results.save_for_sampler_response))
+
+    async def save_weights_for_sampler_async(
+        self, *args: Any, **kwargs: Any
+    ) -> APIFuture[SaveWeightsForSamplerResponse]:
+        """Submit as `save_weights_for_sampler` does, and return the future."""
+        return self.save_weights_for_sampler(*args, **kwargs)
+
+    # ------------------------------------------------------------ sampling from the weights
+
+    def save_weights_and_get_sampling_client(
+        self, name: str | None = None, *, kind: SamplerKind = "snapshot"
+    ) -> SamplingClient:
+        """Return a sampler of the weights as they are after everything called so far.
+
+        The handle can be used at once; its samples wait until the weights are saved.
+
+        Args:
+            name: ignored, as in the official SDK: weights saved this way live as long as the session.
+            kind: `"snapshot"` (fixed weights) or `"inflight"` (follows the model).
+
+        Raises:
+            ClientClosedError: the service client was closed.
+        """
+        del name
+        self._keeper._check_open("save_weights_and_get_sampling_client")
+        sampler = self._keeper._new_sampler()
+        operation = operations.save_weights_for_sampler(None, kind)
+        future = self._perform(operation, _single(results.save_for_sampler_response), sampler=sampler.actor_ref)
+        future._looked_at = True  # its failure is the sampler's
+        return sampler
+
+    async def save_weights_and_get_sampling_client_async(self, *args: Any, **kwargs: Any) -> SamplingClient:
+        """Save the weights and await the sampler of them."""
+        return await self.save_weights_and_get_sampling_client(*args, **kwargs)
+
+    def create_sampling_client(self, model_path: str) -> SamplingClient:
+        """Return a sampler of a saved checkpoint; see `ServiceClient.create_sampling_client`."""
+        return self._keeper.create_sampling_client(model_path=model_path)
+
+    async def create_sampling_client_async(self, model_path: str) -> SamplingClient:
+        """Await a sampler of a saved checkpoint."""
+        return await self.create_sampling_client(model_path)
+
+    # ------------------------------------------------------------ about the model
+
+    def get_info(self) -> GetInfoResponse:
+        """Return what the server says about the model, waiting for it.
+
+        Raises:
+            TinkerError: the model could not be made, or the server does not answer.
+        """
+        return self._get_info_future().result()
+
+    async def get_info_async(self) -> GetInfoResponse:
+        """Await what the server says about the model."""
+        return await self._get_info_future()
+
+    def barrier(self, timeout: float | None = None) -> None:
+        """Wait until everything called so far is decided, well or badly.
+
+        Args:
+            timeout: seconds to wait; None waits as long as it takes.
+
+        Raises:
+            DeadlineExceededError: `timeout` is over.
+        """
+        self._barrier_future().result(timeout)
+
+    def acknowledge_failure(self) -> None:
+        """Go on with the weights as they are, after a step failed with `StepTaintedError`."""
+        tell(self.actor_ref, AcknowledgeFailure())
+
+    def __repr__(self) -> str:
+        if not self._ready.done():
+            return "<TrainingClient being created>"
+        error = self._ready.exception(0)
+        return f"<TrainingClient failed: {error}>" if error else f"<TrainingClient {self._ready.result(0)}>"
+
+    # ------------------------------------------------------------ telling the actor
+
+    def _data_operation(
+        self, data: Sequence[Datum], loss_fn: str, loss_fn_config: LossFnConfig | None, *, forward_only: bool
+    ) -> APIFuture[ForwardBackwardOutput]:
+        config = self._service.config
+        server = self._service.server
+        operation = operations.forward_backward(
+            data,
+            loss_fn,
+            loss_fn_config,
+            forward_only=forward_only,
+            max_chunk_len=config.max_chunk_len or server.fwdbwd_max_chunk_len,
+            max_chunk_bytes=config.max_chunk_bytes or server.fwdbwd_max_chunk_bytes_count,
+        )
+        return self._perform(operation, _merged)
+
+    def _perform(
+        self,
+        operation: operations.Operation,
+        decode: Callable[[tuple[Done, ...]], T],
+        sampler: Ref | None = None,
+    ) -> APIFuture[T]:
+        self._keeper._check_open(operation.name)
+        future = self._future(operation.name, decode)
+        self._tell(Perform(operation, future, sampler), future)
+        return future
+
+    def _get_info_future(self) -> APIFuture[GetInfoResponse]:
+        future: APIFuture[GetInfoResponse] = self._future("get_info")
+        self._tell(DescribeModel(future), future)
+        return future
+
+    def _barrier_future(self) -> APIFuture[None]:
+        future: APIFuture[None] = self._future("barrier")
+        self._tell(Barrier(future), future)
+        return future
+
+    def _future(self, what: str, decode: Callable[[Any], T] | None = None) -> APIFuture[T]:
+        platform = self._service.platform
+        return APIFuture(Tracker(what, platform.control.clock.now()), decode=decode, delivery=platform.delivery)
+
+    def _tell(self, message: Any, future: APIFuture[Any]) -> None:
+        if not tell(self.actor_ref, message):
+            closed = self._keeper.closed
+            future._settle(
+                error=closed_error(future._tracker.what) if closed else ActorCrashedError("This client's actor died.")
+            )
+
+
+def _single(decode: Callable[[str, bytes], T]) -> Callable[[tuple[Done, ...]], T]:
+    return lambda done: decode(done[0].content_type, done[0].body)
+
+
+def _merged(done: tuple[Done, ...]) -> ForwardBackwardOutput:
+    return merge_outputs([results.forward_backward_output(each.content_type, each.body) for each in done])

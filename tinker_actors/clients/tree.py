@@ -1,0 +1,62 @@
+"""The tree, for people: what runs in a service and how each part says it is doing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pykka
+
+from tinker_actors.actors.lanes import lane_states
+from tinker_actors.actors.service import Service
+from tinker_actors.actors.tree import Children
+from tinker_actors.runtime.actor import Describe
+
+_PATIENCE = 1.0
+
+
+class Node(msgspec.Struct, frozen=True):
+    """One actor and its children.
+
+    Attributes:
+        name: what it is.
+        state: its own one-line description, or that it does not answer.
+        children: the actors it looks after.
+    """
+
+    name: str
+    state: str
+    children: tuple[Node, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines(""))
+
+    def _lines(self, indent: str) -> list[str]:
+        lines = [f"{indent}{self.name}: {self.state}"]
+        for child in self.children:
+            lines += child._lines(indent + "  ")
+        return lines
+
+
+def read_tree(service: Service) -> Node:
+    """Ask every actor of a service how it is; one that does not answer within a second is said not to."""
+    children = _answer(service.supervisor.ask(Children(), block=False), {})
+    asked = {name: _describe(ref) for name, ref in children.items()}
+    lanes = lane_states(service.lanes)
+    lane_nodes = tuple(Node(f"{name} lane", _answer(state)) for name, state in lanes.items())
+    nodes = tuple(Node(name, _answer(state)) for name, state in asked.items())
+    keeper = Node("lanes", _answer(_describe(service.lanes.keeper)), lane_nodes)
+    return Node("supervisor", _answer(_describe(service.supervisor)), (keeper, *nodes))
+
+
+def _describe(ref: pykka.ActorRef[Any]) -> pykka.Future[Any]:
+    return ref.ask(Describe(), block=False)
+
+
+def _answer(future: pykka.Future[Any], otherwise: Any = "does not answer") -> Any:
+    try:
+        return future.get(timeout=_PATIENCE)
+    except pykka.Timeout:
+        return otherwise
+    except pykka.ActorDeadError:
+        return "ended" if isinstance(otherwise, str) else otherwise

@@ -1,0 +1,70 @@
+"""Endpoints: the paths, methods and header names of the wire, in one table.
+
+Operations that carry data (`forward_backward`, `asample`, ...) bring their path along in their tail; here are the
+control endpoints around them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import quote
+
+API_KEY = "X-API-Key"
+IDEMPOTENCY_KEY = "X-Idempotency-Key"
+REQUEST_TYPE = "X-Tinker-Request-Type"
+REQUEST_ITERATION = "X-Tinker-Request-Iteration"
+ROUNDTRIP_TIME = "X-Tinker-Create-Promise-Roundtrip-Time"
+SAMPLING_BACKPRESSURE = "X-Tinker-Sampling-Backpressure"
+RETRY_COUNT = "x-stainless-retry-count"
+SDK_METHOD = "x-sdk-method"
+SDK_VERSION = "x-sdk-version"
+
+TYPE_CREATE_MODEL = "CreateModel"
+TYPE_FORWARD = "Forward"
+TYPE_FORWARD_BACKWARD = "ForwardBackward"
+TYPE_OPTIM_STEP = "OptimStep"
+TYPE_SAVE_WEIGHTS = "SaveWeights"
+TYPE_LOAD_WEIGHTS = "LoadWeights"
+TYPE_SAVE_WEIGHTS_FOR_SAMPLER = "SaveWeightsForSampler"
+TYPE_SAMPLE = "Sample"
+
+API = "/api/v1/"
+
+
+class Endpoint(NamedTuple):
+    """How to call one endpoint.
+
+    Attributes:
+        method: the HTTP method.
+        path: absolute path below the base URL, with `{name}` where an id belongs.
+        request_type: the `X-Tinker-Request-Type` of the polls for its result, for endpoints that answer with a
+            future; None otherwise.
+        retried: whether a failed attempt is repeated. Where not, the next beat or poll is the repetition.
+    """
+
+    method: str
+    path: str
+    request_type: str | None = None
+    retried: bool = True
+
+    def at(self, **ids: str) -> str:
+        """Return the path with its ids filled in, percent-encoded (a slash too)."""
+        return self.path.format(**{name: quote(value, safe=":") for name, value in ids.items()})
+
+
+ENDPOINTS: dict[str, Endpoint] = {
+    "client_config": Endpoint("POST", API + "client/config"),
+    "create_session": Endpoint("POST", API + "create_session"),
+    "session_heartbeat": Endpoint("POST", API + "session_heartbeat", retried=False),
+    "finish_session": Endpoint("POST", API + "sessions/{session_id}/finish"),
+    "create_model": Endpoint("POST", API + "create_model", TYPE_CREATE_MODEL),
+    "get_info": Endpoint("POST", API + "get_info"),
+    "unload_model": Endpoint("POST", API + "unload_model"),
+    "weights_info": Endpoint("POST", API + "weights_info"),
+    "create_sampling_session": Endpoint("POST", API + "create_sampling_session"),
+    "get_sampler": Endpoint("GET", API + "samplers/{sampler_id}"),
+    "get_server_capabilities": Endpoint("GET", API + "get_server_capabilities"),
+    "retrieve_future": Endpoint("POST", API + "retrieve_future", retried=False),
+    "cancel_future": Endpoint("POST", API + "cancel_future", retried=False),
+}
+"""The control endpoints by name (wire protocol 2)."""

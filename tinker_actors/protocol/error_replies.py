@@ -1,0 +1,130 @@
+"""Error replies: an error answer, turned into text for people and an error of ours.
+
+Servers answer errors as FastAPI JSON, as plain text, and, when something else answers in their place, as HTML.
+Header values never get into a message: they may hold credentials.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tinker_actors.errors import APIResponseValidationError, APIStatusError, Outcome, class_for_status
+from tinker_actors.protocol.codec import preview
+from tinker_actors.protocol.retry import retryable_status
+
+CHECK_BASE_URL = "Check that the base URL is the address of a Tinker server, without /api/v1."
+
+_LONGEST_TEXT = 2000
+_LONGEST_TITLE = 120
+_MOST_PROBLEMS = 5
+_LARGEST_KEPT_BODY = 65_536
+_TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+
+
+def media_type(headers: Mapping[str, str]) -> str:
+    """Return the Content-Type in lower case without its parameters; empty when there is none."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def is_html(content_type: str, body: bytes) -> bool:
+    """Return whether an answer is a web page (or other markup), which no Tinker server sends."""
+    return content_type in ("text/html", "application/xhtml+xml") or body[:64].lstrip().startswith(b"<")
+
+
+def html_text(body: bytes) -> str:
+    """Return a sentence that says that HTML came, with the page's title if it has one."""
+    found = _TITLE.search(body[:8192])
+    title = " ".join(html.unescape(found.group(1).decode("utf-8", "replace")).split()) if found else ""
+    return "the server answered with HTML" + (f' titled "{title[:_LONGEST_TITLE]}"' if title else "")
+
+
+def json_body(body: bytes) -> Any:
+    """Return the answer's JSON value, or None when it is no JSON."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+
+
+def detail_text(value: Any) -> str | None:
+    """Return the text of a JSON error body, or None when it is not one of the known forms.
+
+    Known are FastAPI's `{"detail": str | [{"loc", "msg"}]}`, `{"error": str | {"message"}}` and `{"message": str}`.
+    """
+    if not isinstance(value, dict):
+        return None
+    for key in ("detail", "error", "message"):
+        text = _as_text(value.get(key))
+        if text:
+            return text[:_LONGEST_TEXT]
+    return None
+
+
+def _as_text(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        message = value.get("message") or value.get("msg")
+        return message if isinstance(message, str) else msgspec.json.encode(value).decode()
+    if isinstance(value, list) and value:
+        problems = [_problem(item) for item in value[:_MOST_PROBLEMS]]
+        more = len(value) - len(problems)
+        return "; ".join(problems) + (f"; and {more} more" if more > 0 else "")
+    return None
+
+
+def _problem(item: Any) -> str:
+    """Return one entry of FastAPI's list as `place: message`, without the offending input, which can be megabytes."""
+    if not isinstance(item, dict) or not isinstance(item.get("msg"), str):
+        return str(item)[: _MOST_PROBLEMS * 40]
+    place = item.get("loc")
+    where = ".".join(str(part) for part in place) if isinstance(place, list) else ""
+    return f"{where}: {item['msg']}" if where else item["msg"]
+
+
+def status_error(
+    status: int, headers: Mapping[str, str], body: bytes, what: str, *, outcome: Outcome, request_id: str | None = None
+) -> APIStatusError:
+    """Return the error for an answer with an error status.
+
+    Args:
+        status: the HTTP status.
+        headers: the answer's headers, names in lower case.
+        body: the answer's body.
+        what: what was asked for, e.g. `"create_model"`; begins the message.
+        outcome: what is known about the effect of the request.
+        request_id: the server's id of the request, when it has one.
+    """
+    value: Any = None
+    advice: str | None = None
+    if is_html(media_type(headers), body):
+        text, advice = html_text(body), CHECK_BASE_URL
+    else:
+        value = json_body(body) if len(body) <= _LARGEST_KEPT_BODY else None
+        text = detail_text(value) or (preview(body, 200) if body.strip() else "no reason given")
+    return class_for_status(status)(
+        f"{what} failed: {text}",
+        body=value,
+        status_code=status,
+        request_id=request_id,
+        retryable=retryable_status(status, headers),
+        outcome=outcome,
+        advice=advice,
+    )
+
+
+def not_understood(
+    status: int, headers: Mapping[str, str], body: bytes, what: str, *, request_id: str | None = None
+) -> APIResponseValidationError:
+    """Return the error for an answer that claims success and is not what the protocol promises."""
+    if is_html(media_type(headers), body):
+        text, advice = f"{what} failed: {html_text(body)}.", CHECK_BASE_URL
+    else:
+        shown = preview(body) if body else "empty"
+        text, advice = f"The server's answer to {what} can't be understood; it is {shown}.", ""
+    return APIResponseValidationError(text, status_code=status, request_id=request_id, advice=advice)
