@@ -62,7 +62,7 @@ class TinkerError(Exception):
         if self.attempts > 1:
             facts.append(f"{self.attempts} attempts")
         text = self.message + (f" ({', '.join(facts)})" if facts else "")
-        return f"{text} {self.advice}" if self.advice else text
+        return f"{text}{'' if text.endswith('.') else '.'} {self.advice}" if self.advice else text
 
     def replica(self) -> Self:
         """Return a new error that says the same, caused by this one: each future gets its own to raise."""

@@ -202,7 +202,7 @@ def shared_lanes(config: Config, platform: Platform) -> Lanes:
     """Return the process's lanes for this address, key and these limits, and count the caller in. Thread-safe."""
     fields = msgspec.structs.asdict(config)
     fields["default_headers"] = tuple(sorted(config.default_headers.items()))
-    key = (id(platform), *fields.values())
+    key = (platform, *fields.values())
     with _shared_guard:
         lanes = _shared.get(key)
         if lanes is None or not lanes.keeper.is_alive():

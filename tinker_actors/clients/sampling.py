@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tinker_actors.actors.lanes import Lanes
@@ -16,9 +16,9 @@ from tinker_actors.actors.messages import Retire
 from tinker_actors.actors.service import SamplerEntry, Service
 from tinker_actors.actors.work import Call, Work
 from tinker_actors.clients.handle import Handle
-from tinker_actors.errors import SamplerLostError, TinkerError
+from tinker_actors.errors import APIResponseValidationError, SamplerLostError, TinkerError
 from tinker_actors.protocol.endpoints import ENDPOINTS
-from tinker_actors.protocol.operations import head, sample
+from tinker_actors.protocol.operations import Tail, head, sample
 from tinker_actors.protocol.outcomes import Accepted, Done
 from tinker_actors.protocol.results import get_sampler_response, sample_response
 from tinker_actors.runtime.actor import Ref, tell
@@ -50,16 +50,24 @@ class SamplerLease:
 class SampleRequest:
     """One sample on its way: tells the lane when it may go, and settles its future."""
 
-    __slots__ = ("_ids", "_lease", "_prompt_length", "_version", "future", "work")
+    __slots__ = ("_ids", "_lease", "_prompt_length", "_read", "_version", "future", "work")
 
-    def __init__(self, lease: SamplerLease, prompt_length: int, tracker: Tracker, service: Service) -> None:
+    def __init__(
+        self,
+        lease: SamplerLease,
+        prompt_length: int,
+        tracker: Tracker,
+        service: Service,
+        read: Callable[[SampleResponse], Any] | None,
+    ) -> None:
         self._lease = lease
         self._prompt_length = prompt_length
+        self._read = read
         self._version: int | None = None
         self._ids: list[str] | None = None
         self.work: Work | None = None
         lanes = service.lanes
-        self.future: APIFuture[SampleResponse] = APIFuture(
+        self.future: APIFuture[Any] = APIFuture(
             tracker,
             decode=self._decode,
             on_cancel=lambda _: self._cancel(lanes),
@@ -108,8 +116,15 @@ class SampleRequest:
         if self.work is not None:
             lanes.cancel("sample", self.work)
 
-    def _decode(self, done: Done) -> SampleResponse:
-        return sample_response(done.content_type, done.body, self._prompt_length, self._version, self._ids)
+    def _decode(self, done: Done) -> Any:
+        response = sample_response(done.content_type, done.body, self._prompt_length, self._version, self._ids)
+        return response if self._read is None else self._read(response)
+
+
+def _prompt_logprobs(response: SampleResponse) -> list[float | None]:
+    if response.prompt_logprobs is None:
+        raise APIResponseValidationError("The server did not send the prompt's logprobs that were asked for.")
+    return response.prompt_logprobs
 
 
 class SamplingClient(Handle):
@@ -153,13 +168,7 @@ class SamplingClient(Handle):
         """
         self._keeper._check_open("sample")
         tail = sample(prompt, num_samples, sampling_params, include_prompt_logprobs, topk_prompt_logprobs)
-        service = self._service
-        tracker = Tracker("sample", service.platform.control.clock.now())
-        request = SampleRequest(self._lease, prompt.length, tracker, service)
-        work = Work(tail, None, request, tracker, session=service.link, admission=request)
-        request.work = work
-        service.lanes.submit("sample", work)
-        return request.future
+        return self._submit(tail, prompt.length)
 
     async def sample_async(self, *args: Any, **kwargs: Any) -> SampleResponse:
         """Await a sample; arguments as for `sample`."""
@@ -177,16 +186,23 @@ class SamplingClient(Handle):
         Raises:
             InvalidInputError: an empty prompt.
         """
-        future = self.sample(prompt, 1, SamplingParams(max_tokens=1), include_prompt_logprobs=True)
-        decode = future._decode
-        assert decode is not None
-        # One request, two readings: the response's prompt half is the result.
-        future._decode = lambda done: decode(done).prompt_logprobs  # type: ignore[assignment, return-value]
-        return future
+        self._keeper._check_open("compute_logprobs")
+        tail = sample(prompt, 1, SamplingParams(max_tokens=1), include_prompt_logprobs=True)
+        return self._submit(tail, prompt.length, _prompt_logprobs)
 
     async def compute_logprobs_async(self, prompt: ModelInput) -> list[float | None]:
         """Await the log-probabilities of a prompt; see `compute_logprobs`."""
         return await self.compute_logprobs(prompt)
+
+    def _submit(
+        self, tail: Tail, prompt_length: int, read: Callable[[SampleResponse], Any] | None = None
+    ) -> APIFuture[Any]:
+        service = self._service
+        tracker = Tracker("sample", service.platform.control.clock.now())
+        request = SampleRequest(self._lease, prompt_length, tracker, service, read)
+        request.work = work = Work(tail, None, request, tracker, session=service.link, admission=request)
+        service.lanes.submit("sample", work)
+        return request.future
 
     def get_base_model(self) -> str:
         """Return the name of the base model behind this sampler, waiting for the server if it has to say.

@@ -94,6 +94,14 @@ class ServiceClient:
                 local_door.leave(self._address)
             raise
 
+    @classmethod
+    def _over(cls, platform: Platform, config: Config, settings: SessionSettings) -> Self:
+        """Return a client on another platform than the machine's."""
+        client = cls.__new__(cls)
+        client._address = None
+        client._open(config, settings, platform)
+        return client
+
     def _open(self, config: Config, settings: SessionSettings, platform: Platform) -> None:
         lanes = shared_lanes(config, platform)
         self._service = Service(config, platform, lanes)
