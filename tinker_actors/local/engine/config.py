@@ -1,0 +1,79 @@
+"""The shape of a model: everything that says how its weights are to be used.
+
+One record serves the Llama family: Llama itself, Qwen2 (bias on q, k, v) and Qwen3 (a norm on each head of q and k)
+differ in two flags only.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Architecture of a decoder-only transformer.
+
+    Attributes:
+        vocab_size: Number of token ids; ids are 0 to vocab_size - 1.
+        hidden_size: Width of the residual stream.
+        n_layers: Number of transformer blocks.
+        n_heads: Query heads per block.
+        n_kv_heads: Key and value heads per block; fewer than `n_heads` is grouped-query attention.
+        head_dim: Features of one head; even, because rotary embedding turns pairs.
+        intermediate_size: Width inside the SwiGLU block.
+        context_length: Most tokens that one sequence may have, prompt and completion together.
+        rope_theta: Base of the rotary frequencies.
+        rms_eps: Added to the mean square in every RMSNorm.
+        attention_bias: Whether q, k and v projections have a bias (Qwen2).
+        qk_norm: Whether each head of q and k passes an RMSNorm before rotation (Qwen3).
+        tie_embeddings: Whether the unembedding is the embedding matrix.
+        eos_token_ids: Tokens that end a completion when a request names no stop of its own.
+
+    Raises:
+        ValueError: A size is below 1, `head_dim` is odd, or `n_heads` is no multiple of `n_kv_heads`.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    intermediate_size: int
+    context_length: int
+    rope_theta: float = 10_000.0
+    rms_eps: float = 1e-6
+    attention_bias: bool = False
+    qk_norm: bool = False
+    tie_embeddings: bool = False
+    eos_token_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in (
+            "vocab_size",
+            "hidden_size",
+            "n_layers",
+            "n_heads",
+            "n_kv_heads",
+            "head_dim",
+            "intermediate_size",
+            "context_length",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim must be even, got {self.head_dim}")
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(f"n_heads {self.n_heads} is no multiple of n_kv_heads {self.n_kv_heads}")
+        outside = [token for token in self.eos_token_ids if not 0 <= token < self.vocab_size]
+        if outside:
+            raise ValueError(f"eos_token_ids {outside} lie outside the vocabulary of {self.vocab_size}")
+
+    @property
+    def q_size(self) -> int:
+        """Features of all query heads together."""
+        return self.n_heads * self.head_dim
+
+    @property
+    def kv_size(self) -> int:
+        """Features of all key heads together; the same for values."""
+        return self.n_kv_heads * self.head_dim
