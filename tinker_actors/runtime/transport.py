@@ -32,6 +32,10 @@ class Request(msgspec.Struct, frozen=True, eq=False):
     body: tuple[bytes, ...] = ()
     timeout: float = 60.0
 
+    def __repr__(self) -> str:
+        """Return method, path and size; headers and bodies may hold what must not be logged."""
+        return f"<Request {self.method} {self.path}, {sum(map(len, self.body))} bytes>"
+
 
 class Reply(msgspec.Struct, frozen=True, eq=False):
     """A complete HTTP response.

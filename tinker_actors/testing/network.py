@@ -13,9 +13,8 @@ from typing import Literal
 
 import msgspec
 
-from tinker_actors.local.core.messages import Answer as CoreAnswer
-from tinker_actors.local.core.messages import CoreRequest, Hold
-from tinker_actors.local.core.service import ServiceCore
+from tinker_actors.local.core import Answer as CoreAnswer
+from tinker_actors.local.core import CoreRequest, Hold, JobKind, ServiceCore
 from tinker_actors.runtime.transport import Answer, Broken, Reply, Request
 from tinker_actors.testing.step import StepRuntime
 
@@ -137,7 +136,12 @@ class SimulatedNetwork:
             self._runtime.timers.call_at(outcome.deadline, lambda: self._resume(entry))
         else:
             answer(outcome)
+        self._wake(self.core.take_decided())
         self._later(self._random.random() * _JOB_TIME, self._work)
+
+    def _wake(self, decided: set[str]) -> None:
+        for entry in [entry for entry in self._held if entry[0].request_id in decided]:
+            self._resume(entry)
 
     def _resume(self, entry: tuple[Hold, Callable[[CoreAnswer], object]]) -> None:
         if entry not in self._held:
@@ -152,15 +156,13 @@ class SimulatedNetwork:
     def _work(self) -> None:
         """Do one job of each kind, and come back while there are more."""
         busy = False
-        for kind in ("train", "sample"):
+        kinds: tuple[JobKind, ...] = ("train", "sample")
+        for kind in kinds:
             job = self.core.next_job(kind)
             if job is None:
                 continue
             busy = True
-            decided = self.core.finish(job, job.run(), self._runtime.clock.now())
-            for entry in list(self._held):
-                if entry[0].request_id in decided:
-                    self._resume(entry)
+            self._wake(self.core.finish(job, job.run(), self._runtime.clock.now()))
         if busy:
             self._later(self._random.random() * _JOB_TIME, self._work)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
 from tinker_actors.actors.session import SessionSettings
 from tinker_actors.clients.service import ServiceClient
 from tinker_actors.config import Config, resolve
-from tinker_actors.local.core.service import ServiceCore
+from tinker_actors.local.core import ServiceCore
 from tinker_actors.local.ledger import LedgerEngine
 from tinker_actors.local.store.memory import MemoryStore
 from tinker_actors.runtime.actor import Executor
@@ -41,7 +42,8 @@ class Simulation:
     def __init__(self, seed: int, mishaps: Mishaps | None = None, **config: Any) -> None:
         self.runtime = StepRuntime(seed)
         self.engine = LedgerEngine()
-        self.core = ServiceCore(self.engine, MemoryStore())
+        ids = random.Random(f"ids {seed}")  # noqa: S311 - repeatable on purpose
+        self.core = ServiceCore(self.engine, MemoryStore(), None, lambda: f"{ids.getrandbits(64):016x}")
         self.network = SimulatedNetwork(self.core, self.runtime, seed, mishaps or Mishaps())
         self._config = resolve(Config(seed=seed, **config), base_url="http://127.0.0.1:1", env={})
 

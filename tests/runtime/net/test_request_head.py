@@ -1,0 +1,63 @@
+"""RequestHead: what stands on the wire before the body."""
+
+from __future__ import annotations
+
+import pytest
+
+from tinker_actors.runtime.request_head import RequestHead, authority
+from tinker_actors.runtime.transport import Request
+
+
+def test_a_head_holds_line_host_fixed_and_own_headers_and_length():
+    head = RequestHead("api.example", "/base", (("X-Key", "k"),))
+    request = Request("POST", "/x?y=1", headers=(("X-Own", "ö"),), body=(b"ab", b"c"))
+
+    assert head.render(request) == (
+        b"POST /base/x?y=1 HTTP/1.1\r\nHost: api.example\r\nX-Key: k\r\nAccept-Encoding: identity\r\n"
+        b"X-Own: \xf6\r\nContent-Length: 3\r\n\r\n"
+    )
+
+
+@pytest.mark.parametrize(("method", "says_zero"), [("GET", False), ("DELETE", False), ("POST", True), ("PUT", True)])
+def test_only_methods_that_expect_a_body_say_that_there_is_none(method, says_zero):
+    head = RequestHead("h").render(Request(method, "/"))
+
+    assert (b"Content-Length: 0\r\n" in head) is says_zero
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "port", "expected"),
+    [
+        ("http", "h", 80, "h"),
+        ("https", "h", 443, "h"),
+        ("http", "h", 443, "h:443"),
+        ("http", "::1", 8000, "[::1]:8000"),
+    ],
+)
+def test_the_authority_leaves_out_the_usual_port_and_brackets_ipv6(scheme, host, port, expected):
+    assert authority(scheme, host, port) == expected
+
+
+@pytest.mark.parametrize("value", ["secret\r\nX: y", "secret\n", "secret\0", "secret\u20ac"])
+def test_a_header_that_could_smuggle_is_refused_by_name_without_its_value(value):
+    with pytest.raises(ValueError, match="X-Key") as fixed:
+        RequestHead("h", "", (("X-Key", value),))
+    with pytest.raises(ValueError, match="X-Key") as own:
+        RequestHead("h").render(Request("GET", "/", headers=(("X-Key", value),)))
+
+    for caught in (fixed, own):
+        assert "secret" not in str(caught.value)
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "a\nb", "ä"])
+def test_a_name_that_is_no_token_is_refused(name):
+    with pytest.raises(ValueError):
+        RequestHead("h", "", ((name, "v"),))
+
+
+@pytest.mark.parametrize("path", ["/a b", "/a\r\nX: y", "/ä", "/\x7f"])
+def test_a_path_that_is_not_encoded_is_refused(path):
+    with pytest.raises(ValueError, match="percent-encoded"):
+        RequestHead("h").render(Request("GET", path))

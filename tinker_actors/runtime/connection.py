@@ -1,0 +1,263 @@
+"""One open connection: moves the bytes of one exchange at a time through a non-blocking socket.
+
+Plain TCP and TLS take the same way. In TLS a write may have to wait for something to read and a read for room
+to write, and decrypted data may lie in the TLS layer where no selector sees it; hence every event tries both
+directions, and reading goes on until the socket says that there is nothing more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from typing import Protocol
+
+from tinker_actors.runtime.exchange import Exchange
+from tinker_actors.runtime.selector_inbox import READ, WRITE, SelectorInbox
+from tinker_actors.runtime.transport import BrokenKind
+
+_WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+# Reads or writes in a row before the lane's other sockets get their turn.
+_STEPS_PER_EVENT = 32
+
+
+class ConnectionOwner(Protocol):
+    """The pool. Called in the lane's thread, from socket events and never from inside `Connection.begin`."""
+
+    def on_finished(self, connection: Connection) -> None:
+        """The connection's exchange has its outcome. The owner then calls `release` or `close`."""
+        ...
+
+    def on_gone(self, connection: Connection) -> None:
+        """The connection was lost while it was idle, and is closed."""
+        ...
+
+
+class Connection:
+    """A connected socket, watched for reading all its life. Used from the lane's thread only.
+
+    Args:
+        sock: connected and non-blocking; plain or TLS. The connection owns it.
+        inbox: the lane's inbox.
+        buffer: where reads go; shared by the connections of a lane, since its content is used up at once.
+        owner: who is told about the end of exchanges.
+
+    Raises:
+        OSError: the socket can't be watched; it is closed then. So for ValueError.
+
+    Attributes:
+        exchange: the one under way, or None.
+        served: the number of exchanges completed.
+        idle_since: for the owner's use.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_events",
+        "_inbox",
+        "_is_tls",
+        "_owner",
+        "_read_needs_write",
+        "_sock",
+        "_write_blocked",
+        "_write_error",
+        "exchange",
+        "idle_since",
+        "served",
+    )
+
+    def __init__(self, sock: socket.socket, inbox: SelectorInbox, buffer: memoryview, owner: ConnectionOwner) -> None:
+        self._sock = sock
+        self._inbox = inbox
+        self._buffer = buffer
+        self._owner = owner
+        self._is_tls = isinstance(sock, ssl.SSLSocket)
+        self._events = READ
+        self._write_blocked = False
+        self._read_needs_write = False
+        self._write_error: OSError | None = None
+        self.exchange: Exchange | None = None
+        self.idle_since = 0.0
+        self.served = 0
+        try:
+            inbox.register(sock, READ, self)
+        except (OSError, ValueError):
+            sock.close()
+            raise
+
+    def begin(self, exchange: Exchange) -> bool:
+        """Start an exchange and write what the socket takes at once.
+
+        Returns:
+            False when this kept-alive connection turned out to be dead before it took a single byte: close it
+            and use another, nothing has been sent. Any other failure arrives through the owner, later.
+        """
+        self.exchange = exchange
+        self._flush(exchange)
+        if self._write_error is None:
+            return True
+        if self.served and not exchange.sent:
+            self.exchange = None
+            return False
+        self._inbox.post(self._settle_write_error)
+        return True
+
+    def release(self) -> bool:
+        """Make the connection idle after its exchange. False when it can't carry another and must be closed."""
+        exchange, self.exchange = self.exchange, None
+        self.served += 1
+        if exchange is None or not exchange.keep_alive or self._write_error is not None:
+            return False
+        # Bytes that lie decrypted in the TLS layer belong to nobody.
+        return not (isinstance(self._sock, ssl.SSLSocket) and self._sock.pending())
+
+    def close(self) -> None:
+        """Close the socket and forget the exchange. May be called twice."""
+        self.exchange = None
+        self._inbox.unregister(self._sock)
+        with contextlib.suppress(OSError):  # its descriptor may be gone already
+            self._sock.close()
+
+    def on_ready(self, events: int) -> None:  # noqa: ARG002 - both directions are tried, see the module's text
+        """Write and read what is possible. Called by the inbox."""
+        exchange = self.exchange
+        if exchange is None:
+            self._read_while_idle()
+            return
+        if exchange.next_bytes() is not None or self._events != READ:
+            self._flush(exchange)
+        if self._write_error is not None:
+            self._settle_write_error()
+        else:
+            self._drain(exchange)
+
+    def on_lost(self, error: BaseException) -> None:
+        """Fail the exchange, as the inbox can't watch the socket any more. Called by the inbox."""
+        exchange = self.exchange
+        if exchange is None:
+            self._lose()
+        else:
+            exchange.fail("reset", f"the connection can't be watched any more: {_text(error)}")
+            exchange.keep_alive = False
+            self._owner.on_finished(self)
+
+    def _flush(self, exchange: Exchange) -> None:
+        """Write until the socket takes no more or the request is out, and watch for room if it is not."""
+        self._write_blocked = False
+        for _ in range(_STEPS_PER_EVENT):
+            data = exchange.next_bytes()
+            if data is None or self._write_error is not None:
+                break
+            try:
+                exchange.wrote(self._sock.send(data))
+            except ssl.SSLWantReadError:
+                exchange.sent = True
+                break
+            except _WOULD_BLOCK:
+                # A part of a TLS record may be out.
+                exchange.sent = exchange.sent or self._is_tls
+                self._write_blocked = True
+                break
+            except OSError as error:
+                self._write_error = error
+        else:
+            self._write_blocked = exchange.next_bytes() is not None
+        self._watch()
+
+    def _drain(self, exchange: Exchange) -> None:
+        """Read until the exchange ends or there is nothing more for now."""
+        if self._read_needs_write:
+            self._read_needs_write = False
+            self._watch()
+        buffer = self._buffer
+        for _ in range(_STEPS_PER_EVENT):
+            try:
+                count = self._sock.recv_into(buffer)
+            except ssl.SSLWantWriteError:
+                self._read_needs_write = True
+                self._watch()
+                return
+            except _WOULD_BLOCK:
+                break
+            except OSError as error:
+                self._break(exchange, error)
+                return
+            if count:
+                exchange.feed(buffer[:count])
+            else:
+                exchange.eof()
+            if exchange.outcome is not None:
+                self._owner.on_finished(self)
+                return
+            if count < len(buffer) and not self._is_tls:
+                break
+        else:
+            if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+                self._inbox.post(self._go_on)
+
+    def _go_on(self) -> None:
+        """Continue with what lies in the TLS layer, after the others had their turn."""
+        if self.exchange is not None:
+            self._drain(self.exchange)
+
+    def _read_while_idle(self) -> None:
+        """Find out why an idle connection is readable: a TLS message of no importance, or its end."""
+        try:
+            self._sock.recv_into(self._buffer)
+        except _WOULD_BLOCK:
+            return
+        except OSError:
+            # Nobody is waiting; the connection is lost in either way.
+            self._lose()
+        else:
+            self._lose()
+
+    def _lose(self) -> None:
+        self.close()
+        self._owner.on_gone(self)
+
+    def _settle_write_error(self) -> None:
+        """After a failed write: a server that refuses a request may have said why before it hung up."""
+        exchange, error = self.exchange, self._write_error
+        if exchange is None or error is None or exchange.outcome is not None:
+            return
+        while exchange.outcome is None:
+            try:
+                count = self._sock.recv_into(self._buffer)
+            except OSError:
+                break
+            if not count:
+                break
+            exchange.feed(self._buffer[:count])
+        if exchange.outcome is None:
+            self._break(exchange, error)
+        else:
+            self._owner.on_finished(self)
+
+    def _break(self, exchange: Exchange, error: OSError) -> None:
+        kind: BrokenKind = "reset"
+        if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            kind = "closed"
+        elif isinstance(error, ssl.SSLError):
+            kind = "tls"
+        elif isinstance(error, TimeoutError):
+            kind = "timeout"
+        elif self.served and exchange.state in ("sending", "waiting"):
+            # The server closed a kept-alive connection while our request was on its way: an orderly end that
+            # shows as a reset because the request met a closed socket.
+            kind = "closed"
+        exchange.fail(kind, f"the connection failed: {_text(error)}")
+        self._owner.on_finished(self)
+
+    def _watch(self) -> None:
+        """Tell the inbox what to wait for: always for something to read, sometimes for room to write too."""
+        events = READ | WRITE if self._write_blocked or self._read_needs_write else READ
+        if events != self._events:
+            self._events = events
+            self._inbox.modify(self._sock, events)
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

@@ -1,0 +1,239 @@
+"""Connector threads: connections are opened beside the lanes, not on them.
+
+Name lookup, TCP, TLS and proxy tunnels block, and urllib3 already does them as users expect. A few daemon
+threads of the process do it and hand over connected sockets. They are shared by all lanes, started when there
+is something to open, and stay.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import logging
+import os
+import socket
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from tinker_actors.runtime.request_head import authority
+from tinker_actors.runtime.transport import Broken
+
+if TYPE_CHECKING:
+    import ssl
+
+logger = logging.getLogger(__name__)
+
+_MOST_THREADS = 4
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a connection goes, and how.
+
+    Attributes:
+        scheme: `"http"` or `"https"`.
+        host: name or address, without brackets.
+        port: TCP port.
+        ssl_context: for `https` and for a proxy spoken to in TLS; None means the shared default, which verifies.
+        proxy: URL of an HTTP proxy, possibly with user and password, or None.
+        connect_timeout: seconds for each blocking step of opening (TCP per address, tunnel, TLS).
+    """
+
+    scheme: str
+    host: str
+    port: int
+    ssl_context: ssl.SSLContext | None = None
+    proxy: str | None = None
+    connect_timeout: float = 5.0
+
+    @property
+    def url(self) -> str:
+        """Scheme, host and port, without a path."""
+        return f"{self.scheme}://{authority(self.scheme, self.host, self.port)}"
+
+    def __repr__(self) -> str:
+        if self.proxy is None:
+            return f"<Target {self.url}>"
+        # Without the proxy's user and password.
+        return f"<Target {self.url} through {urlsplit(self.proxy).hostname}>"
+
+
+class Opening:
+    """A connection being opened. Its fields belong to the connector."""
+
+    __slots__ = ("abandoned", "begun", "on_done", "outcome", "target")
+
+    def __init__(self, target: Target, on_done: Callable[[Opening], object]) -> None:
+        self.target = target
+        self.on_done = on_done
+        self.begun = False
+        self.abandoned = False
+        self.outcome: socket.socket | Broken | None = None
+
+
+class Connector:
+    """Opens connections on up to `threads` threads. All methods may be called from any thread.
+
+    One target never takes all the threads, so that a host that does not answer can't keep the others waiting.
+
+    Args:
+        threads: the most threads; default 4.
+        open_socket: what opens one connection, blocking; it returns a connected non-blocking socket or a
+            `Broken`. By default `dialing.open_socket`.
+    """
+
+    def __init__(
+        self,
+        threads: int = _MOST_THREADS,
+        open_socket: Callable[[Target], socket.socket | Broken] | None = None,
+    ) -> None:
+        self._most_threads = threads
+        self._most_per_target = max(threads - 1, 1)
+        self._open_socket = open_socket or _dial
+        self._condition = threading.Condition()
+        self._queue: deque[Opening] = deque()
+        self._busy: Counter[Target] = Counter()
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+
+    def open(self, target: Target, on_done: Callable[[Opening], object]) -> Opening:
+        """Start opening a connection.
+
+        `on_done(opening)` runs on a connector thread, or at once where no thread can be had (the interpreter is
+        going down); `take` then gives the outcome.
+        """
+        opening = Opening(target, on_done)
+        with self._condition:
+            self._queue.append(opening)
+            if self._idle < len(self._queue) and len(self._threads) < self._most_threads:
+                self._start_thread()
+            if self._threads:
+                self._condition.notify()
+                return opening
+            self._queue.clear()
+        opening.outcome = Broken("connect", "connect", "no thread could be started to connect with", False)
+        _report(opening)
+        return opening
+
+    def take(self, opening: Opening) -> socket.socket | Broken | None:
+        """Return the outcome, once: the socket is the caller's from here on. None when it was abandoned."""
+        with self._condition:
+            outcome, opening.outcome = opening.outcome, None
+        return outcome
+
+    def withdraw(self, opening: Opening) -> bool:
+        """Take back an opening that no thread has begun. False when it is too late for that."""
+        with self._condition:
+            if opening.begun:
+                return False
+            opening.abandoned = True
+        return True
+
+    def abandon(self, opening: Opening) -> None:
+        """Give up an opening in whatever state: its socket is closed if there is or will be one."""
+        with self._condition:
+            opening.abandoned = True
+            outcome, opening.outcome = opening.outcome, None
+        if isinstance(outcome, socket.socket):
+            outcome.close()
+
+    def threads(self) -> tuple[threading.Thread, ...]:
+        """Return the threads started so far."""
+        with self._condition:
+            return tuple(self._threads)
+
+    def _start_thread(self) -> None:
+        number = next(_thread_numbers)
+        thread = threading.Thread(target=self._run, name=f"tinker-actors-connector-{number}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            # Those there are must do.
+            logger.warning("Could not start another connector thread: %s", error)
+        else:
+            self._threads.append(thread)
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                opening = self._next()
+                opening.begun = True
+                self._busy[opening.target] += 1
+            outcome = self._open(opening.target)
+            with self._condition:
+                self._busy -= Counter((opening.target,))
+                wanted = not opening.abandoned
+                if wanted:
+                    opening.outcome = outcome
+            if wanted:
+                _report(opening)
+            elif isinstance(outcome, socket.socket):
+                outcome.close()
+
+    def _next(self) -> Opening:
+        """Wait for an opening whose target has a place, and take it out. Called with the lock held."""
+        while True:
+            for index, opening in enumerate(self._queue):
+                if opening.abandoned or self._busy[opening.target] < self._most_per_target:
+                    del self._queue[index]
+                    if opening.abandoned:
+                        break
+                    return opening
+            else:
+                self._idle += 1
+                self._condition.wait()
+                self._idle -= 1
+
+    def _open(self, target: Target) -> socket.socket | Broken:
+        try:
+            return self._open_socket(target)
+        except BaseException as error:
+            logger.exception("Opening a connection to %r failed in an unexpected way", target)
+            return Broken("connect", "connect", f"could not connect to {target.url}: {type(error).__name__}", False)
+
+
+def proxy_authorization(proxy: str) -> tuple[tuple[str, str], ...]:
+    """Return the header that carries the user and password of a proxy URL, or nothing when it has none."""
+    url = urlsplit(proxy)
+    if url.username is None:
+        return ()
+    credentials = f"{unquote(url.username)}:{unquote(url.password or '')}"
+    return (("Proxy-Authorization", f"Basic {base64.b64encode(credentials.encode()).decode()}"),)
+
+
+def shared_connector() -> Connector:
+    """Return the connector of this process."""
+    return _shared
+
+
+def connector_threads() -> tuple[threading.Thread, ...]:
+    """Return the threads of this process's connector, in the order they were started."""
+    return _shared.threads()
+
+
+def _report(opening: Opening) -> None:
+    try:
+        opening.on_done(opening)
+    except BaseException:
+        logger.exception("The receiver of a new connection failed")
+
+
+def _dial(target: Target) -> socket.socket | Broken:
+    from tinker_actors.runtime.dialing import open_socket  # noqa: PLC0415 - urllib3 and ssl load on first use
+
+    return open_socket(target)
+
+
+def _forget_threads() -> None:
+    """Start afresh in a forked child, which has the parent's memory and none of its threads."""
+    global _shared  # noqa: PLW0603 - the only process-wide state here
+    _shared = Connector()
+
+
+_thread_numbers = itertools.count(1)
+_shared = Connector()
+os.register_at_fork(after_in_child=_forget_threads)
