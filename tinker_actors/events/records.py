@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 
 
-class Event(msgspec.Struct, frozen=True, eq=False):
+class Event(msgspec.Struct, frozen=True):
     """Base of all events."""
 
 
-class SessionCreated(Event):
+class SessionCreated(Event, frozen=True):
     """A session was opened on the server.
 
     Attributes:
@@ -19,7 +19,7 @@ class SessionCreated(Event):
     session_id: str
 
 
-class SessionLost(Event):
+class SessionLost(Event, frozen=True):
     """The server no longer knows the session.
 
     Attributes:
@@ -31,7 +31,7 @@ class SessionLost(Event):
     error: BaseException
 
 
-class StepRefused(Event):
+class StepRefused(Event, frozen=True):
     """An optimizer step was not applied because a gradient operation before it failed.
 
     Attributes:
@@ -43,7 +43,7 @@ class StepRefused(Event):
     error: BaseException
 
 
-class LaneReplaced(Event):
+class LaneReplaced(Event, frozen=True):
     """A lane died or stopped answering, and a new one took over its requests.
 
     Attributes:
@@ -57,7 +57,7 @@ class LaneReplaced(Event):
     error: BaseException | None
 
 
-class ActorCrashed(Event):
+class ActorCrashed(Event, frozen=True):
     """An actor died of a defect.
 
     Attributes:

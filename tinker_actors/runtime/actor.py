@@ -128,7 +128,7 @@ class RuntimeActor(pykka.Actor):
         return "running"
 
     def on_dead_letter(self, message: Any) -> None:
-        """Settle what a message promised when it arrives after the end. Runs where the actor ran."""
+        """Settle what a message promised that killed the actor or came after its end. Runs where the actor ran."""
 
     def now(self) -> float:
         """Return the time on the executor's clock, in seconds."""
@@ -173,7 +173,9 @@ class RuntimeActor(pykka.Actor):
             else:
                 self._crash(*sys.exc_info())
                 if reply_to is not None:
-                    reply_to.set_exception((type(error), error, error.__traceback__))
+                    # Not the error itself: in an asking actor of pykka's it would stop every actor of the process.
+                    self._answer_dead(reply_to, f"{self.actor_ref} was killed by the message: {error!r}", error)
+                guarded(lambda: self.on_dead_letter(envelope.message), f"dead letter of {self}")
             return
         if reply_to is not None:
             reply_to.set(response)
@@ -183,16 +185,18 @@ class RuntimeActor(pykka.Actor):
             if isinstance(envelope.message, pykka_messages._ActorStop):
                 envelope.reply_to.set(None)
                 return
-            dead = pykka.ActorDeadError(f"{self.actor_ref} stopped before handling the message")
-            envelope.reply_to.set_exception((type(dead), dead, None))
+            self._answer_dead(envelope.reply_to, f"{self.actor_ref} stopped before handling the message")
         guarded(lambda: self.on_dead_letter(envelope.message), f"dead letter of {self}")
+
+    @staticmethod
+    def _answer_dead(reply_to: pykka.Future[Any], why: str, cause: BaseException | None = None) -> None:
+        dead = pykka.ActorDeadError(why)
+        dead.__cause__ = cause
+        reply_to.set_exception((type(dead), dead, None))
 
     def _stop(self) -> None:
         self.actor_stopped.set()
-        try:
-            self.on_stop()
-        except Exception:
-            logger.exception("on_stop of %s failed", self)
+        guarded(self.on_stop, f"on_stop of {self}")
         self._announce_end(None)
 
     def _crash(
@@ -203,10 +207,7 @@ class RuntimeActor(pykka.Actor):
     ) -> None:
         logger.error("Unhandled exception in %s", self, exc_info=error)
         self.actor_stopped.set()
-        try:
-            self.on_failure(kind, error, traceback)
-        except Exception:
-            logger.exception("on_failure of %s failed", self)
+        guarded(lambda: self.on_failure(kind, error, traceback), f"on_failure of {self}")
         self._announce_end(error)
 
     def _announce_end(self, error: BaseException | None) -> None:
@@ -226,8 +227,8 @@ def tell(ref: Ref, message: Any) -> bool:
 
 
 def guarded(action: Callable[[], Any], what: str) -> None:
-    """Run code that must not take its caller down; what it raises is logged at ERROR."""
+    """Run code that must not take its caller down; what it raises, `SystemExit` included, is logged at ERROR."""
     try:
         action()
-    except Exception:
+    except BaseException:
         logger.exception("%s failed", what)

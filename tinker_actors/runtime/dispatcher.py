@@ -26,12 +26,11 @@ _BEGIN = object()
 class DispatcherInbox:
     """An actor's door to the dispatcher's one queue. It keeps the actor alive as long as somebody can reach it."""
 
-    __slots__ = ("_actor", "_queue", "waiting")
+    __slots__ = ("_actor", "_queue")
 
     def __init__(self, actor: RuntimeActor, shared: queue.SimpleQueue[Any]) -> None:
         self._actor = actor
         self._queue = shared
-        self.waiting = 0
 
     def put(self, envelope: Envelope[Any], /) -> None:
         """Queue a message for the actor. Callable from any thread."""

@@ -1,0 +1,82 @@
+"""`python -m tinker_actors.local`: the embedded server as a program.
+
+numpy reads how many threads to use when it loads, and importing this package has loaded it. So where the environment
+does not say one thread, the process is replaced by one whose environment does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tinker_actors.errors import TinkerError
+from tinker_actors.local.process import BLAS_VARIABLES
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server until it is stopped. Returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(given)
+    if any(os.environ.get(name) != "1" for name in BLAS_VARIABLES):
+        environment = {**os.environ, **dict.fromkeys(BLAS_VARIABLES, "1")}
+        os.execve(sys.executable, [sys.executable, "-m", "tinker_actors.local", *given], environment)  # noqa: S606 - ourselves
+    # Only now, so that a wrong option is answered at once and a replaced process has not loaded them in vain.
+    from tinker_actors.local.core import Limits  # noqa: PLC0415 - see above
+    from tinker_actors.local.serving import serve  # noqa: PLC0415 - see above
+
+    try:
+        serve(
+            options.host,
+            options.port,
+            dict(options.model),
+            options.data_dir,
+            insecure=options.insecure,
+            engine=options.engine,
+            limits=Limits(**options.limits),
+            log_level=options.log_level,
+            until_eof=options.until_eof,
+        )
+    except (TinkerError, OSError) as error:
+        sys.stderr.write(f"The server can't start: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 0  # Ctrl-C is how it is stopped in a terminal; it has stopped properly by now
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tinker_actors.local", description="An embedded Tinker server.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
+    parser.add_argument(
+        "--model", type=_named_folder, action="append", default=[], metavar="NAME=PATH", help="a further base model"
+    )
+    parser.add_argument("--data-dir", type=Path, help="where checkpoints are kept; default: a temporary folder")
+    parser.add_argument("--engine", choices=("numpy", "ledger"), default="numpy", help="what computes")
+    parser.add_argument("--limits", type=_object, default={}, help="limits to set, as a JSON object")
+    parser.add_argument("--log-level", default="warning", choices=("debug", "info", "warning", "error", "critical"))
+    parser.add_argument("--insecure", action="store_true", help="allow a host that other machines can reach")
+    parser.add_argument("--until-eof", action="store_true", help="stop when stdin ends")
+    return parser
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
+    return name, Path(folder)
+
+
+def _object(text: str) -> dict[str, float]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""App: the HTTP side of the service core, as a starlette application.
+
+The core is touched by the event loop's thread only. A held poll costs a task and a connection, no thread, so thousands
+can be held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tinker_actors.local.core import Answer, CoreRequest, Hold, ServiceCore
+from tinker_actors.local.core.messages import RefusedError, ok
+from tinker_actors.local.core.service import too_large
+from tinker_actors.local.workers import Worker
+
+_LOG = logging.getLogger(__name__)
+
+TICK_SECONDS = 1.0
+"""How often the core is told that time passes; small against the 300 s after which a session expires."""
+
+_JOIN_SECONDS = 2.0
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+class App:
+    """The application around one core. Its methods are for the event loop's thread.
+
+    Attributes:
+        asgi: the application, for any ASGI server.
+
+    Args:
+        core: the rules.
+    """
+
+    def __init__(self, core: ServiceCore) -> None:
+        self._core = core
+        self._workers: list[Worker] = []
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._closing = False
+        self.asgi = Starlette(routes=[Route("/{path:path}", self._serve, methods=_METHODS)], lifespan=self._lifespan)
+
+    @property
+    def held(self) -> int:
+        """How many polls are held."""
+        return sum(len(waiters) for waiters in self._waiting.values())
+
+    def release(self) -> None:
+        """Answer every held poll at once, and hold none from now on."""
+        self._closing = True
+        self._wake_waiting(set(self._waiting))
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        self._workers = [
+            Worker(self._core, "train", self._wake_waiting),
+            Worker(self._core, "sample", self._wake_waiting),
+        ]
+        ticking = asyncio.create_task(self._tick())
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            self.release()
+            for worker in self._workers:
+                worker.stop()
+            for worker in self._workers:
+                if not worker.join(_JOIN_SECONDS):
+                    _LOG.warning("a job is still running; it ends with the process")
+
+    async def _serve(self, request: Request) -> Response:
+        try:
+            body = await self._body(request)
+        except RefusedError as refusal:
+            # The rest of the body is not read, so the connection can't be used again.
+            return _response(refusal.answer(), close=True)
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody reads it
+        query = request.scope["query_string"].decode("latin-1")
+        path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
+        asked = CoreRequest(request.method, f"{path}?{query}" if query else path, dict(request.headers), body)
+        answer = self._handle(asked)
+        if isinstance(answer, Hold):
+            answer = await self._held(answer, request)
+        return _response(answer)
+
+    def _handle(self, request: CoreRequest) -> Answer | Hold:
+        try:
+            answer = self._core.handle(request, self._now())
+        except Exception as error:
+            _LOG.exception("%s %s failed", request.method, request.path)
+            said = ok({"detail": f"The server failed: {type(error).__name__}. Its log says more."})
+            return Answer(500, said.body)
+        self._wake_waiting(self._core.take_decided())
+        for worker in self._workers:
+            worker.wake()
+        return answer
+
+    async def _body(self, request: Request) -> bytes:
+        limit = self._core.limits.body_bytes
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > limit:
+            raise too_large(self._core.limits)
+        pieces, size = [], 0
+        async for piece in request.stream():
+            size += len(piece)
+            if size > limit:
+                raise too_large(self._core.limits)
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def _held(self, hold: Hold, request: Request) -> Answer:
+        gone = asyncio.ensure_future(request.receive())
+        try:
+            while not self._closing and not gone.done():
+                await self._decided_or_gone(hold, gone)
+                answer = self._core.resume(hold, self._now())
+                if answer is not None:
+                    return answer
+        finally:
+            gone.cancel()
+        # Closing, or the client is gone: whoever reads it may ask again.
+        return self._core.resume(hold, hold.deadline) or Answer(503, b"{}")
+
+    async def _decided_or_gone(self, hold: Hold, gone: asyncio.Future[Any]) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(hold.request_id, set()).add(waiter)
+        try:
+            await asyncio.wait(
+                (waiter, gone), timeout=max(0.0, hold.deadline - self._now()), return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            waiters = self._waiting.get(hold.request_id, set())
+            waiters.discard(waiter)
+            if not waiters:
+                self._waiting.pop(hold.request_id, None)
+
+    def _wake_waiting(self, request_ids: set[str]) -> None:
+        for request_id in request_ids:
+            for waiter in self._waiting.get(request_id, ()):
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self._wake_waiting(self._core.tick(self._now()))
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _response(answer: Answer, *, close: bool = False) -> Response:
+    headers = dict(answer.headers)
+    if close:
+        headers["connection"] = "close"
+    return Response(answer.body, answer.status, headers)

@@ -1,0 +1,90 @@
+"""Jobs: computations that the core wants done, and their results.
+
+The core hands them out and takes their results back on its own thread; in between, `Job.run` touches nothing but the
+engine, the store and what it was made with, so it may run on any thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+
+_LOG = logging.getLogger(__name__)
+
+JobKind = Literal["train", "sample"]
+"""Which worker does it: training, saves and loads, or sampling."""
+
+
+class Success(msgspec.Struct, frozen=True, eq=False):
+    """A job's result.
+
+    Attributes:
+        body: the future's result, encoded.
+        value: what the core itself keeps of it.
+    """
+
+    body: bytes = b""
+    value: Any = None
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A job's failure.
+
+    Attributes:
+        message: what happened, for people.
+        category: whose fault it is: the request's or ours.
+        preceding_seq_id: for an operation refused because of an earlier one: that one's number.
+    """
+
+    message: str
+    category: Literal["user", "server"]
+    preceding_seq_id: int | None = None
+
+
+Result = Success | Failure
+Work = Callable[[], Success]
+Done = Callable[[Result, float], None]
+
+
+class Job:
+    """A computation to be done once, by one thread.
+
+    Attributes:
+        kind: which worker it is for.
+        name: what it is, for logs.
+        done: what the core does with the result; called by `ServiceCore.finish` only.
+    """
+
+    __slots__ = ("_work", "done", "kind", "name")
+
+    def __init__(self, kind: JobKind, name: str, work: Work, done: Done) -> None:
+        self.kind = kind
+        self.name = name
+        self.done = done
+        self._work = work
+
+    def run(self) -> Result:
+        """Compute. Never raises: what goes wrong is the result. ValueError means that the request was wrong."""
+        try:
+            return self._work()
+        except RefusedStepError as refusal:
+            return refusal.failure
+        except ValueError as error:
+            return Failure(str(error), "user")
+        except Exception as error:
+            _LOG.exception("%s failed", self.name)
+            return Failure(f"The server failed: {type(error).__name__}: {error}", "server")
+
+    def __repr__(self) -> str:
+        return f"<Job {self.kind}: {self.name}>"
+
+
+class RefusedStepError(Exception):
+    """An optimizer step was not applied, because part of its gradient is missing."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure

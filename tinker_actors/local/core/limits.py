@@ -1,0 +1,45 @@
+"""Limits: how much the server takes, and how long it waits.
+
+Each one has an answer of its own when it is passed, so that a program that hits one learns which.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+_MIB = 2**20
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers that bound the server.
+
+    Attributes:
+        body_bytes: largest request body; beyond it 413.
+        datums_per_request: most datums of one forward or forward_backward; beyond it 400.
+        samples_per_request: largest `num_samples`; beyond it 400.
+        topk_logprobs: largest `topk_prompt_logprobs`; beyond it 400.
+        lora_rank: largest rank; beyond it 400.
+        queued_per_model: most operations of one model that wait at once; beyond it 429.
+        queued_samples: most samples that wait at once; beyond it 429.
+        batched_sequences: most completions that one sampling job draws together, unless a single request asks for more.
+        hold_seconds: how long a poll is held. Clients give up on a poll after 45 s and are tuned to about 30.
+        inline_result_bytes: results above this size are announced before they are sent, to clients that allow it.
+        result_bytes: memory for finished results. The ones fetched longest ago are dropped first, then the oldest
+            unfetched ones; a poll for a dropped one is answered with 410.
+        future_records: most finished futures that are remembered at all.
+        session_seconds: a session without a heartbeat for this long is lost. SkyRL's server uses 300 too.
+    """
+
+    body_bytes: int = 128 * _MIB
+    datums_per_request: int = 4096
+    samples_per_request: int = 1024
+    topk_logprobs: int = 64
+    lora_rank: int = 1024
+    queued_per_model: int = 10_000
+    queued_samples: int = 100_000
+    batched_sequences: int = 64
+    hold_seconds: float = 30.0
+    inline_result_bytes: int = 8 * _MIB
+    result_bytes: int = 256 * _MIB
+    future_records: int = 200_000
+    session_seconds: float = 300.0

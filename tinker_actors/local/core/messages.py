@@ -1,0 +1,87 @@
+"""Messages: what goes into the core and what comes out.
+
+They are plain records, so that a simulation can build, delay and duplicate them without knowing HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tinker_actors.protocol import codec
+
+NO_RETRY = ("x-should-retry", "false")
+"""Tells clients that the same request would be refused again (wire protocol 7.1)."""
+
+_JSON = ("content-type", "application/json")
+
+
+class CoreRequest(msgspec.Struct, frozen=True, eq=False):
+    """One request.
+
+    Attributes:
+        method: `"GET"`, `"POST"`, ...
+        path: absolute path, percent-encoded, with or without a query.
+        headers: names in lower case.
+        body: the whole body; empty for none.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The answer to a request.
+
+    Attributes:
+        status: the HTTP status.
+        body: the whole body, JSON.
+        headers: names in lower case, and values.
+    """
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = (_JSON,)
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """No answer yet: ask again with `ServiceCore.resume` when the future is decided or the deadline is there.
+
+    Attributes:
+        request_id: the future that is waited for.
+        deadline: when to answer "not yet", on the clock that `now` is read from.
+        allow_metadata_only: whether a large result may be announced instead of sent.
+    """
+
+    request_id: str
+    deadline: float
+    allow_metadata_only: bool
+
+
+class RefusedError(Exception):
+    """A request is answered with an error status. Raised by handlers, turned into an answer at the core's door.
+
+    Args:
+        status: the HTTP status.
+        detail: what is wrong, for people.
+        headers: further headers of the answer.
+    """
+
+    def __init__(self, status: int, detail: str, *headers: tuple[str, str]) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+
+    def answer(self) -> Answer:
+        """Return the answer that says so."""
+        return Answer(self.status, codec.encode({"detail": self.detail}), (_JSON, *self.headers))
+
+
+def ok(value: Any) -> Answer:
+    """Return a successful answer with a JSON value or struct as its body."""
+    return Answer(200, codec.encode(value))

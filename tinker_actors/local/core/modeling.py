@@ -1,0 +1,111 @@
+"""Modeling: models created, described and unloaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tinker_actors.local.core import ids
+from tinker_actors.local.core.jobs import Success
+from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
+from tinker_actors.local.core.models import Model
+from tinker_actors.local.core.ports import TrainedModel
+from tinker_actors.local.core.reading import read
+from tinker_actors.local.core.sessions import Session
+from tinker_actors.local.core.submitting import Plan, enqueue
+from tinker_actors.protocol import codec
+from tinker_actors.types.training import LoraConfig
+from tinker_actors.types.wire import CreateModelRequest, ModelRequest
+
+if TYPE_CHECKING:
+    from tinker_actors.local.core.state import CoreState
+
+
+def create_model(core: CoreState, request: CoreRequest, _now: float) -> Answer:
+    """`POST create_model`."""
+    body = read(request, CreateModelRequest)
+    session = core.sessions.get(body.session_id)
+    earlier = session.model_numbers.replay(body.model_seq_id, request)
+    if earlier is not None:
+        return earlier
+    core.base_model(body.base_model)
+    require_adamw(body.optimizer_config)
+    lora = _with_seed(body.lora_config or LoraConfig(), ids.model_id(body.session_id, body.model_seq_id))
+    if lora.rank > core.limits.lora_rank:
+        raise RefusedError(400, f"LoRA rank {lora.rank} is above this server's limit of {core.limits.lora_rank}.")
+    model = add_model(core, session, body.model_seq_id, body.base_model, lora)
+
+    def work(_: TrainedModel) -> Success:
+        answer = {"type": "create_model", "model_id": model.model_id}
+        return Success(codec.encode(answer), core.engine.create(body.base_model, lora))
+
+    def created(trained: TrainedModel) -> None:
+        model.trained = trained
+
+    plan = Plan(work=work, creates=True, on_success=created)
+    return session.model_numbers.record(body.model_seq_id, request, enqueue(core, model, "create_model", plan, None))
+
+
+def get_info(core: CoreState, request: CoreRequest, _now: float) -> Answer:
+    """`POST get_info`."""
+    model = core.model(read(request, ModelRequest).model_id)
+    said: dict[str, Any] = {"type": "get_info", "model_id": model.model_id, "model_data": {}, "is_lora": True}
+    if model.base_model is not None:
+        info = core.base_model(model.base_model)
+        said["model_name"] = info.name
+        said["model_data"] = {"arch": info.arch, "model_name": info.name, "tokenizer_id": info.tokenizer_id}
+    if model.lora is not None:
+        said["lora_rank"] = model.lora.rank
+    return ok({**said, "optimizer_config": {"type": "adamw"}})
+
+
+def unload_model(core: CoreState, request: CoreRequest, _now: float) -> Answer:
+    """`POST unload_model`: done in its turn, behind what was accepted before it."""
+    model = core.model(read(request, ModelRequest).model_id)
+
+    def work(_: TrainedModel) -> Success:
+        return Success(codec.encode({"type": "unload_model", "model_id": model.model_id, "status": "unloaded"}))
+
+    def unloaded(_: Any) -> None:
+        core.models.pop(model.model_id, None)
+        leftover = model.sequencer
+        model.close()
+        for operation in leftover.drain():
+            if operation.future is not None:
+                core.futures.lose(operation.future, f"Model {model.model_id} was unloaded before this was done.")
+
+    return enqueue(core, model, "unload_model", Plan(work=work, on_success=unloaded), None)
+
+
+def add_model(
+    core: CoreState, session: Session, model_seq_id: int, base_model: str | None, lora: LoraConfig | None
+) -> Model:
+    """Add a session's new model, still to be created by its first operation.
+
+    Raises:
+        RefusedError: 422, the number can't be one.
+    """
+    if model_seq_id < 0:
+        raise RefusedError(422, f"model_seq_id starts at 0, got {model_seq_id}.")
+    model = Model(ids.model_id(session.session_id, model_seq_id), session.session_id, base_model, lora)
+    core.models[model.model_id] = model
+    return model
+
+
+def require_adamw(optimizer_config: dict[str, Any] | None) -> None:
+    """Check that the optimizer asked for is the one there is.
+
+    Raises:
+        RefusedError: 400, it is not.
+    """
+    kind = (optimizer_config or {}).get("type") or "adamw"
+    if kind != "adamw":
+        raise RefusedError(400, f"There is no optimizer {str(kind)[:100]!r}. This server has: adamw.")
+
+
+def _with_seed(lora: LoraConfig, model_id: str) -> LoraConfig:
+    """Return the configuration with a seed: what is drawn for the user is then known and can be repeated."""
+    if lora.seed is not None:
+        return lora
+    return msgspec.structs.replace(lora, seed=ids.seed_from(model_id))

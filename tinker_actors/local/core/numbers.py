@@ -1,0 +1,89 @@
+"""Numbers: what was answered under each of a client's own numbers.
+
+Clients resend the identical body after a lost reply (wire protocol 6.1). The number tells that it is the same request,
+the body's digest that it really is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from tinker_actors.local.core.messages import NO_RETRY, Answer, CoreRequest, RefusedError
+
+
+class Used(msgspec.Struct, frozen=True):
+    """A number that has been used.
+
+    Attributes:
+        digest: of path and body.
+        answer: what was answered, and will be again.
+        refused: whether that was a refusal, so that nothing has been done under the number.
+    """
+
+    digest: bytes
+    answer: Answer
+    refused: bool = False
+
+
+def digest_of(request: CoreRequest) -> bytes:
+    """Return what identifies a request's content: where it goes and what it says."""
+    found = hashlib.blake2b(request.path.encode(), digest_size=16)
+    found.update(b"\0")
+    found.update(request.body)
+    return found.digest()
+
+
+class Numbers:
+    """The numbers used in one scope: a session's models, a session's samplers, a model's operations, ...
+
+    Args:
+        what: how to call a number in errors, e.g. `"seq_id"`.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._used: dict[int, Used] = {}
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._used
+
+    def __len__(self) -> int:
+        return len(self._used)
+
+    def replay(self, number: int | None, request: CoreRequest) -> Answer | None:
+        """Return what was answered to this very request, or None if its number is new or only ever refused.
+
+        Raises:
+            RefusedError: 409, the number was used for something else.
+        """
+        used = None if number is None else self._used.get(number)
+        if used is None:
+            return None
+        if used.digest == digest_of(request):
+            return used.answer
+        if used.refused:
+            return None
+        raise self.conflict(number)
+
+    def conflict(self, number: int | None) -> RefusedError:
+        """Return the refusal for a number that was used for something else."""
+        return RefusedError(
+            409, f"{self._what} {number} has been used for a different request; numbers are used once.", NO_RETRY
+        )
+
+    def was_refused(self, number: int | None) -> bool:
+        """Return whether the number was used for a request that was refused."""
+        used = None if number is None else self._used.get(number)
+        return used is not None and used.refused
+
+    def record(self, number: int | None, request: CoreRequest, answer: Answer, *, refused: bool = False) -> Answer:
+        """Remember an answer under a number (if there is one), and return it."""
+        if number is not None:
+            self._used[number] = Used(digest_of(request), answer, refused)
+        return answer
+
+    def forget(self, number: int) -> None:
+        """Drop a number; it counts as never used."""
+        self._used.pop(number, None)

@@ -1,0 +1,153 @@
+"""Samplers: fixed weights under a name, and the samples that wait for them.
+
+Weights are loaded by the first job that needs them and shared by all samplers of the same checkpoint. A checkpoint that
+is replaced gets a new uid, so a sampler never changes its weights unseen.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from tinker_actors.local.core.futures import Future
+from tinker_actors.local.core.limits import Limits
+from tinker_actors.local.core.numbers import Numbers
+from tinker_actors.local.core.ports import CheckpointMeta, Engine, SampleTask, Store
+
+
+class WeightsRef(msgspec.Struct, eq=False, weakref=True):
+    """Weights that are or will be in memory.
+
+    Attributes:
+        base_model: the base model's name.
+        checkpoint: where they come from; None for the base model itself and for weights never saved.
+        value: the engine's weights, once loaded.
+    """
+
+    base_model: str
+    checkpoint: CheckpointMeta | None = None
+    value: Any = None
+
+
+class Sampler(msgspec.Struct, eq=False):
+    """A sampler.
+
+    Attributes:
+        sampler_id: its id.
+        session_id: the session it belongs to.
+        weights: what it samples from.
+        numbers: the `seq_id`s used.
+    """
+
+    sampler_id: str
+    session_id: str
+    weights: WeightsRef
+    numbers: Numbers = msgspec.field(default_factory=lambda: Numbers("seq_id"))
+
+
+class Weights:
+    """Finds and loads weights.
+
+    Args:
+        engine: makes them.
+        store: has them.
+    """
+
+    def __init__(self, engine: Engine, store: Store) -> None:
+        self._engine = engine
+        self._store = store
+        self._bases: dict[str, WeightsRef] = {}
+        self._checkpoints: weakref.WeakValueDictionary[str, WeightsRef] = weakref.WeakValueDictionary()
+
+    def of_base(self, base_model: str) -> WeightsRef:
+        """Return a base model's own weights."""
+        return self._bases.setdefault(base_model, WeightsRef(base_model))
+
+    def of_checkpoint(self, meta: CheckpointMeta) -> WeightsRef:
+        """Return a checkpoint's weights."""
+        ref = self._checkpoints.get(meta.uid)
+        if ref is None:
+            ref = self._checkpoints[meta.uid] = WeightsRef(meta.base_model, meta)
+        return ref
+
+    def ready(self, base_model: str, value: Any) -> WeightsRef:
+        """Return weights that are in memory and nowhere else."""
+        return WeightsRef(base_model, None, value)
+
+    def load(self, ref: WeightsRef) -> Any:
+        """Return the engine's weights, loading them if that has not happened. For one worker thread.
+
+        Raises:
+            ValueError: the checkpoint is gone or was replaced.
+        """
+        if ref.value is None:
+            ref.value = self._loaded(ref)
+        return ref.value
+
+    def _loaded(self, ref: WeightsRef) -> Any:
+        meta = ref.checkpoint
+        if meta is None:
+            return self._engine.weights(ref.base_model, None, None)
+        checkpoint = self._store.read(meta.path)
+        if checkpoint.meta.uid != meta.uid:
+            raise ValueError(f"{meta.path} was replaced after this sampler was created")
+        return self._engine.weights(meta.base_model, meta.lora, checkpoint.adapter)
+
+
+class WaitingSample(msgspec.Struct, frozen=True, eq=False):
+    """A sample request that was accepted."""
+
+    future: Future
+    task: SampleTask
+    weights: WeightsRef
+
+
+class SampleQueue:
+    """Samples that wait, by weights: those with the same ones are drawn together, and all weights take turns.
+
+    Args:
+        limits: how much goes into one batch.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._most = limits.batched_sequences
+        self._by_weights: dict[int, deque[WaitingSample]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Return how many wait, those no longer wanted included."""
+        return self._count
+
+    def put(self, sample: WaitingSample) -> None:
+        """Add a sample."""
+        self._by_weights.setdefault(id(sample.weights), deque()).append(sample)
+        self._count += 1
+
+    def take_batch(self) -> list[WaitingSample]:
+        """Take the samples to draw next: all with the same weights, still wanted, in arrival order. May be empty."""
+        while self._by_weights:
+            key = next(iter(self._by_weights))
+            waiting = self._by_weights.pop(key)
+            batch = self._from(waiting)
+            if waiting:
+                self._by_weights[key] = waiting  # behind the others
+            if batch:
+                return batch
+        return []
+
+    def _from(self, waiting: deque[WaitingSample]) -> list[WaitingSample]:
+        batch: list[WaitingSample] = []
+        sequences = 0
+        while waiting:
+            sample = waiting[0]
+            if sample.future.state == "pending":
+                sequences += sample.task.num_samples
+                if batch and sequences > self._most:
+                    break
+                batch.append(sample)
+            waiting.popleft()
+            self._count -= 1
+        return batch

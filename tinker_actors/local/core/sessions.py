@@ -1,0 +1,122 @@
+"""Sessions: who is there, and who is gone.
+
+A session lives from its creation until it is finished, or misses its heartbeats. What belonged to it goes with it; its
+id stays known as lost, so that a client hears 410 (gone) and not 404 (never was).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tinker_actors.local.core import ids
+from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
+from tinker_actors.local.core.numbers import Numbers
+from tinker_actors.local.core.reading import read
+from tinker_actors.types.wire import CreateSessionRequest, FinishSessionRequest, SessionHeartbeatRequest
+
+if TYPE_CHECKING:
+    from tinker_actors.local.core.state import CoreState
+
+
+class Session(msgspec.Struct, eq=False):
+    """A session that lives.
+
+    Attributes:
+        session_id: its id.
+        last_heartbeat: when it was created or last heard of.
+        model_numbers: the `model_seq_id`s used.
+        sampler_numbers: the `sampling_session_seq_id`s used.
+    """
+
+    session_id: str
+    last_heartbeat: float
+    model_numbers: Numbers = msgspec.field(default_factory=lambda: Numbers("model_seq_id"))
+    sampler_numbers: Numbers = msgspec.field(default_factory=lambda: Numbers("sampling_session_seq_id"))
+
+
+class Sessions:
+    """All sessions, living and gone.
+
+    Args:
+        earlier: ids of sessions that lived in an earlier process; they count as gone.
+    """
+
+    def __init__(self, earlier: list[str]) -> None:
+        self._living: dict[str, Session] = {}
+        self._gone: dict[str, str] = dict.fromkeys(earlier, "the server was restarted")
+
+    def add(self, session: Session) -> None:
+        """Add a living session."""
+        self._living[session.session_id] = session
+
+    def get(self, session_id: str) -> Session:
+        """Return a living session.
+
+        Raises:
+            RefusedError: 410 if it is gone, 404 if it never was.
+        """
+        session = self._living.get(session_id)
+        if session is not None:
+            return session
+        why = self._gone.get(session_id)
+        if why is not None:
+            raise RefusedError(410, f"Session {session_id} is gone: {why}.")
+        raise RefusedError(404, f"There is no session {session_id[:100]!r}.")
+
+    def remove(self, session_id: str, why: str) -> None:
+        """Count a session as gone from now on."""
+        self._living.pop(session_id, None)
+        self._gone.setdefault(session_id, why)
+
+    def is_gone(self, session_id: str) -> bool:
+        """Return whether there was such a session."""
+        return session_id in self._gone
+
+    def silent_since(self, moment: float) -> list[str]:
+        """Return the ids of sessions whose last heartbeat is no later than a moment."""
+        return [session.session_id for session in self._living.values() if session.last_heartbeat <= moment]
+
+
+def create_session(core: CoreState, request: CoreRequest, now: float) -> Answer:
+    """`POST create_session`."""
+    read(request, CreateSessionRequest)
+    session_id = f"session-{core.new_id()}"
+    core.store.remember_session(session_id)
+    core.sessions.add(Session(session_id, now))
+    return ok({"type": "create_session", "session_id": session_id})
+
+
+def session_heartbeat(core: CoreState, request: CoreRequest, now: float) -> Answer:
+    """`POST session_heartbeat`."""
+    session = core.sessions.get(read(request, SessionHeartbeatRequest).session_id)
+    session.last_heartbeat = now
+    return ok({"type": "session_heartbeat"})
+
+
+def finish_session(core: CoreState, request: CoreRequest, _now: float, session_id: str) -> Answer:
+    """`POST sessions/{id}/finish`; of several reasons the first one counts."""
+    body = read(request, FinishSessionRequest)
+    if not core.sessions.is_gone(session_id):
+        core.sessions.get(session_id)
+        end_session(core, session_id, f"its client finished it ({body.reason.type[:40]})")
+    return ok({"type": "finish_session"})
+
+
+def expire_sessions(core: CoreState, now: float) -> None:
+    """End every session whose heartbeats have stopped."""
+    seconds = core.limits.session_seconds
+    for session_id in core.sessions.silent_since(now - seconds):
+        end_session(core, session_id, f"no heartbeat came for {seconds:g} seconds")
+
+
+def end_session(core: CoreState, session_id: str, why: str) -> None:
+    """End a session: its pending futures are lost, its models and samplers unloaded."""
+    core.sessions.remove(session_id, why)
+    for future in core.futures.pending_of(session_id):
+        core.futures.lose(future, f"Session {session_id} is gone: {why}.")
+    for model_id in [found for found in core.models if ids.session_of(found) == session_id]:
+        core.models.pop(model_id).close()
+    for sampler_id in [found for found in core.samplers if ids.session_of(found) == session_id]:
+        del core.samplers[sampler_id]

@@ -1,0 +1,86 @@
+"""Training: forward, forward_backward and optim_step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tinker_actors.local.core.datums import examples_of
+from tinker_actors.local.core.jobs import Success
+from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError
+from tinker_actors.local.core.models import Model
+from tinker_actors.local.core.ports import PassOutput, TrainedModel
+from tinker_actors.local.core.submitting import Plan, submit
+from tinker_actors.protocol import codec
+from tinker_actors.types.wire import ForwardBackwardInput, ForwardBackwardRequest, ForwardRequest, OptimStepRequest
+
+if TYPE_CHECKING:
+    from tinker_actors.local.core.state import CoreState
+
+
+def forward(core: CoreState, request: CoreRequest, _now: float) -> Answer:
+    """`POST forward`."""
+    return submit(core, request, "forward", ForwardRequest, _prepare_forward)
+
+
+def forward_backward(core: CoreState, request: CoreRequest, _now: float) -> Answer:
+    """`POST forward_backward`."""
+    return submit(core, request, "forward_backward", ForwardBackwardRequest, _prepare_forward_backward)
+
+
+def optim_step(core: CoreState, request: CoreRequest, _now: float) -> Answer:
+    """`POST optim_step`."""
+    return submit(core, request, "optim_step", OptimStepRequest, _prepare_optim_step)
+
+
+def _prepare_forward(core: CoreState, model: Model, body: ForwardRequest) -> Plan:
+    return _plan_pass(core, model, body.forward_input, gradient=False)
+
+
+def _prepare_forward_backward(core: CoreState, model: Model, body: ForwardBackwardRequest) -> Plan:
+    return _plan_pass(core, model, body.forward_backward_input, gradient=True)
+
+
+def _plan_pass(core: CoreState, model: Model, given: ForwardBackwardInput, *, gradient: bool) -> Plan:
+    if given.loss_fn not in core.engine.loss_functions:
+        known = ", ".join(sorted(core.engine.loss_functions))
+        raise RefusedError(400, f"There is no loss function {given.loss_fn[:100]!r}. This server has: {known}.")
+    if not given.data:
+        raise RefusedError(400, "data is empty; at least one datum is needed.")
+    most = core.limits.datums_per_request
+    if len(given.data) > most:
+        raise RefusedError(400, f"The request has {len(given.data)} datums; this server takes at most {most}.")
+    kind = "forward_backward" if gradient else "forward"
+
+    def work(trained: TrainedModel) -> Success:
+        # The model's base is known by now even if its checkpoint was not read yet when this was submitted.
+        assert model.base_model is not None
+        info = core.engine.base_models[model.base_model]
+        examples = examples_of(given.data, info.vocab_size, info.context_length)
+        compute = trained.forward_backward if gradient else trained.forward
+        return Success(_encoded(kind, compute(examples, given.loss_fn, given.loss_fn_config or {})))
+
+    return Plan(work=work, gradient=gradient)
+
+
+def _prepare_optim_step(_core: CoreState, _model: Model, body: OptimStepRequest) -> Plan:
+    params = body.adam_params
+
+    def work(trained: TrainedModel) -> Success:
+        return Success(codec.encode({"type": "optim_step", "metrics": trained.optim_step(params)}))
+
+    return Plan(work=work, step=True)
+
+
+def _encoded(kind: str, output: PassOutput) -> bytes:
+    outputs: list[dict[str, Any]] = [
+        {"logprobs": {"data": values.reshape(-1), "dtype": "float32", "shape": values.shape}}
+        for values in output.logprobs
+    ]
+    return codec.encode(
+        {
+            "type": kind,
+            "loss_fn_output_type": "ArrayRecord",
+            "loss_fn_outputs": outputs,
+            "metrics": output.metrics,
+        }
+    )

@@ -1,0 +1,247 @@
+"""Process: the embedded server as a child of this process.
+
+A child has its own interpreter lock and its own BLAS settings, and can be killed in tests like any server. It hangs on
+its stdin: when this process ends, even by SIGKILL, the pipe closes and the child goes too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from tinker_actors.errors import TinkerError
+
+BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+"""How many threads numpy's matrix products use is read from these when numpy loads. One makes them repeatable."""
+
+_STDERR_TAIL = 4000
+
+
+class LocalServerError(TinkerError, RuntimeError):
+    """The embedded server did not start."""
+
+    default_category = "user"
+
+
+class LocalServer:
+    """An embedded server in a process of its own. A context manager that starts and stops it.
+
+    Not for several threads at once.
+
+    Attributes:
+        url: the server's base URL, once started.
+        pid: its process id, once started.
+
+    Args:
+        host: address to listen on.
+        port: port to listen on; 0 takes a free one. A stopped server started again takes the one it had.
+        models: further base models: name -> folder.
+        data_dir: where checkpoints are kept; None for a temporary folder that is removed on `stop`.
+        insecure: allow a host that other machines can reach.
+        engine: `"numpy"` or `"ledger"`.
+        log_level: of the server's log, which goes to stderr and, here, into errors.
+        start_timeout: seconds it may take to listen.
+        limits: fields of `core.Limits` to set, e.g. `{"hold_seconds": 2}`.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        models: Mapping[str, str | Path] | None = None,
+        data_dir: str | Path | None = None,
+        insecure: bool = False,
+        engine: str = "numpy",
+        log_level: str = "warning",
+        start_timeout: float = 60.0,
+        limits: Mapping[str, float] | None = None,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._models = dict(models or {})
+        self._data_dir = None if data_dir is None else Path(data_dir)
+        self._temporary = data_dir is None
+        self._insecure = insecure
+        self._engine = engine
+        self._log_level = log_level
+        self._start_timeout = start_timeout
+        self._limits = dict(limits or {})
+        self._child: subprocess.Popen[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
+        self._url: str | None = None
+
+    @property
+    def url(self) -> str:
+        """The base URL.
+
+        Raises:
+            RuntimeError: it has not been started.
+        """
+        if self._url is None:
+            raise RuntimeError("This server has not been started.")
+        return self._url
+
+    @property
+    def pid(self) -> int:
+        """The process id.
+
+        Raises:
+            RuntimeError: it is not running.
+        """
+        if self._child is None:
+            raise RuntimeError("This server is not running.")
+        return self._child.pid
+
+    @property
+    def data_dir(self) -> Path | None:
+        """Where checkpoints are kept; None before the server has made a temporary folder."""
+        return self._data_dir
+
+    def start(self) -> LocalServer:
+        """Start the process and wait until it listens. Returns this server.
+
+        Raises:
+            LocalServerError: it ended, or did not listen in time; the message holds the end of its log.
+        """
+        if self._child is not None:
+            raise RuntimeError("This server is running already.")
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the child writes to it
+        self._child = subprocess.Popen(  # noqa: S603 - our own module, no shell
+            self._command(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env={**os.environ, **dict.fromkeys(BLAS_VARIABLES, "1")},
+            start_new_session=True,  # Ctrl-C in a terminal is for the parent, which then stops the child
+        )
+        try:
+            ready = self._wait_until_ready(self._child)
+        except BaseException:
+            self.stop()
+            raise
+        self._url = str(ready["url"])
+        self._data_dir = Path(ready["data_dir"])
+        self._port = int(self._url.rpartition(":")[2])
+        return self
+
+    def stop(self) -> None:
+        """Stop the process and wait for its end; removes the data if they are in a temporary folder."""
+        child = self._child
+        if child is not None:
+            if child.stdin is not None:
+                child.stdin.close()
+            try:
+                child.wait(self._stop_timeout())
+            except subprocess.TimeoutExpired:
+                child.kill()
+        self._reap()
+        if self._temporary and self._data_dir is not None:
+            # The server removes the folder it made, unless it was killed.
+            shutil.rmtree(self._data_dir, ignore_errors=True)
+            self._data_dir = None
+
+    def kill(self) -> None:
+        """Kill the process as a crash would; the data stay. `start` brings it back on the same port and data."""
+        if self._child is not None:
+            self._child.kill()
+        self._reap()
+
+    def __enter__(self) -> Self:
+        if self._child is None:
+            self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = f"at {self._url}, pid {self._child.pid}" if self._child is not None else "not running"
+        return f"<LocalServer {state}>"
+
+    def _command(self) -> list[str]:
+        command = [sys.executable, "-m", "tinker_actors.local", "--until-eof"]
+        command += ["--host", self._host, "--port", str(self._port)]
+        command += ["--engine", self._engine, "--log-level", self._log_level]
+        if self._data_dir is not None:
+            command += ["--data-dir", str(self._data_dir)]
+        for name, folder in self._models.items():
+            command += ["--model", f"{name}={folder}"]
+        if self._limits:
+            command += ["--limits", json.dumps(self._limits)]
+        return [*command, "--insecure"] if self._insecure else command
+
+    def _wait_until_ready(self, child: subprocess.Popen[bytes]) -> dict[str, Any]:
+        line = self._first_line(child)
+        try:
+            ready: dict[str, Any] = json.loads(line)
+        except ValueError as error:
+            raise LocalServerError(
+                f"The embedded server did not start: {self._how_it_ended(child)}{self._log_tail()}"
+            ) from error
+        return ready
+
+    def _first_line(self, child: subprocess.Popen[bytes]) -> bytes:
+        """Return the child's first line, or what came of it before it ended or the time was over."""
+        assert child.stdout is not None
+        deadline = time.monotonic() + self._start_timeout
+        line = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(child.stdout, selectors.EVENT_READ)
+            while not line.endswith(b"\n"):
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    break
+                piece = os.read(child.stdout.fileno(), 4096)
+                if not piece:
+                    break
+                line += piece
+        return line
+
+    def _how_it_ended(self, child: subprocess.Popen[bytes]) -> str:
+        try:
+            return f"it ended with status {child.wait(1)}."
+        except subprocess.TimeoutExpired:
+            return f"it was not listening after {self._start_timeout:g} seconds."
+
+    def _log_tail(self) -> str:
+        assert self._stderr is not None
+        size = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, size - _STDERR_TAIL))
+        tail = self._stderr.read().decode("utf-8", "replace").strip()
+        return f" It said:\n{tail}" if tail else " It said nothing."
+
+    def _stop_timeout(self) -> float:
+        return 15.0  # the server's own grace periods, and some more on a busy machine
+
+    def _reap(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.wait()
+        for pipe in (child.stdin, child.stdout, self._stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def local_server(**options: Any) -> LocalServer:
+    """Start an embedded server in a process of its own and return it; use it in a `with` statement, or `stop()` it.
+
+    Args:
+        **options: see `LocalServer`.
+
+    Raises:
+        LocalServerError: it did not start.
+    """
+    return LocalServer(**options).start()

@@ -1,0 +1,206 @@
+"""Serving: the embedded server in this process, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from tinker_actors.errors import ConfigError
+from tinker_actors.local.app import App
+from tinker_actors.local.core import Limits, ServiceCore
+from tinker_actors.local.core.ports import Engine
+from tinker_actors.local.ledger import LedgerEngine
+from tinker_actors.local.numpy_engine import NumpyEngine
+from tinker_actors.local.store.files import FileStore
+from tinker_actors.protocol import codec
+
+_LOG = logging.getLogger(__name__)
+
+GRACE_SECONDS = 3
+"""How long open connections get to finish when the server stops."""
+
+_BACKLOG = 4096  # thousands of clients' connections may arrive at once
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 0,
+    models: Mapping[str, Path] | None = None,
+    data_dir: Path | None = None,
+    *,
+    insecure: bool = False,
+    engine: str = "numpy",
+    limits: Limits | None = None,
+    log_level: str = "warning",
+    until_eof: bool = False,
+    announce: Callable[[dict[str, Any]], None] | None = None,
+) -> None:
+    """Run the server; returns when it has stopped, by SIGINT or SIGTERM, or at the end of stdin if `until_eof`.
+
+    To be called on the main thread. Arithmetic is repeatable, and fastest for small models, with one BLAS thread; that
+    is set by the environment before numpy loads, which `python -m tinker_actors.local` sees to.
+
+    Args:
+        host: address to listen on.
+        port: port to listen on; 0 takes a free one.
+        models: further base models: name -> folder in Hugging Face layout with float32 weights.
+        data_dir: where checkpoints are kept; None for a temporary folder that goes with the server.
+        insecure: allow a host that other machines can reach; the server asks nobody for a key.
+        engine: `"numpy"`, or `"ledger"` for one that only keeps account of what was done.
+        limits: bounds and waiting times; None for the defaults.
+        log_level: of uvicorn and of this package.
+        until_eof: stop when stdin ends.
+        announce: told `{"ready": True, "url": ..., "data_dir": ...}` when listening; None prints it as a line.
+
+    Raises:
+        ConfigError: another machine could reach the host and `insecure` is not set; or a model can't be loaded.
+        OSError: the port can't be had.
+    """
+    if not insecure and not is_loopback(host):
+        raise ConfigError(
+            f"{host!r} can be reached from other machines, and this server asks nobody for a key.",
+            advice="Listen on 127.0.0.1, or say --insecure if the network is yours.",
+        )
+    logging.basicConfig(level=log_level.upper(), stream=sys.stderr)
+    made = _make_engine(engine, models or {})
+    listener = _listen(host, port)
+    temporary = None if data_dir is not None else Path(tempfile.mkdtemp(prefix="tinker-local-"))
+    folder = data_dir or temporary
+    assert folder is not None
+    try:
+        core = ServiceCore(made, FileStore(folder), limits, lambda: uuid.uuid4().hex)
+        ready = {"ready": True, "url": _url(listener), "data_dir": str(folder), "pid": os.getpid()}
+        with _clean_exit_on_sigterm():
+            asyncio.run(_run(App(core), listener, log_level, until_eof, lambda: (announce or _print_line)(ready)))
+    finally:
+        listener.close()
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address to listen on can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, answering held polls before it waits for connections to finish."""
+
+    def __init__(self, config: uvicorn.Config, app: App, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._app = app
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.release()
+        await super().shutdown(sockets)
+
+
+async def _run(
+    app: App, listener: socket.socket, log_level: str, until_eof: bool, announce: Callable[[], None]
+) -> None:
+    config = uvicorn.Config(
+        app.asgi,
+        log_level=log_level,
+        access_log=log_level in ("debug", "trace"),
+        lifespan="on",
+        http="httptools",
+        ws="none",
+        timeout_keep_alive=75,  # longer than any pause between two polls of one connection
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        server_header=False,
+    )
+    server = _Server(config, app, announce)
+    if until_eof:
+        _stop_at_eof(server, asyncio.get_running_loop())
+    await server.serve(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _clean_exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the program by an exception: uvicorn stops at it, and then raises it once more."""
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop_at_eof(server: uvicorn.Server, loop: asyncio.AbstractEventLoop) -> None:
+    """Stop the server when stdin ends, which is when the process at its other end is gone, however it went."""
+
+    def stop() -> None:
+        server.should_exit = True
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        try:
+            loop.call_soon_threadsafe(stop)
+        except RuntimeError:
+            _LOG.debug("stdin ended after the server had stopped")
+
+    threading.Thread(target=watch, name="tinker-local-lifeline", daemon=True).start()
+
+
+def _make_engine(name: str, models: Mapping[str, Path]) -> Engine:
+    if name == "ledger":
+        return LedgerEngine()
+    if models:
+        raise ConfigError("Models from folders can't be served by this version.")
+    return NumpyEngine()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # A restarted server takes its port back although connections of the last one linger.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _print_line(ready: dict[str, Any]) -> None:
+    sys.stdout.write(codec.encode(ready).decode() + "\n")
+    sys.stdout.flush()

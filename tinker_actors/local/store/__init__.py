@@ -1,0 +1,1 @@
+"""Stores: where checkpoints are kept, in memory or as files."""
