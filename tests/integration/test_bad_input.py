@@ -112,7 +112,7 @@ def test_a_server_that_answers_html_is_told_from_a_tinker_server():
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST
+        do_GET = do_POST  # noqa: N815 - the name http.server looks for
 
         def log_message(self, *_):
             pass
@@ -120,9 +120,10 @@ def test_a_server_that_answers_html_is_told_from_a_tinker_server():
     web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Html)
     threading.Thread(target=web.serve_forever, daemon=True).start()
     try:
-        with ta.ServiceClient(base_url=f"http://127.0.0.1:{web.server_port}") as service:
-            with pytest.raises(ta.APIResponseValidationError, match="HTML"):
-                service.create_lora_training_client("local/tiny").result(HANG)
+        url = f"http://127.0.0.1:{web.server_port}"
+        html = pytest.raises(ta.APIResponseValidationError, match="HTML")
+        with ta.ServiceClient(base_url=url) as service, html:
+            service.create_lora_training_client("local/tiny").result(HANG)
     finally:
         web.shutdown()
         web.server_close()

@@ -1,0 +1,73 @@
+"""Threads, secrets and lifetimes of a process with several clients."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import tinker_actors as ta
+
+from .conftest import HANG
+from .helpers import eventually, prompt
+
+ROOT = Path(__file__).parents[2]
+CANARY = "tml-canary-8f2a61c0"
+
+
+def own_threads():
+    return sorted(t.name for t in threading.enumerate() if t.name.startswith("tinker-actors"))
+
+
+def test_three_service_clients_share_their_lanes(server):
+    services = [ta.ServiceClient(base_url=server.url) for _ in range(3)]
+    samplers = [service.create_sampling_client(base_model="local/tiny") for service in services]
+    futures = [s.sample(prompt("a"), 1, ta.SamplingParams(max_tokens=2)) for s in samplers for _ in range(20)]
+    assert all(future.result(HANG) for future in futures)
+    lanes = [name for name in own_threads() if name.endswith("-lane")]
+    assert len(lanes) == 3
+    assert len([name for name in own_threads() if "connector" not in name]) <= 5
+    for service in services:
+        service.close()
+    eventually(lambda: not [name for name in own_threads() if name.endswith("-lane")])
+
+
+def test_the_key_is_in_no_repr_log_error_or_pickle(server, caplog):
+    caplog.set_level(logging.DEBUG)
+    seen: list[str] = []
+    with ta.ServiceClient(base_url=server.url, api_key=CANARY) as service:
+        service.events.subscribe(lambda event: seen.append(repr(event)))
+        trainer = service.create_lora_training_client("no/such")
+        error = trainer._ready.exception(HANG)
+        seen += [repr(service), repr(trainer), str(service.tree()), repr(error), str(error), repr(error.__dict__)]
+        seen.append(repr(service._service.config))
+        seen.append(repr(pickle.dumps(error)) + repr(pickle.dumps(service._service.config)))
+    assert CANARY not in " ".join(seen) + caplog.text
+
+
+def test_a_program_that_forgets_to_close_ends_all_the_same(server):
+    program = f"""
+import tinker_actors as ta
+service = ta.ServiceClient(base_url={server.url!r})
+sampler = service.create_sampling_client(base_model="local/tiny")
+print(len(sampler.sample(ta.ModelInput.from_ints([1]), 1, ta.SamplingParams(max_tokens=3, stop=[])).result(60).sequences))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1", "")
+
+
+def test_importing_the_package_stays_light():
+    heavy = "asyncio, requests, urllib3, ssl, tokenizers, google.protobuf, starlette"
+    program = f"import sys, tinker_actors; print([m for m in '{heavy}'.split(', ') if m in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() == "[]"
