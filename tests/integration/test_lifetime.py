@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pickle
@@ -54,7 +55,8 @@ def test_a_program_that_forgets_to_close_ends_all_the_same(server):
 import tinker_actors as ta
 service = ta.ServiceClient(base_url={server.url!r})
 sampler = service.create_sampling_client(base_model="local/tiny")
-print(len(sampler.sample(ta.ModelInput.from_ints([1]), 1, ta.SamplingParams(max_tokens=3, stop=[])).result(60).sequences))
+sample = sampler.sample(ta.ModelInput.from_ints([1]), 1, ta.SamplingParams(max_tokens=3, stop=[]))
+print(len(sample.result(60).sequences))
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
@@ -71,3 +73,19 @@ def test_importing_the_package_stays_light():
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_finished_sample_leaves_nothing_to_the_cycle_collector(server):
+    with ta.ServiceClient(base_url=server.url) as service:
+        sampler = service.create_sampling_client(base_model="local/tiny").result(HANG)
+        params = ta.SamplingParams(max_tokens=2, stop=[])
+        sampler.sample(prompt("warm"), 1, params).result(HANG)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                sampler.sample(prompt("a"), 1, params).result(HANG)
+            left = gc.collect()
+        finally:
+            gc.enable()
+    assert left < 20, f"{left} objects"

@@ -48,9 +48,13 @@ class SamplerLease:
 
 
 class SampleRequest:
-    """One sample on its way: tells the lane when it may go, and settles its future."""
+    """One sample on its way: tells the lane when it may go, and settles its future.
 
-    __slots__ = ("_ids", "_lease", "_prompt_length", "_read", "_version", "future", "work")
+    Future, request and work know each other while the sample is under way. The ties are cut when it ends, so that
+    results are freed when the last reader lets go of them and not when the cycle collector comes by.
+    """
+
+    __slots__ = ("_ids", "_lanes", "_lease", "_prompt_length", "_read", "_version", "future", "work")
 
     def __init__(
         self,
@@ -66,12 +70,9 @@ class SampleRequest:
         self._version: int | None = None
         self._ids: list[str] | None = None
         self.work: Work | None = None
-        lanes = service.lanes
-        self.future: APIFuture[Any] = APIFuture(
-            tracker,
-            decode=self._decode,
-            on_cancel=lambda _: self._cancel(lanes),
-            delivery=service.platform.delivery,
+        self._lanes = service.lanes
+        self.future: APIFuture[Any] | None = APIFuture(
+            tracker, decode=self._decode, on_cancel=self._cancel, delivery=service.platform.delivery
         )
 
     @property
@@ -92,29 +93,35 @@ class SampleRequest:
     def accepted(self, work: Work, outcome: Accepted) -> None:  # noqa: ARG002 - the port's signature
         """Keep the names of the sequences."""
         self._ids = outcome.sample_sequence_ids
-        self.future._accept(outcome.request_id)
+        if self.future is not None:
+            self.future._accept(outcome.request_id)
 
     def done(self, work: Work, outcome: Done) -> None:  # noqa: ARG002 - the port's signature
         """Settle with the undecoded result."""
-        self.future._settle(outcome)
+        self._settle(outcome, None)
 
     def failed(self, work: Work, error: TinkerError) -> None:  # noqa: ARG002 - the port's signature
         """Settle with the error."""
-        self.future._settle(error=error)
+        self._settle(None, error)
 
     def gone(self, work: Work, error: TinkerError) -> bool:
         """Sample anew: a sample changes nothing on the server, so doing it again is safe."""
         fresh = self.head()
         if not isinstance(fresh, bytes):
-            lost = SamplerLostError(f"The sampler is gone: {error.message}", request_id=work.request_id)
-            self.future._settle(error=lost)
+            self._settle(None, SamplerLostError(f"The sampler is gone: {error.message}", request_id=work.request_id))
             return False
         work.renew(fresh)
         return True
 
-    def _cancel(self, lanes: Lanes) -> None:
-        if self.work is not None:
-            lanes.cancel("sample", self.work)
+    def _settle(self, outcome: Done | None, error: TinkerError | None) -> None:
+        future, self.future, self.work = self.future, None, None
+        if future is not None:
+            future._settle(outcome, error)
+
+    def _cancel(self, _: APIFuture[Any]) -> None:
+        work, self.future, self.work = self.work, None, None
+        if work is not None:
+            self._lanes.cancel("sample", work)
 
     def _decode(self, done: Done) -> Any:
         response = sample_response(done.content_type, done.body, self._prompt_length, self._version, self._ids)
@@ -200,9 +207,11 @@ class SamplingClient(Handle):
         service = self._service
         tracker = Tracker("sample", service.platform.control.clock.now())
         request = SampleRequest(self._lease, prompt_length, tracker, service, read)
+        future = request.future
+        assert future is not None
         request.work = work = Work(tail, None, request, tracker, session=service.link, admission=request)
         service.lanes.submit("sample", work)
-        return request.future
+        return future
 
     def get_base_model(self) -> str:
         """Return the name of the base model behind this sampler, waiting for the server if it has to say.

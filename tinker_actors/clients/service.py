@@ -23,7 +23,7 @@ from tinker_actors.clients import local_door
 from tinker_actors.clients.handle import closed_error
 from tinker_actors.clients.machine import machine
 from tinker_actors.clients.place import callers_place
-from tinker_actors.clients.sampling import SamplingClient
+from tinker_actors.clients.sampling import SampleRequest, SamplingClient
 from tinker_actors.clients.training import TrainingClient
 from tinker_actors.clients.tree import Node, read_tree
 from tinker_actors.config import Config, resolve
@@ -330,12 +330,12 @@ class ServiceClient:
     def _drain(self, timeout: float) -> int:
         """Wait for what is in flight; return how many operations are left."""
         barriers = [client._barrier_future() for client in list(self._children) if client.actor_ref.is_alive()]
-        samples: list[APIFuture[Any]] = [
-            item.sink.future  # type: ignore[attr-defined] # only samples are in this table
+        samples = [
+            item.sink.future
             for item in list(self._service.lanes.tables["sample"].values())
-            if isinstance(item, Work) and item.session is self._service.link
+            if isinstance(item, Work) and isinstance(item.sink, SampleRequest) and item.session is self._service.link
         ]
-        waited = concurrent.futures.wait([*barriers, *samples], timeout=timeout)
+        waited = concurrent.futures.wait([*barriers, *filter(None, samples)], timeout=timeout)
         for barrier in barriers:
             barrier._looked_at = True
         return max(len(waited.not_done), len(self._service.lanes.under_way(self._service.link)))

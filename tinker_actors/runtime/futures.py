@@ -170,10 +170,9 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
         Returns:
             Whether the future is cancelled now.
         """
-        if self._on_cancel is None:
-            return False
-        if self._finish(states.CANCELLED_AND_NOTIFIED, None, None):
-            self._on_cancel(self)
+        on_cancel = self._on_cancel
+        if on_cancel is not None and self._finish(states.CANCELLED_AND_NOTIFIED, None, None):
+            on_cancel(self)
         return self.cancelled()
 
     # ------------------------------------------------------------ for the runtime
@@ -196,8 +195,9 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
                 return False
             self._result = value
             self._exception = cast("Exception | None", error)
-            if value is None and error is not None:
+            if error is not None or state != states.FINISHED:
                 self._decode = None
+            self._on_cancel = None
             self._state = state
             self._tracker.enter("done", self._tracker.since)
             for waiter in self._waiters:

@@ -37,7 +37,7 @@ class EventHub:
         """Send it nothing more."""
         target = getattr(subscriber, "actor_ref", subscriber)
         with self._guard:
-            self._subscribers = tuple(entry for entry in self._subscribers if entry[0] is not target)
+            self._subscribers = tuple(entry for entry in self._subscribers if entry[0] != target)
 
     def emit(self, event: Event) -> None:
         """Send an event to everybody who asked for its class. An actor that is gone is unsubscribed."""

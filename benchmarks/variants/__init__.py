@@ -1,0 +1,1 @@
+"""Variants: ways to make the same samples. Each is a module whose `Client` is measured in a process of its own."""
