@@ -85,6 +85,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seed: int | None = None
 
     def __post_init__(self) -> None:
+        for field in msgspec.structs.fields(self):
+            try:
+                value = msgspec.convert(getattr(self, field.name), field.type)
+            except msgspec.ValidationError as error:  # it tells the types, not the value
+                raise ConfigError(f"{field.name}: {error}.") from None
+            msgspec.structs.force_setattr(self, field.name, value)
         for name in _POSITIVE:
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -137,8 +143,8 @@ def resolve(
         env: the environment; default: the process's.
 
     Raises:
-        ConfigError: no server can be found out, a URL without scheme or host, a key that can't be a header, or a key
-            that would cross the network unencrypted.
+        ConfigError: no server can be found out, a URL without scheme or host or with a port that is none, a key that
+            can't be a header, or a key that would cross the network unencrypted.
     """
     env = os.environ if env is None else env
     config = config or Config()
@@ -176,7 +182,11 @@ def check_key(key: str) -> None:
 
 
 def _check_url(url: str, key: str | None, config: Config) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises where it is no port
+    except ValueError as error:
+        raise ConfigError(f"The base URL {url!r} can't be read: {error}.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"The base URL {url!r} needs a scheme and a host, like http://127.0.0.1:8000 or https://...")
     if parts.username or parts.password:

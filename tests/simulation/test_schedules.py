@@ -104,6 +104,28 @@ def test_a_failed_gradient_never_becomes_a_step(first):
         simulation.close(service)
 
 
+def policy_datum():
+    values = {"target_tokens": [2], "logprobs": [-1.0], "advantages": [1.0], "sequence_ratio_mask": [1.0]}
+    return ta.Datum(ta.ModelInput.from_ints([1]), values)
+
+
+@pytest.mark.parametrize("first", range(0, 50, 25))
+def test_a_refused_gradient_stops_its_step_and_nothing_behind_it(first):
+    for seed in range(first, first + 25):
+        simulation = Simulation(seed, creation_timeout=1000.0)
+        service = simulation.service()
+        trainer = service.create_lora_training_client("local/ledger", rank=4, seed=1)
+        good = trainer.forward_backward([datum(1)], "cross_entropy")
+        refused = trainer.forward_backward([policy_datum()], "gspo")  # the wire knows this loss, the ledger does not
+        kept = trainer.optim_step()
+        again, applied = trainer.forward_backward([datum(2)], "cross_entropy"), trainer.optim_step()
+        simulation.wait_for(good, refused, kept, again, applied)
+        assert isinstance(refused.exception(0), ta.BadRequestError), f"seed {seed}"
+        assert isinstance(kept.exception(0), ta.PrecedingOperationFailed), f"seed {seed}"
+        assert applied.result(0).metrics["steps:max"] == 1, f"seed {seed}"
+        simulation.close(service)
+
+
 def test_a_server_that_is_gone_for_good_leaves_no_future_waiting():
     simulation = Simulation(3, CALM, liveness_limit=60.0)
     service = simulation.service()

@@ -65,7 +65,7 @@ class Pending:
         accepted: chunks that the server accepted.
         results: results by chunk.
         error: the first failure.
-        refused: whether that failure is a refusal that certainly left the chunk's number free.
+        refused: whether the server certainly computed nothing for the chunks it did not accept.
         preceding: for an optimizer step: the failure of a gradient in its step.
     """
 
@@ -124,22 +124,14 @@ class Pending:
         """Whether nothing more can come of it."""
         return not self.stages and len(self.handed) == len(self.results) + len(self.failed)
 
+    def open_numbers(self) -> list[int]:
+        """Return the numbers that the server did not accept.
+
+        Whether it holds their places all the same is the server's affair: some do, some wait for them. Something
+        without effect has to be sent under each, so that what is behind them goes on either way.
+        """
+        return [self.first + i for i in range(len(self.operation.tails)) if i not in self.accepted]
+
     def bodies(self) -> tuple[Done, ...]:
         """Return the results in the order of the data."""
         return tuple(self.results[index] for index in sorted(self.results))
-
-
-def open_numbers(first: int, count: int, accepted: set[int], *, refused: bool) -> tuple[list[int], int]:
-    """Return what a partly submitted operation leaves of its numbers.
-
-    Args:
-        first: the first number it took.
-        count: how many it took.
-        accepted: the indices, below `count`, that the server accepted.
-        refused: whether the others were certainly refused. Where that is not certain, their numbers may be used.
-
-    Returns:
-        The numbers that something else has to fill, so that the server goes on, and the next free number.
-    """
-    last = max(accepted) if refused and accepted else (-1 if refused else count - 1)
-    return [first + index for index in range(last + 1) if index not in accepted], first + last + 1

@@ -30,7 +30,7 @@ from tinker_actors.actors.messages import (
     Shutdown,
     TakeNumber,
 )
-from tinker_actors.actors.pending import ActorSink, Pending, open_numbers
+from tinker_actors.actors.pending import ActorSink, Pending
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.work import Work
 from tinker_actors.errors import (
@@ -47,6 +47,8 @@ from tinker_actors.protocol.results import save_for_sampler_response
 from tinker_actors.runtime.actor import Ref, RuntimeActor, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker, WaitReason
+
+_REFUSED = (400, 422)
 
 
 class Barrier(msgspec.Struct, frozen=True, eq=False):
@@ -225,8 +227,7 @@ class Training(RuntimeActor):
             return
         if pending.error is not None:
             pending.stages.clear()
-            if len(pending.accepted) < len(pending.operation.tails):
-                self._close_numbers(pending)
+            self._fill_numbers(pending)
         self._sending = None
         self.advance()
 
@@ -240,14 +241,11 @@ class Training(RuntimeActor):
             resend=self._creation.server_orders,
         )
 
-    def _close_numbers(self, pending: Pending) -> None:
-        """Fill the numbers that a failed submission left open, or take them back when nothing is behind them."""
-        count = len(pending.operation.tails)
-        unfilled, following = open_numbers(pending.first, count, pending.accepted, refused=pending.refused)
-        self._next_number = following
+    def _fill_numbers(self, pending: Pending) -> None:
+        """Send something without effect under the numbers that a failed submission left open."""
         if not self._creation.server_orders:
             return
-        for number in unfilled:
+        for number in pending.open_numbers():
             fields = head(model_id=self._creation.model_id, seq_id=number)
             work = self._work(pending.operation.filler or filler(), fields, Tracker("forward (filler)", self.now()))
             self._fillers.add(work.id)
@@ -290,7 +288,9 @@ class Training(RuntimeActor):
             return
         pending.error = message.error
         if pending.operation.gradient:
-            self._gradient_failed(pending, message.error, server_knows=message.accepted)
+            # A server that refused the request as such knows of the failure as well as one that failed to compute it.
+            server_knows = message.accepted or message.error.status_code in _REFUSED
+            self._gradient_failed(pending, message.error, server_knows=server_knows)
             self._settle_error(pending, message.error)
 
     def _gradient_failed(self, pending: Pending, error: TinkerError, *, server_knows: bool) -> None:

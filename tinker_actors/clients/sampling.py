@@ -11,7 +11,6 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tinker_actors.actors.lanes import Lanes
 from tinker_actors.actors.messages import Retire
 from tinker_actors.actors.service import SamplerEntry, Service
 from tinker_actors.actors.work import Call, Work

@@ -25,9 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         environment = {**os.environ, **dict.fromkeys(BLAS_VARIABLES, "1")}
         os.execve(sys.executable, [sys.executable, "-m", "tinker_actors.local", *given], environment)  # noqa: S606 - ourselves
     # Only now, so that a wrong option is answered at once and a replaced process has not loaded them in vain.
-    from tinker_actors.local.core import Limits  # noqa: PLC0415 - see above
-    from tinker_actors.local.serving import serve  # noqa: PLC0415 - see above
-
+    try:
+        from tinker_actors.local.core import Limits  # noqa: PLC0415 - see above
+        from tinker_actors.local.serving import serve  # noqa: PLC0415 - see above
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"{error.name} is missing: the server needs pip install 'tinker-actors[local]'\n")
+        return 1
     try:
         serve(
             options.host,

@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import logging
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -25,7 +26,8 @@ from tinker_actors.errors import ConfigError
 from tinker_actors.local.app import App
 from tinker_actors.local.core import Limits, ServiceCore
 from tinker_actors.local.core.ports import Engine
-from tinker_actors.local.ledger import LedgerEngine
+from tinker_actors.local.ledger import LEDGER_NAME, LedgerEngine
+from tinker_actors.local.model_folders import load_model_folders
 from tinker_actors.local.numpy_engine import NumpyEngine
 from tinker_actors.local.store.files import FileStore
 from tinker_actors.protocol import codec
@@ -59,7 +61,8 @@ def serve(
     Args:
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
-        models: further base models: name -> folder in Hugging Face layout with float32 weights.
+        models: further base models: name -> folder in Hugging Face layout; see `model_folders`. The ledger engine takes
+            the names only.
         data_dir: where checkpoints are kept; None for a temporary folder that goes with the server.
         insecure: allow a host that other machines can reach; the server asks nobody for a key.
         engine: `"numpy"`, or `"ledger"` for one that only keeps account of what was done.
@@ -78,6 +81,7 @@ def serve(
             advice="Listen on 127.0.0.1, or say --insecure if the network is yours.",
         )
     logging.basicConfig(level=log_level.upper(), stream=sys.stderr)
+    _allow_many_connections()
     made = _make_engine(engine, models or {})
     listener = _listen(host, port)
     temporary = None if data_dir is not None else Path(tempfile.mkdtemp(prefix="tinker-local-"))
@@ -175,15 +179,23 @@ def _stop_at_eof(server: uvicorn.Server, loop: asyncio.AbstractEventLoop) -> Non
 
 def _make_engine(name: str, models: Mapping[str, Path]) -> Engine:
     if name == "ledger":
-        return LedgerEngine()
-    if models:
-        raise ConfigError("Models from folders can't be served by this version.")
-    return NumpyEngine()
+        return LedgerEngine((LEDGER_NAME, *models))
+    return NumpyEngine(load_model_folders(models))
+
+
+def _allow_many_connections() -> None:
+    """Let the process have as many open files as it may: each held poll is one, and the usual limit is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:
+        _LOG.info("no more than %d connections: %s", soft, error)  # macOS has a hard limit that it does not grant
 
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio switches Nagle's algorithm off; without, every answer would take 40 ms longer.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # A restarted server takes its port back although connections of the last one linger.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -66,5 +66,7 @@ class Worker:
 
     def _finish(self, job: Job, result: Result) -> None:
         self._busy = False
-        self._on_finished(self._core.finish(job, result, self._loop.time()))
-        self.wake()
+        try:
+            self._on_finished(self._core.finish(job, result, self._loop.time()))
+        finally:
+            self.wake()

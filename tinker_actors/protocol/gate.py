@@ -39,7 +39,7 @@ class StepGate:
         self._error: TinkerError | None = None
         self._server_knows = False
         self._partly = False
-        self._gradients = 0  # sent since the last step
+        self._gradients = 0  # sent since the last step, less those of which nothing is on the server
 
     @property
     def state(self) -> GateState:
@@ -72,7 +72,7 @@ class StepGate:
         if self.server_refuses and self._server_knows:
             self.clear()
             return None
-        if self._gradients > 1 or self._partly:
+        if self._gradients > 0 or self._partly:
             self._state = "tainted"
         else:
             self.clear()
@@ -92,12 +92,12 @@ class StepGate:
         if step_sent:
             if not self.server_refuses or not server_knows:
                 self.taint(error)
-        elif self._state == "clean":
+            return
+        if self._state == "clean":
             self._state, self._error = "failed", error
-            self._server_knows, self._partly = server_knows, partly
-        else:
-            self._server_knows = self._server_knows or server_knows
-            self._partly = self._partly or partly
+        self._gradients -= not partly
+        self._server_knows = self._server_knows or server_knows
+        self._partly = self._partly or partly
 
     def taint(self, error: TinkerError) -> None:
         """Note that the server applied a step behind the gradient that failed with `error`."""

@@ -92,14 +92,17 @@ class LoopBridge:
                 waiter.set_result(None)
 
 
-_bridges: weakref.WeakKeyDictionary[Any, LoopBridge] = weakref.WeakKeyDictionary()
+# Weak on both sides: a bridge may hold waiters, and those their loop, which may have been closed before its turn came.
+_bridges: weakref.WeakKeyDictionary[Any, weakref.ref[LoopBridge]] = weakref.WeakKeyDictionary()
 _bridges_guard = threading.Lock()
 
 
 def bridge_to(loop: asyncio.AbstractEventLoop) -> LoopBridge:
-    """Return the one bridge to `loop`. Thread-safe."""
+    """Return the one bridge to `loop`, which lives as long as somebody waits over it. Thread-safe."""
     with _bridges_guard:
-        bridge = _bridges.get(loop)
+        known = _bridges.get(loop)
+        bridge = None if known is None else known()
         if bridge is None:
-            bridge = _bridges[loop] = LoopBridge(loop)
+            bridge = LoopBridge(loop)
+            _bridges[loop] = weakref.ref(bridge)
         return bridge

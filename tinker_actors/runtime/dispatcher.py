@@ -90,4 +90,4 @@ class Dispatcher:
                 del actor, envelope, item
             while timers.next_due() is not None and (callback := timers.pop_due(now())) is not None:
                 guarded(callback, "timer")
-                del callback  # nor does a waiting dispatcher keep an actor alive
+                del callback  # a waiting dispatcher keeps no actor alive

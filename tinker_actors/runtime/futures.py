@@ -60,6 +60,7 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
         self._blocked = 0
         self._looked_at = False
         self._accepted: APIFuture[str | None] | None = None
+        self._accepted_id: str | None = None
         self._done_callbacks: list[Callable[[concurrent.futures.Future[T]], object]] = []
 
     # ------------------------------------------------------------ reading
@@ -78,7 +79,10 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
         """
         self._wait(timeout)
         self._looked_at = True
-        return super().result(0)
+        try:
+            return super().result(0)
+        finally:
+            del self  # or the error's traceback leads back to the future that holds the error
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end and return the error, or None after success. Raises as `result` for the waiting."""
@@ -95,14 +99,21 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
         try:
             return self.result(timeout)
         except DeadlineExceededError as error:
-            raise pykka.Timeout(str(error)) from error
+            if error.future is self:
+                raise pykka.Timeout(str(error)) from error
+            raise  # the operation's own
+        finally:
+            del self  # see result
 
     def __await__(self) -> Generator[Any, None, T]:
         return self._wait_on_loop().__await__()
 
     async def result_async(self, timeout: float | None = None) -> T:  # noqa: ASYNC109 - the official signature
         """Await the result. `timeout` as in `result`, in seconds: it ends the waiting, never the operation."""
-        return await self._wait_on_loop(timeout)
+        try:
+            return await self._wait_on_loop(timeout)
+        finally:
+            del self  # see result
 
     def coroutine(self) -> Coroutine[Any, Any, T]:
         """Return a coroutine that awaits the result, for `asyncio.gather` and `create_task`."""
@@ -131,13 +142,12 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
         """
         with self._condition:
             if self._accepted is None:
-                accepted: APIFuture[str | None] = APIFuture(self._tracker, delivery=self._delivery)
-                self._accepted = accepted
-                accepted._looked_at = True  # whoever looks at the operation hears of the failure
-                if self._state in _DECIDED:
+                self._accepted = _Acceptance(self._tracker, delivery=self._delivery)
+                self._accepted._looked_at = True  # whoever looks at the operation hears of the failure
+                if self._accepted_id is not None:
+                    self._accepted._settle(self._accepted_id)
+                elif self._state in _DECIDED:
                     self._settle_accepted()
-                elif self._tracker.request_id is not None:
-                    accepted._settle(self._tracker.request_id)
             return self._accepted
 
     def pipe_to(self, ref: Ref, wrap: Callable[..., Any]) -> None:
@@ -182,9 +192,10 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
         return self._finish(states.FINISHED, value, error)
 
     def _accept(self, request_id: str) -> None:
-        """Note that the server accepted the operation."""
+        """Note that the server accepted the whole operation; a part of it shows in the tracker only."""
         self._tracker.request_id = request_id
         with self._condition:
+            self._accepted_id = request_id
             accepted = self._accepted
         if accepted is not None:
             accepted._settle(request_id)
@@ -199,7 +210,7 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
                 self._decode = None
             self._on_cancel = None
             self._state = state
-            self._tracker.enter("done", self._tracker.since)
+            self._note_end()
             for waiter in self._waiters:
                 if state == states.CANCELLED_AND_NOTIFIED:
                     waiter.add_cancelled(self)
@@ -216,6 +227,9 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
         for fn in callbacks:
             self._delivery.post(lambda fn=fn: fn(self))  # type: ignore[misc]
         return True
+
+    def _note_end(self) -> None:
+        self._tracker.enter("done", self._tracker.since)
 
     def _settle_accepted(self) -> None:
         if self._accepted is not None:
@@ -252,14 +266,14 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
 
     def _decode_once(self) -> None:
         with self._condition:
-            decode, self._decode = self._decode, None
-            if decode is None:
+            if self._decode is None:
                 return
             try:
-                self._result = decode(self._result)
+                self._result = self._decode(self._result)
             except Exception as error:  # whatever the answer holds, it is this future's failure
                 self._result = None
                 self._exception = error
+            self._decode = None  # not when the reader was interrupted: then the next one decodes
 
     async def _wait_on_loop(self, timeout: float | None = None) -> T:  # noqa: ASYNC109 - see result_async
         if self._state not in _DECIDED:
@@ -281,7 +295,10 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
                     if self._detach(entry):
                         self.cancel()
                     raise
-        return self.result(0)
+        try:
+            return self.result(0)
+        finally:
+            del self  # see result
 
     def _detach(self, entry: Any) -> bool:
         """Forget a waiter; return whether nobody waits any more. A sample is cancelled with its last waiter."""
@@ -293,6 +310,13 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
     def __del__(self) -> None:
         if getattr(self, "_exception", None) is not None and not self._looked_at and self._state == states.FINISHED:
             logger.error("Nobody looked at the failure of %s: %s", self._tracker.what, self._exception)
+
+
+class _Acceptance(APIFuture["str | None"]):
+    """The moment of ordering. It shows the operation's progress, and does not end it."""
+
+    def _note_end(self) -> None:
+        pass
 
 
 def resolved(value: T, what: str = "value") -> APIFuture[T]:

@@ -12,7 +12,9 @@ POLICY = {"logprobs": np.log([0.5, 0.6, 0.5, 0.5]), "advantages": np.array([1.0,
 
 
 def value(name, inputs, config=None):
-    loss, _ = evaluate(name, LP, complete_inputs(name, inputs, 4, "datum 0"), complete_config(name, config), "datum 0")
+    loss, _ = evaluate(
+        name, LP, complete_inputs(name, inputs, (4,), "datum 0"), complete_config(name, config), "datum 0"
+    )
     return loss
 
 

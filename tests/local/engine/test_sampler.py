@@ -189,7 +189,7 @@ def test_no_requests_have_no_results(run):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"prompt": np.ones(32, int)}, "32 tokens; the model's context of 32"),
+        ({"prompt": np.ones(33, int)}, "33 tokens, the model's context is 32"),
         ({"prompt": np.zeros(0, int)}, "at least one token id"),
         ({"prompt": [17]}, "id 17, outside the vocabulary of 17"),
         ({"num_samples": 0}, "num_samples must be at least 1, got 0"),

@@ -80,7 +80,8 @@ def submit(
     earlier = model.numbers.replay(body.seq_id, request)
     if earlier is not None:
         return earlier
-    if len(model.sequencer) >= core.limits.queued_per_model:
+    # The number that the others wait for is always let in, or none of them would ever leave.
+    if len(model.sequencer) >= core.limits.queued_per_model and body.seq_id != model.sequencer.next_number:
         raise RefusedError(429, f"{len(model.sequencer)} operations of this model wait already.", ("retry-after", "1"))
     filler = model.numbers.was_refused(body.seq_id)
     if filler and kind != FILLER:

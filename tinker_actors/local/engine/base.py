@@ -51,6 +51,7 @@ class BaseModel:
 
     Attributes:
         config: Shape of the model.
+        name: What it is called.
         weights: Hugging Face name -> read-only array.
         layers: The same weights, arranged by block.
         embed: [vocab, width].
@@ -63,20 +64,24 @@ class BaseModel:
         config: Shape of the model.
         weights: Hugging Face name -> array; see `parameter_shapes`. Copied.
         dtype: Precision of every computation with this model; float32, or float64 to check gradients.
+        name: What it is called.
 
     Raises:
         ValueError: A weight is missing, unknown or misshapen.
     """
 
-    def __init__(self, config: ModelConfig, weights: dict[str, Floats], dtype: npt.DTypeLike = np.float32) -> None:
+    def __init__(
+        self, config: ModelConfig, weights: dict[str, Floats], dtype: npt.DTypeLike = np.float32, name: str = ""
+    ) -> None:
         check_weights(config, weights)
         keep_freed_memory()
         self.config = config
+        self.name = name
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         named: dict[str, Floats] = {}
 
         def stack(*names: str) -> Floats:
-            joined = frozen(np.concatenate([weights[name] for name in names]).astype(self.dtype))
+            joined = frozen(np.concatenate([weights[name] for name in names], dtype=self.dtype))
             start = 0
             for name in names:
                 named[name] = joined[start : start + len(weights[name])]
@@ -96,7 +101,7 @@ class BaseModel:
 
     def __repr__(self) -> str:
         count = sum(array.size for array in self.weights.values())
-        return f"<BaseModel {self.config.n_layers} layers, width {self.config.hidden_size}, {count} parameters>"
+        return f"<BaseModel {self.name or 'without a name'}: {self.config.n_layers} layers, width {self.config.hidden_size}, {count} parameters>"
 
 
 def _layer(config: ModelConfig, prefix: str, stack: Any) -> LayerWeights:

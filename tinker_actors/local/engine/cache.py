@@ -117,6 +117,7 @@ class KeyValueCache:
 
     def _reserve(self, rows: int, positions: int) -> None:
         have_rows, _, have_positions, _ = self._stores[0][0].shape
+        positions = min(positions, self._config.context_length)
         if rows <= have_rows and positions <= have_positions:
             return
         if rows > have_rows:

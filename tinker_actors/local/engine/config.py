@@ -69,6 +69,13 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError(f"eos_token_ids {outside} lie outside the vocabulary of {self.vocab_size}")
 
     @property
+    def arch(self) -> str:
+        """The architecture's short name: "llama", "qwen2" or "qwen3"."""
+        if self.qk_norm:
+            return "qwen3"
+        return "qwen2" if self.attention_bias else "llama"
+
+    @property
     def q_size(self) -> int:
         """Features of all query heads together."""
         return self.n_heads * self.head_dim

@@ -18,8 +18,9 @@ class Datum(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         tokens: [length], the input ids.
-        targets: [length], the id whose log-probability counts at each position (usually the next token).
-        loss_inputs: Input name -> [length]; see `losses.LOSSES`.
+        targets: [length], the id whose log-probability counts at each position (usually the next token); or [length,
+            count] for losses that take several at each.
+        loss_inputs: Input name -> array in the shape of the targets; see `losses.LOSSES`.
     """
 
     tokens: Ints
@@ -31,8 +32,8 @@ class Output(msgspec.Struct, frozen=True, eq=False):
     """The result of a forward or forward_backward.
 
     Attributes:
-        logprobs: Per datum, [length] float32: log-probability of each target.
-        metrics: `loss:sum` (summed in float64), `tokens:sum`, `datums:sum`.
+        logprobs: Per datum, float32 in the shape of its targets: log-probability of each.
+        metrics: `loss:sum` (summed in float64), `tokens:sum` (positions), `datums:sum`.
     """
 
     logprobs: list[npt.NDArray[np.float32]]
@@ -56,16 +57,18 @@ class CheckedRequest(msgspec.Struct, frozen=True, eq=False):
     config: dict[str, float]
 
 
-def check_ids(ids: npt.NDArray[np.integer] | Sequence[int], config: ModelConfig, where: str) -> Ints:
-    """Token ids as a one-dimensional int64 array.
+def check_ids(
+    ids: npt.NDArray[np.integer] | Sequence[int], config: ModelConfig, where: str, *, most_axes: int = 1
+) -> Ints:
+    """Token ids as an int64 array of one axis, or up to `most_axes`.
 
     Raises:
-        ValueError: Not one-dimensional, empty, not integers, or an id outside the vocabulary.
+        ValueError: Too many axes or none, empty, not integers, or an id outside the vocabulary.
     """
     array = np.asarray(ids)
-    if array.ndim != 1 or array.size == 0:
+    if not 1 <= array.ndim <= most_axes or array.size == 0:
         raise ValueError(f"{where} must be a list of at least one token id, got shape {array.shape}")
-    if not np.issubdtype(array.dtype, np.integer):
+    if array.dtype.kind not in "iu":
         raise ValueError(f"{where} must be integers, got {array.dtype}")
     lowest, highest = int(array.min()), int(array.max())
     if lowest < 0 or highest >= config.vocab_size:
@@ -93,9 +96,9 @@ def check_request(
 
 def _check_datum(datum: Datum, loss: str, model: ModelConfig, where: str) -> CheckedDatum:
     tokens = check_ids(datum.tokens, model, f"{where}: tokens")
-    targets = check_ids(datum.targets, model, f"{where}: targets")
+    targets = check_ids(datum.targets, model, f"{where}: targets", most_axes=2)
     if len(tokens) != len(targets):
         raise ValueError(f"{where}: {len(tokens)} tokens but {len(targets)} targets")
     if len(tokens) > model.context_length:
         raise ValueError(f"{where} has {len(tokens)} tokens, the model's context is {model.context_length}")
-    return CheckedDatum(tokens, targets, complete_inputs(loss, datum.loss_inputs, len(tokens), where), where)
+    return CheckedDatum(tokens, targets, complete_inputs(loss, datum.loss_inputs, targets.shape, where), where)

@@ -25,9 +25,10 @@ from tinker_actors.local.engine.sampling import (
     TopTokens,
     check_sample_request,
 )
+from tinker_actors.local.engine.scoring import PromptScores, score_prompt, top_tokens
 from tinker_actors.local.engine.stopping import Detokenise, StopRule
 from tinker_actors.local.engine.transformer import LayerTape, block, final_norm, hidden_states, projections
-from tinker_actors.local.engine.unembed import log_probabilities, pieces
+from tinker_actors.local.engine.unembed import log_probabilities
 
 T = TypeVar("T")
 
@@ -40,18 +41,18 @@ class _Job:
         self.request = request
         self.prompt = prompt
         self.rule = rule
-        room = context_length - len(prompt)
+        room = max(1, context_length - len(prompt))
         self.limit = room if request.max_tokens is None else min(request.max_tokens, room)
         self.sequences: list[SampledSequence | None] = [None] * request.num_samples
-        self.prompt_logprobs: list[float | None] | None = None
-        self.topk_prompt_logprobs: list[TopTokens | None] | None = None
+        self.scores = PromptScores()
 
     def result(self) -> SampleResult | None:
         """The result, once every sequence is done."""
         done = [sequence for sequence in self.sequences if sequence is not None]
         if len(done) < len(self.sequences):
             return None
-        return SampleResult(done, self.prompt_logprobs, self.topk_prompt_logprobs)
+        scores = self.scores
+        return SampleResult(done, scores.prompt_logprobs, scores.topk_prompt_logprobs, scores.target_prompt_logprobs)
 
 
 class _Row:
@@ -65,11 +66,14 @@ class _Row:
         self.index = index
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
+        self.tops: list[TopTokens] | None = [] if job.request.topk_sample_logprobs else None
 
-    def add(self, token: int, logprob: float) -> bool:
-        """Append a token; whether the sequence is done, in which case the job has it."""
+    def add(self, token: int, distribution: Floats) -> bool:
+        """Append a token drawn from log-probabilities; whether the sequence is done, in which case the job has it."""
         self.tokens.append(token)
-        self.logprobs.append(logprob)
+        self.logprobs.append(float(distribution[token]))
+        if self.tops is not None:
+            self.tops += top_tokens(distribution[None], self.job.request.topk_sample_logprobs)
         reason: StopReason
         if self.job.rule.ends(self.tokens):
             reason = "stop"
@@ -78,7 +82,7 @@ class _Row:
         else:
             return False
         self.job.sequences[self.index] = SampledSequence(
-            np.array(self.tokens, np.int32), np.array(self.logprobs, np.float32), reason
+            np.array(self.tokens, np.int32), np.array(self.logprobs, np.float32), reason, self.tops
         )
         return True
 
@@ -138,8 +142,10 @@ class Decoder:
         tokens = np.concatenate([job.prompt for job in jobs])
         x = hidden_states(self._base, self._linears, packing, tokens, store)
         h, _ = final_norm(self._base, x)
-        self._score_prompts(jobs, packing, h)
-        last, _ = log_probabilities(self._linears[HEAD, "unembed"], h[packing.starts[1:] - 1])
+        head = self._linears[HEAD, "unembed"]
+        for job, start, end in zip(jobs, packing.starts, packing.starts[1:], strict=False):
+            job.scores = score_prompt(job.request, job.prompt, h[start:end], head)
+        last, _ = log_probabilities(head, h[packing.starts[1:] - 1])
         self._logprobs = np.concatenate([self._logprobs, last[copies]])
         self._rows += [_Row(job, i) for job in jobs for i in range(job.request.num_samples)]
 
@@ -158,7 +164,7 @@ class Decoder:
         finished: list[tuple[int, SampleResult]] = []
         staying: list[int] = []
         for i, row in enumerate(self._rows):
-            if not row.add(int(chosen[i]), float(picked[i])):
+            if not row.add(int(chosen[i]), self._logprobs[i]):
                 staying.append(i)
             elif (result := row.job.result()) is not None:
                 finished.append((row.job.key, result))
@@ -198,33 +204,6 @@ class Decoder:
         cache.advance()
         h, _ = final_norm(base, x)
         self._logprobs, _ = log_probabilities(self._linears[HEAD, "unembed"], h)
-
-    def _score_prompts(self, jobs: list[_Job], packing: Packing, h: Floats) -> None:
-        """Fill in what was asked for about the prompts; position i of a prompt is scored by the row before it."""
-        for i, job in enumerate(jobs):
-            request = job.request
-            if not (request.prompt_logprobs or request.topk_prompt_logprobs):
-                continue
-            rows = h[packing.starts[i] : packing.starts[i + 1] - 1]
-            scores: list[float | None] = [None]
-            tops: list[TopTokens | None] = [None]
-            for piece in pieces(len(rows), self._base.config.vocab_size):
-                logprobs, _ = log_probabilities(self._linears[HEAD, "unembed"], rows[piece])
-                targets = job.prompt[1:][piece, None]
-                scores += np.take_along_axis(logprobs, targets, axis=1)[:, 0].tolist()
-                if request.topk_prompt_logprobs:
-                    tops += _top_tokens(logprobs, request.topk_prompt_logprobs)
-            if request.prompt_logprobs:
-                job.prompt_logprobs = scores
-            if request.topk_prompt_logprobs:
-                job.topk_prompt_logprobs = tops
-
-
-def _top_tokens(logprobs: Floats, count: int) -> list[TopTokens]:
-    """The most probable tokens of each row, the lowest id first among equals."""
-    order = np.argsort(-logprobs, axis=1, kind="stable")[:, :count]
-    values = np.take_along_axis(logprobs, order, axis=1)
-    return [list(zip(ids, row, strict=True)) for ids, row in zip(order.tolist(), values.tolist(), strict=True)]
 
 
 def _without_tape(cache: KeyValueCache, layer: int) -> Callable[[Floats, Floats, Floats], tuple[Floats, None]]:

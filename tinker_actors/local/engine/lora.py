@@ -202,6 +202,13 @@ class Adapter:
         return cls(layout, flat)
 
 
+def adapted_modules(spec: LoraSpec) -> list[str]:
+    """The last parts of the names of all modules that an adapter touches, as PEFT lists them."""
+    names = ["q_proj", "k_proj", "v_proj", "o_proj"] if spec.train_attn else []
+    names += ["gate_proj", "up_proj", "down_proj"] if spec.train_mlp else []
+    return [*names, "lm_head"] if spec.train_unembed else names
+
+
 def _modules(config: ModelConfig, spec: LoraSpec) -> dict[tuple[int, str], list[_Module]]:
     width, inner = config.hidden_size, config.intermediate_size
     groups: dict[tuple[int, str], list[_Module]] = {}

@@ -200,16 +200,25 @@ class LoraModel:
         tokens = np.concatenate([datum.tokens for datum in data])
         x = hidden_states(self.base, linears, packing, tokens, keep)
         h, inverse = final_norm(self.base, x)
-        targets = np.concatenate([datum.targets for datum in data])
-        target = TargetLogprobs(linears[HEAD, "unembed"], h, targets)
-        logprobs = np.split(target.values.astype(np.float64), packing.starts[1:-1])
+        targets = np.concatenate([datum.targets.ravel() for datum in data])
+        owners = np.repeat(np.arange(len(h)), np.repeat(*_targets_per_position(data)))
+        target = TargetLogprobs(linears[HEAD, "unembed"], h, targets, owners)
+        ends = np.cumsum([datum.targets.size for datum in data])
+        flat = np.split(target.values.astype(np.float64), ends[:-1])
+        logprobs = [lp.reshape(datum.targets.shape) for lp, datum in zip(flat, data, strict=True)]
         results = [
             evaluate(request.loss, lp, datum.inputs, request.config, datum.where)
             for lp, datum in zip(logprobs, data, strict=True)
         ]
         if grads is not None:
-            slopes = np.concatenate([slope for _, slope in results]).astype(x.dtype)
+            slopes = np.concatenate([slope.ravel() for _, slope in results]).astype(x.dtype)
             dh = target.backward(slopes, grads.get((HEAD, "unembed")))
             dx = rms_norm_backward(dh, x, inverse, self.base.final_norm)
             BackwardPass(self.base, linears, grads, packing).run(tape, dx)
-        return logprobs, float(np.concatenate([values for values, _ in results]).sum())
+        return logprobs, float(np.concatenate([values.ravel() for values, _ in results]).sum())
+
+
+def _targets_per_position(data: Sequence[CheckedDatum]) -> tuple[list[int], list[int]]:
+    """How many targets each position of a datum has, and how many positions there are."""
+    lengths = [len(datum.tokens) for datum in data]
+    return [datum.targets.size // length for datum, length in zip(data, lengths, strict=True)], lengths

@@ -34,7 +34,7 @@ TINY_CONFIG = ModelConfig(
 
 def tiny_base() -> BaseModel:
     """Make the built-in base model; the same bits every time. Takes a few milliseconds and 1 MB."""
-    return BaseModel(TINY_CONFIG, random_weights(TINY_CONFIG, seed=0))
+    return BaseModel(TINY_CONFIG, random_weights(TINY_CONFIG, seed=0), name=TINY_NAME)
 
 
 def tiny_tokenizer_json() -> str:

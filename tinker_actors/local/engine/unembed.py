@@ -50,23 +50,25 @@ class TargetLogprobs:
     """Log-probabilities of target tokens, and their gradient.
 
     Attributes:
-        values: [rows], log-probability of each row's target.
+        values: [targets], log-probability of each target.
 
     Args:
         head: The unembedding.
         h: [rows, width], behind the final norm.
-        targets: [rows], token ids.
+        targets: [targets], token ids.
+        owners: [targets], the row that each target belongs to, in ascending order.
         limit: Most logits held at once; if all rows fit, the backward finds them still there.
     """
 
-    def __init__(self, head: Linear, h: Floats, targets: Ints, limit: int = LOGIT_FLOATS) -> None:
-        self._head, self._h, self._targets = head, h, targets
+    def __init__(self, head: Linear, h: Floats, targets: Ints, owners: Ints, limit: int = LOGIT_FLOATS) -> None:
+        self._head, self._h, self._targets, self._owners = head, h, targets, owners
         self._pieces = list(pieces(len(h), len(head.weight), limit))
         self._kept: tuple[Floats, Floats | None] | None = None
-        self.values: Floats = np.empty(len(h), h.dtype)
+        self.values: Floats = np.empty(len(targets), h.dtype)
         for rows in self._pieces:
             logprobs, inner = log_probabilities(head, h[rows])
-            self.values[rows] = np.take_along_axis(logprobs, targets[rows, None], axis=1)[:, 0]
+            some, cells = self._cells(rows)
+            self.values[some] = logprobs[cells]
             if len(self._pieces) == 1:
                 self._kept = (logprobs, inner)
 
@@ -74,7 +76,7 @@ class TargetLogprobs:
         """Add the gradients of the unembedding's LoRA matrices. To be called once.
 
         Args:
-            d_values: [rows], gradient of each target's log-probability.
+            d_values: [targets], gradient of each target's log-probability.
             grad: Where they are added; None if there are none.
 
         Returns:
@@ -82,14 +84,21 @@ class TargetLogprobs:
         """
         dh = np.empty_like(self._h)
         for rows in self._pieces:
-            h, scale = self._h[rows], d_values[rows]
+            h = self._h[rows]
             logprobs, inner = self._kept or log_probabilities(self._head, h)
-            # d logprob[target] / d logits = onehot(target) - softmax
+            some, cells = self._cells(rows)
+            # d logprob[target] / d logits = onehot(target) - softmax, and a row's targets add up.
             d_logits = np.exp(logprobs, out=logprobs)
-            d_logits *= -scale[:, None]
-            d_logits[np.arange(len(scale)), self._targets[rows]] += scale
+            d_logits *= -np.bincount(cells[0], d_values[some], len(h)).astype(h.dtype)[:, None]
+            np.add.at(d_logits, cells, d_values[some])
             piece = linear_backward(d_logits, h, inner, self._head, grad)
             assert piece is not None
             dh[rows] = piece
         self._kept = None
         return dh
+
+    def _cells(self, rows: slice) -> tuple[slice, tuple[Ints, Ints]]:
+        """The targets of some rows, and where they lie in those rows' logits."""
+        first, last = np.searchsorted(self._owners, [rows.start, rows.stop])
+        some = slice(int(first), int(last))
+        return some, (self._owners[some] - rows.start, self._targets[some])

@@ -16,15 +16,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
-from safetensors.numpy import load_file, save
 
 from tinker_actors.local.core.ports import (
-    Arrays,
     Checkpoint,
     CheckpointExistsError,
     CheckpointMeta,
     CheckpointMissingError,
 )
+from tinker_actors.local.store.tensor_files import packed, unpacked
 from tinker_actors.types.paths import ParsedCheckpointTinkerPath
 
 META = "meta.json"
@@ -98,8 +97,8 @@ class FileStore:
             if found is None:
                 raise CheckpointMissingError(f"there is no checkpoint {path}")
             meta, folder, _ = found
-            optimizer = load_file(folder / OPTIMIZER) if meta.has_optimizer else {}
-            return Checkpoint(meta, load_file(folder / ADAPTER), optimizer)
+            optimizer = unpacked(folder / OPTIMIZER) if meta.has_optimizer else {}
+            return Checkpoint(meta, unpacked(folder / ADAPTER), optimizer)
 
     def remember_session(self, session_id: str) -> None:
         """Note that a session exists."""
@@ -121,9 +120,9 @@ class FileStore:
         folder.mkdir()
         try:
             _write_file(folder / META, msgspec.json.format(msgspec.json.encode(checkpoint.meta)))
-            _write_file(folder / ADAPTER, _packed(checkpoint.adapter))
+            _write_file(folder / ADAPTER, packed(checkpoint.adapter))
             if checkpoint.meta.has_optimizer:
-                _write_file(folder / OPTIMIZER, _packed(checkpoint.optimizer))
+                _write_file(folder / OPTIMIZER, packed(checkpoint.optimizer))
             _flush(folder)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -155,11 +154,6 @@ class FileStore:
         if not self._session_file.exists():
             return []
         return self._session_file.read_text(encoding="ascii").split()[-KEPT_SESSIONS:]
-
-
-def _packed(arrays: Arrays) -> bytes:
-    # safetensors writes memory as it lies, so views of a larger array have to be made whole first.
-    return save({name: values.copy(order="C") for name, values in arrays.items()})
 
 
 def _write_file(path: Path, content: bytes) -> None:

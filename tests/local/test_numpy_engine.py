@@ -1,0 +1,116 @@
+"""The numpy engine behind its port: it trains, saves, loads and samples; bad input is a ValueError."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinker_actors.local.core.ports import Example, SampleTask
+from tinker_actors.local.engine.tiny import EOS, TINY_NAME
+from tinker_actors.local.numpy_engine import NumpyEngine
+from tinker_actors.types.training import AdamParams, LoraConfig
+
+LORA = LoraConfig(rank=4, seed=1)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return NumpyEngine()
+
+
+def example(text: str, **inputs: np.ndarray) -> Example:
+    ids = np.frombuffer(text.encode(), np.uint8).astype(np.int64)
+    return Example(ids[:-1], ids[1:], inputs)
+
+
+def task(prompt: str = "ab", **changes: object) -> SampleTask:
+    given = {
+        "prompt": np.frombuffer(prompt.encode(), np.uint8).astype(np.int64),
+        "num_samples": 1,
+        "max_tokens": 4,
+        "temperature": 0.0,
+        "top_k": None,
+        "top_p": 1.0,
+        "seed": 1,
+        "stop": (),
+        "prompt_logprobs": False,
+        "topk_prompt_logprobs": 0,
+    }
+    return SampleTask(**{**given, **changes})
+
+
+def trained(engine):
+    model = engine.create(TINY_NAME, LORA)
+    losses = []
+    for _ in range(25):
+        losses.append(model.forward_backward([example("abcdefgh")], "cross_entropy", {}).metrics["loss:sum"])
+        model.optim_step(AdamParams(learning_rate=0.003))
+    return model, losses
+
+
+def drawn(engine, weights, *tasks):
+    return engine.sample(weights, tasks, lambda _: False)
+
+
+def test_it_learns_and_a_saved_model_draws_what_the_live_one_does(engine):
+    model, losses = trained(engine)
+    assert losses[-1] < losses[0] / 5
+    (live,) = drawn(engine, model.snapshot(), task())
+    assert bytes(live.completions[0].tokens) == b"cdef"
+    adapter, optimizer = model.state()
+    (saved,) = drawn(engine, engine.weights(TINY_NAME, LORA, adapter), task())
+    assert saved.completions[0].tokens == live.completions[0].tokens
+    model.forward_backward([example("zzz")], "cross_entropy", {})
+    expected = model.optim_step(AdamParams())
+    other = engine.create(TINY_NAME, LORA)
+    other.load(adapter, optimizer)
+    other.forward_backward([example("zzz")], "cross_entropy", {})
+    assert other.optim_step(AdamParams()) == expected
+    np.testing.assert_equal(other.state(), model.state())
+
+
+def test_prompt_logprobs_are_those_of_a_forward_pass(engine):
+    model, _ = trained(engine)
+    (output,) = drawn(engine, model.snapshot(), task("abcdx", prompt_logprobs=True, topk_prompt_logprobs=3))
+    passed = model.forward([example("abcdx")], "cross_entropy", {})
+    assert output.prompt_logprobs[0] is None
+    np.testing.assert_allclose(output.prompt_logprobs[1:], passed.logprobs[0], atol=1e-4)
+    assert [None if row is None else len(row) for row in output.topk_prompt_logprobs] == [None, 3, 3, 3, 3]
+
+
+def test_tasks_in_one_batch_succeed_fail_and_stop_for_themselves(engine):
+    weights = engine.weights(TINY_NAME, None, None)
+    tasks = [task(), task(stop=("",)), task("cd"), task("ef")]
+    outcomes = engine.sample(weights, tasks, lambda index: index == 2)
+    assert isinstance(outcomes[1], ValueError)
+    assert outcomes[2] is None
+    assert outcomes[0].completions[0].tokens == drawn(engine, weights, task())[0].completions[0].tokens
+    assert len(outcomes[3].completions[0].tokens) == 4
+
+
+def test_stop_strings_are_found_in_the_text(engine):
+    model, _ = trained(engine)
+    (output,) = drawn(engine, model.snapshot(), task(stop=("de", (EOS,))))
+    assert bytes(output.completions[0].tokens) == b"cde"
+    assert output.completions[0].stop_reason == "stop"
+
+
+def test_a_forward_leaves_out_inputs_that_its_loss_does_not_take(engine):
+    model = engine.create(TINY_NAME, LORA)
+    extra = example("abc", advantages=np.ones(2))
+    assert len(model.forward([extra], "cross_entropy", {}).logprobs) == 1
+    with pytest.raises(ValueError, match="advantages"):
+        model.forward_backward([extra], "cross_entropy", {})
+
+
+@pytest.mark.parametrize("config", [{"clip_low_threshold": "0.8"}, {"clip_low_threshold": True}, {"nonsense": 1.0}])
+def test_settings_that_are_no_numbers_or_unknown_are_refused(engine, config):
+    data = [example("abc", logprobs=np.zeros(2), advantages=np.ones(2))]
+    with pytest.raises(ValueError, match=r"clip_low_threshold|nonsense"):
+        engine.create(TINY_NAME, LORA).forward_backward(data, "ppo", config)
+
+
+def test_several_targets_per_position_are_refused(engine):
+    data = [Example(np.array([1, 2]), np.array([[1, 2], [3, 4]]), {})]
+    with pytest.raises(ValueError, match="one target per position"):
+        engine.create(TINY_NAME, LORA).forward_backward(data, "cross_entropy", {})

@@ -1,0 +1,102 @@
+"""`tinker-actors serve`: the embedded server in this terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tinker_actors.cli.extras import LOCAL, require
+from tinker_actors.errors import ConfigError
+
+DEFAULT_PORT = 8000
+
+
+def named_folder(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Path]:
+    """Read `NAME=PATH` options.
+
+    Raises:
+        click.BadParameter: one has no name, no `=` or no path, or a name is given twice.
+    """
+    models: dict[str, Path] = {}
+    for value in values:
+        name, _equals, folder = value.partition("=")
+        if not name or not folder:
+            raise click.BadParameter(f"{value!r} is not NAME=PATH")
+        if name in models:
+            raise click.BadParameter(f"{name!r} is given twice")
+        models[name] = Path(folder)
+    return models
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, help="Port; 0 takes a free one.")
+@click.option(
+    "models",
+    "--model",
+    metavar="NAME=PATH",
+    multiple=True,
+    callback=named_folder,
+    help="A further base model, from a folder. May be repeated.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where checkpoints are kept; without it, in a temporary folder that goes with the server.",
+)
+@click.option("--insecure", is_flag=True, help="Allow a host that other machines can reach. Nobody is asked for a key.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error", "critical"]),
+    default="warning",
+    help="What goes to stderr.",
+)
+@click.pass_obj
+def serve(
+    arguments: list[str],
+    host: str,
+    port: int,
+    models: dict[str, Path],
+    data_dir: Path | None,
+    insecure: bool,
+    log_level: str,
+) -> None:
+    """Run the embedded server until Ctrl-C.
+
+    It has the base model local/tiny, needs no key, no GPU and no network, and keeps what clients save in files. Use it
+    with ServiceClient(base_url=...) and the address it prints, or with the environment variable TINKER_BASE_URL.
+    """
+    require(LOCAL)
+    _with_one_blas_thread(arguments)
+    from tinker_actors.local.serving import serve as run  # noqa: PLC0415 - loads the engine and the HTTP server
+
+    try:
+        run(
+            host, port, models, data_dir,
+            insecure=insecure, log_level=log_level, announce=lambda ready: _announce(ready, kept=data_dir is not None),
+        )  # fmt: skip
+    except OSError as error:
+        raise ConfigError(f"The server can't listen on {host}, port {port}: {error.strerror or error}.") from error
+
+
+def _with_one_blas_thread(arguments: list[str]) -> None:
+    """Replace this process by one in which numpy's matrix products use one thread, unless it is that already.
+
+    numpy reads the number when it loads, and importing the package has loaded it. One thread makes results repeatable.
+    """
+    from tinker_actors.local.process import BLAS_VARIABLES  # noqa: PLC0415 - only for this command
+
+    if any(os.environ.get(name) != "1" for name in BLAS_VARIABLES):
+        environment = {**os.environ, **dict.fromkeys(BLAS_VARIABLES, "1")}
+        command = [sys.executable, "-m", "tinker_actors", *arguments]
+        os.execve(sys.executable, command, environment)  # noqa: S606 - ourselves, with the same arguments
+
+
+def _announce(ready: dict[str, Any], *, kept: bool) -> None:
+    click.echo(f"Serving at {ready['url']}")
+    click.echo(f"Checkpoints: {ready['data_dir']}{'' if kept else ' (removed when the server stops; see --data-dir)'}")
+    click.echo("Press Ctrl-C to stop.")
