@@ -10,6 +10,7 @@ import pytest
 
 import tinker_actors as ta
 from tinker_actors.actors.submitting import Submitting
+from tinker_actors.local.core import Answer as CoreAnswer
 from tinker_actors.testing import Mishaps, Simulation
 from tinker_actors.testing.network import CALM
 
@@ -138,7 +139,30 @@ def test_a_server_that_is_gone_for_good_leaves_no_future_waiting():
     simulation.wait_for(*pending)
     assert all(isinstance(future.exception(0), ta.TinkerError) for future in pending)
     assert isinstance(pending[0].exception(0), ta.StalledError)
-    assert simulation.runtime.clock.now() - began < 3 * 60.0 + 30.0
+    assert isinstance(pending[1].exception(0), ta.PrecedingOperationFailed)
+    assert isinstance(pending[2].exception(0), ta.StepTaintedError)
+    assert [future.exception(0).outcome for future in pending] == ["unknown", "not_applied", "not_applied"]
+    # One limit, looked at ten times within itself.
+    assert simulation.runtime.clock.now() - began < 1.2 * 60.0
+
+
+def test_a_server_that_forgets_a_sample_again_and_again_is_not_asked_for_ever(monkeypatch):
+    simulation = Simulation(1, CALM)
+    service = simulation.service()
+    sampler = service.create_sampling_client(base_model="local/ledger")
+    simulation.wait_for(sampler._ready)
+    answer = simulation.core.handle
+
+    def forgetful(request, now):
+        if request.path.endswith("retrieve_future"):
+            return CoreAnswer(410, b'{"detail":"forgotten"}')
+        return answer(request, now)
+
+    monkeypatch.setattr(simulation.core, "handle", forgetful)
+    future = sampler.sample(ta.ModelInput.from_ints([1]), 1, ta.SamplingParams(max_tokens=1))
+    simulation.wait_for(future)
+    assert future.exception(0).status_code == 410
+    assert future.exception(0).attempts == 6
 
 
 def test_a_server_that_is_gone_for_a_while_costs_nothing_but_time():

@@ -11,7 +11,7 @@ from typing import Any
 
 from tinker_actors.actors.calling import Calling
 from tinker_actors.actors.desk import Desk, LaneSettings
-from tinker_actors.actors.messages import Cancel, DropSession, SamplerChanged, Verdict
+from tinker_actors.actors.messages import Cancel, DropSession, SamplerChanged, Shutdown, Verdict
 from tinker_actors.actors.polling import Polling
 from tinker_actors.actors.submitting import Submitting
 from tinker_actors.actors.work import Call, SessionLink, Work
@@ -24,6 +24,8 @@ from tinker_actors.runtime.transport import Transport
 # The liveness limit is looked at this many times within itself, but at least every 5 s.
 _CHECKS_PER_LIMIT = 10
 _SLOWEST_CHECK = 5.0
+# A server that forgets an operation this often is not going to remember it.
+_MOST_RENEWALS = 5
 
 
 class Lane(RuntimeActor):
@@ -73,6 +75,10 @@ class Lane(RuntimeActor):
             self._judge(message)
         elif isinstance(message, DropSession):
             self._drop_session(message.session, message.error)
+        elif isinstance(message, Shutdown):
+            for item in list(self._desk.table.values()):
+                self._desk.fail(item, message.error.replica())
+            self.stop()
         else:
             super().receive(message)
 
@@ -87,7 +93,8 @@ class Lane(RuntimeActor):
 
     def on_stop(self) -> None:
         """Close the connections. Runs on the lane's thread."""
-        self._desk.transport.close()
+        if hasattr(self, "_desk"):
+            self._desk.transport.close()
 
     def on_failure(self, *_: Any) -> None:
         """Close the connections; what was on them is resent by the successor. Runs on the lane's thread."""
@@ -149,10 +156,14 @@ class Lane(RuntimeActor):
             return
         if not verdict.alive:
             self._desk.fail(item, SessionLostError(f"The session was lost: {item.error.message}"))
-        elif isinstance(item, Work) and item.request_id is not None and item.sink.gone(item, item.error):
-            self._submitting.take(item)
+        elif isinstance(item, Work) and self._renewed(item, item.error):
+            self._submitting.take_later(item)
         else:
             self._desk.fail(item, item.error)
+
+    def _renewed(self, work: Work, error: TinkerError) -> bool:
+        """Have the sink give a forgotten work a new head, unless the server forgets it again and again."""
+        return work.request_id is not None and work.renewals < _MOST_RENEWALS and work.sink.gone(work, error)
 
     def _drop_session(self, session: SessionLink, error: TinkerError) -> None:
         for item in list(self._desk.table.values()):

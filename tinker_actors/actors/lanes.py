@@ -15,10 +15,11 @@ import pykka
 
 from tinker_actors.actors.desk import LaneSettings, Table
 from tinker_actors.actors.lane import Lane
-from tinker_actors.actors.messages import Cancel
+from tinker_actors.actors.messages import Cancel, Shutdown
 from tinker_actors.actors.platform import Platform
 from tinker_actors.actors.work import Call, Work
 from tinker_actors.config import Config
+from tinker_actors.errors import ClientClosedError
 from tinker_actors.events.records import LaneReplaced
 from tinker_actors.protocol.retry import RetryBudget
 from tinker_actors.runtime.actor import Describe, Executor, Ping, Ref, RuntimeActor, Terminated, logger, tell
@@ -140,7 +141,7 @@ class LaneKeeper(RuntimeActor):
         elif isinstance(message, StopLanes):
             self._stopping = True
             for ref in self._lanes.refs.values():
-                ref.stop(block=False)
+                tell(ref, Shutdown(ClientClosedError("The lanes were closed with this request under way.")))
             self.stop()
         else:
             super().receive(message)

@@ -24,7 +24,7 @@ from tinker_actors.actors.messages import (
 from tinker_actors.actors.platform import PROTOCOL_VERSION
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.work import Call
-from tinker_actors.errors import SessionLostError, TinkerError
+from tinker_actors.errors import ClientClosedError, SessionLostError, TinkerError
 from tinker_actors.events.records import SessionCreated, SessionLost
 from tinker_actors.protocol.codec import encode_body
 from tinker_actors.protocol.endpoints import ENDPOINTS
@@ -320,6 +320,7 @@ class Session(RuntimeActor):
             self._call("finish", body, path=path, patience=5.0)
 
     def _finished(self) -> None:
+        self._end(ClientClosedError("The session was closed."))
         if self._finishing is not None and self._finishing.done is not None:
             tell(self._finishing.done, Finished())
         self.stop()

@@ -18,6 +18,7 @@ from tinker_actors.errors import OutcomeUnknownError, TinkerError
 from tinker_actors.protocol.dispatch import Dispatch
 from tinker_actors.protocol.endpoints import IDEMPOTENCY_KEY, SAMPLING_BACKPRESSURE, TYPE_SAMPLE
 from tinker_actors.protocol.outcomes import Accepted, Failed, Retry, Suspect, broken_outcome, submit_outcome
+from tinker_actors.protocol.retry import full_jitter
 from tinker_actors.runtime.timers import Timer
 from tinker_actors.runtime.transport import Answer, Reply, Request
 
@@ -65,6 +66,13 @@ class Submitting:
         work.state = "queued"
         self._queue.append(work)
         self.pump()
+
+    def take_later(self, work: Work) -> None:
+        """Begin with a renewed work after a backoff that grows with its renewals."""
+        work.state = "waiting"
+        work.tracker.enter("backing off", self._desk.now(), "the server forgot it")
+        delay = full_jitter(work.renewals, self._desk.random.random())
+        work.timer = self._desk.later(delay, partial(self._resend, work))
 
     def unpark(self, key: int) -> None:
         """Look again at everything that waits for the sampler `key`."""

@@ -36,12 +36,14 @@ from tinker_actors.actors.work import Work
 from tinker_actors.errors import (
     ActorCrashedError,
     ClientClosedError,
+    OutcomeUnknownError,
     PrecedingOperationFailed,
+    StalledError,
     StepTaintedError,
     TinkerError,
 )
 from tinker_actors.events.records import StepRefused
-from tinker_actors.protocol.gate import StepGate
+from tinker_actors.protocol.gate import StepGate, preceded
 from tinker_actors.protocol.operations import Tail, filler, head
 from tinker_actors.protocol.results import save_for_sampler_response
 from tinker_actors.runtime.actor import Ref, RuntimeActor, tell
@@ -292,6 +294,8 @@ class Training(RuntimeActor):
             server_knows = message.accepted or message.error.status_code in _REFUSED
             self._gradient_failed(pending, message.error, server_knows=server_knows)
             self._settle_error(pending, message.error)
+        if isinstance(message.error, StalledError | OutcomeUnknownError):
+            self._drop_queue(message.error)
 
     def _gradient_failed(self, pending: Pending, error: TinkerError, *, server_knows: bool) -> None:
         position = self._sent.index(pending)
@@ -305,6 +309,13 @@ class Training(RuntimeActor):
             step_sent=step is not None,
             partly=several or not (server_knows or pending.refused),
         )
+
+    def _drop_queue(self, error: TinkerError) -> None:
+        """Fail what was not sent yet: it was called for weights that are not known any more."""
+        queue, self._queue = self._queue, deque()
+        for pending in queue:
+            kept_back = self._gate.admit(pending.operation) or preceded(pending.operation.name, error)
+            self._keep_back(pending, kept_back)
 
     # ------------------------------------------------------------ settling
 

@@ -104,6 +104,7 @@ class Work:
         "last_sign",
         "patience",
         "paused",
+        "renewals",
         "request_id",
         "resend",
         "session",
@@ -144,6 +145,7 @@ class Work:
         self.blank_400s = 0
         self.full = False
         self.paused = False
+        self.renewals = 0
         self.first_sent: float | None = None
         self.last_sign: float | None = None
         self.error: TinkerError | None = None
@@ -158,6 +160,7 @@ class Work:
         self.request_id = None
         self.full = False
         self.state = "new"
+        self.renewals += 1
 
 
 class Call:

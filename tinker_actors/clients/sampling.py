@@ -39,11 +39,17 @@ class SamplerLease:
         self.key = key
         self.numbers = itertools.count()
         self._snapshot = service.samplers
-        weakref.finalize(self, tell, actor_ref, Retire(key)).atexit = False
+        weakref.finalize(self, _retire, actor_ref, service, key).atexit = False
 
     def entry(self) -> SamplerEntry | None:
         """Return the published entry: one attribute read, one dict lookup."""
         return self._snapshot.current.get(self.key)
+
+
+def _retire(actor_ref: Ref, service: Service, key: int) -> None:
+    """Retire a sampler nobody holds any more, through its actor or, when that is dead, directly."""
+    if not tell(actor_ref, Retire(key)):
+        tell(service.registry, Retire(key))
 
 
 class SampleRequest:

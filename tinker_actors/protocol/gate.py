@@ -114,6 +114,6 @@ class StepGate:
 def preceded(name: str, error: BaseException | None) -> PrecedingOperationFailed:
     """Return the error for an operation that was kept back because of `error`."""
     return PrecedingOperationFailed(
-        f"{name} was not sent, because a gradient operation before it in the same step failed: {error}",
+        f"{name} was not sent, because an operation before it failed: {error}",
         preceding=error,
     )
