@@ -44,7 +44,7 @@ def test_every_error_survives_a_pickle_with_its_facts(cls):
 
 def test_the_text_has_the_facts_and_the_advice():
     error = errors.RequestFailedError("It broke.", request_id="r-1", status_code=400, attempts=3, advice="Fix it.")
-    assert str(error) == "It broke. (status 400, request r-1, 3 attempts) Fix it."
+    assert str(error) == "It broke (status 400, request r-1, 3 attempts). Fix it."
     assert str(errors.RequestFailedError("It broke.", attempts=1)) == "It broke."
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import SplitResult, urlsplit
 
@@ -102,6 +103,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         shown = {f: getattr(self, f) for f in self.__struct_fields__ if f not in _SECRET}
         return f"Config({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
+    def __copy__(self) -> Config:
+        """Return the config itself: it is frozen."""
+        return self
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Config:
+        """Return the config itself: it is frozen."""
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without credentials; the other side takes its own from its environment."""
         public = {f: getattr(self, f) for f in self.__struct_fields__ if f not in _SECRET}
@@ -154,6 +163,8 @@ def resolve(
         if key is None:
             raise ConfigError(_NOWHERE_TO_GO)
         url = DEFAULT_BASE_URL
+    if config.cafile is not None and not Path(config.cafile).exists():
+        raise ConfigError(f"The certificates {config.cafile!r} that cafile names are not there.")
     url = url.rstrip("/")
     _check_url(url, key, config)
     tags = config.tags or tuple(dict.fromkeys(t.strip() for t in env.get("TINKER_TAGS", "").split(",") if t.strip()))

@@ -61,8 +61,12 @@ class TinkerError(Exception):
             facts.append(f"request {self.request_id}")
         if self.attempts > 1:
             facts.append(f"{self.attempts} attempts")
-        text = self.message + (f" ({', '.join(facts)})" if facts else "")
-        return f"{text}{'' if text.endswith('.') else '.'} {self.advice}" if self.advice else text
+        text = self.message
+        if facts:
+            text = f"{text.removesuffix('.')} ({', '.join(facts)})."
+        if not self.advice:
+            return text
+        return f"{text}{'' if text.endswith('.') else '.'} {self.advice}"
 
     def replica(self) -> Self:
         """Return a new error that says the same, caused by this one: each future gets its own to raise."""

@@ -10,8 +10,7 @@ import pytest
 from pykka._envelope import Envelope
 from pykka.messages import ProxySetAttr, _ActorStop
 
-from tinker_actors.runtime.actor import Describe, Ping, RuntimeActor, guarded, tell
-from tinker_actors.runtime.dispatcher import Dispatcher
+from tinker_actors.runtime.actor import Describe, Ping, guarded, tell
 
 HANG = 30.0
 FATAL = [SystemExit, KeyboardInterrupt, GeneratorExit]
@@ -277,7 +276,7 @@ def test_nothing_that_raises_takes_the_thread_from_the_siblings(shared_world, ho
     error = kind("wrong")
     _, sibling = shared_world.spawn()
     thread = shared_world.ask(sibling, lambda _: threading.get_ident())
-    actor, ref = shared_world.spawn(**{hook: raising(error)})
+    _, ref = shared_world.spawn(**{hook: raising(error)})
     if hook in ("receive", "on_failure"):
         tell(ref, raising(error))
     elif hook == "timer":
@@ -395,82 +394,3 @@ def test_guarded_logs_and_goes_on(kind, caplog):
     (record,) = caplog.records
     assert record.getMessage() == "the action failed"
     assert record.exc_info[1] is error
-
-
-# ---------------------------------------------------------------- beside a host program that uses pykka
-
-
-class Host(pykka.ThreadingActor):
-    """An actor of the program that uses this package."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.heard = []
-
-    def on_receive(self, message):
-        if callable(message):
-            return message()
-        self.heard.append(message)
-        return list(self.heard)
-
-
-@pytest.fixture
-def host():
-    ref = Host.start()
-    yield ref
-    pykka.ActorRegistry.stop_all(block=True, timeout=HANG)
-
-
-def test_our_actors_are_not_in_pykkas_registry(host, world):
-    _, ref = world.spawn()
-    assert ref not in pykka.ActorRegistry.get_all()
-    assert pykka.ActorRegistry.get_by_class(RuntimeActor) == []
-    assert pykka.ActorRegistry.get_by_urn(ref.actor_urn) is None
-    assert RuntimeActor.start(world.executor()) not in pykka.ActorRegistry.get_all()
-    assert pykka.ActorRegistry.get_all() == [host]
-
-
-def test_the_hosts_stop_all_and_broadcast_do_not_reach_us(host, world):
-    actor, ref = world.spawn()
-    pykka.ActorRegistry.broadcast("to all")
-    pykka.ActorRegistry.broadcast("to a class", target_class=pykka.Actor)
-    assert host.ask("?", timeout=HANG) == ["to all", "to a class", "?"]
-    pykka.ActorRegistry.stop_all(block=True, timeout=HANG)
-    assert not host.is_alive()
-    assert world.ask(ref, "alive") == "alive"
-    assert actor.log == [("on_start",), "alive"]
-
-
-@pytest.mark.parametrize("kind", [ValueError, *FATAL])
-def test_a_dying_host_actor_does_not_reach_us(host, world, kind):
-    error = kind("wrong")
-    _, ref = world.spawn()
-
-    def die():
-        raise error
-
-    host.tell(die)
-    assert host.actor_stopped.wait(HANG)
-    assert world.ask(ref, "alive") == "alive"
-
-
-@pytest.mark.parametrize("kind", FATAL)
-def test_a_fatal_error_of_ours_does_not_stop_the_hosts_actors(host, world, kind):
-    error = kind("wrong")
-    actor, ref = world.spawn()
-    ref.tell(raising(error))
-    world.wait_gone(actor)
-    assert host.ask("alive", timeout=HANG) == ["alive"]
-
-
-def test_a_host_actor_that_asks_one_of_ours_survives_its_fatal_error(host):
-    dispatcher = Dispatcher()
-
-    class Fatal(RuntimeActor):
-        def receive(self, message):
-            raise SystemExit(message)
-
-    ref = Fatal.start(dispatcher)
-    with pytest.raises(pykka.ActorDeadError):
-        host.ask(lambda: ref.ask("die", timeout=HANG), timeout=HANG)
-    assert host.ask("alive", timeout=HANG) == ["alive"]

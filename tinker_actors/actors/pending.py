@@ -59,6 +59,7 @@ class Pending:
         sampler: the sampling actor to be told, for weights that are saved for it.
         sampler_number: the number of the sampler that is made along, once it is known.
         first: the first of its numbers, once it is sent.
+        place: its place at the gate.
         version: how many optimizer steps were sent before it.
         stages: chunk indices still to be handed over; a stage begins when everything before it is accepted.
         handed: chunk index of each work under way or done.
@@ -77,6 +78,7 @@ class Pending:
         "future",
         "handed",
         "operation",
+        "place",
         "preceding",
         "refused",
         "results",
@@ -92,6 +94,7 @@ class Pending:
         self.sampler = sampler
         self.sampler_number: int | None = None
         self.first = 0
+        self.place = 0
         self.version = 0
         self.stages: list[list[int]] = []
         self.handed: dict[int, int] = {}

@@ -192,6 +192,7 @@ class Training(RuntimeActor):
                 return
             self._queue.popleft()
             error = self._gate.admit(pending.operation)
+            pending.place = self._gate.place
             if error is None:
                 self._send(pending)
             else:
@@ -308,6 +309,7 @@ class Training(RuntimeActor):
             server_knows=server_knows,
             step_sent=step is not None,
             partly=several or not (server_knows or pending.refused),
+            place=pending.place,
         )
 
     def _drop_queue(self, error: TinkerError) -> None:
@@ -347,7 +349,7 @@ class Training(RuntimeActor):
             self._settle_error(pending, error)
             return
         if pending.operation.restores:
-            self._gate.clear()
+            self._gate.restored(pending.place)
         if pending.sampler is not None:
             self._adopt(pending, pending.sampler)
         pending.future._settle(pending.bodies())

@@ -30,11 +30,16 @@ class StepGate:
     Args:
         stop: whether failures stop the step at all; False sends everything, as the official SDK does.
         server_refuses: whether the server itself refuses a step behind a failed gradient.
+
+    Attributes:
+        place: how many operations were asked about; right after `admit` this is the place of that operation.
     """
 
     def __init__(self, *, stop: bool = True, server_refuses: bool = False) -> None:
         self.server_refuses = server_refuses
+        self.place = 0
         self._stop = stop
+        self._failed_at = 0
         self._state: GateState = "clean"
         self._error: TinkerError | None = None
         self._server_knows = False
@@ -51,8 +56,9 @@ class StepGate:
 
         Call it once per operation, in call order, at the moment it would be sent.
         """
+        self.place += 1
         if self._state == "clean" or operation.restores:
-            if operation.step:
+            if operation.step or operation.restores:
                 self._gradients = 0
             self._gradients += operation.gradient
             return None
@@ -78,7 +84,9 @@ class StepGate:
             self.clear()
         return error
 
-    def gradient_failed(self, error: TinkerError, *, server_knows: bool, step_sent: bool, partly: bool) -> None:
+    def gradient_failed(
+        self, error: TinkerError, *, server_knows: bool, step_sent: bool, partly: bool, place: int | None = None
+    ) -> None:
         """Note that a gradient operation failed for good.
 
         Args:
@@ -86,9 +94,11 @@ class StepGate:
             server_knows: the server itself failed it, after it had accepted it.
             step_sent: the optimizer step that closes its step was sent already; its answer tells the rest.
             partly: the server may have computed a part of this operation's gradient.
+            place: the operation's place; default: the newest.
         """
         if not self._stop or self._state == "tainted":
             return
+        self._failed_at = max(self._failed_at, self.place if place is None else place)
         if step_sent:
             if not self.server_refuses or not server_knows:
                 self.taint(error)
@@ -104,11 +114,18 @@ class StepGate:
         if self._stop:
             self._state, self._error = "tainted", error
 
+    def restored(self, place: int) -> None:
+        """Note that the `load_state` at `place` succeeded: what failed before it does not matter any more."""
+        if self._failed_at < place:
+            gradients = self._gradients
+            self.clear()
+            self._gradients = gradients  # those sent since
+
     def clear(self) -> None:
-        """Begin anew: the weights were restored, or somebody decided to go on with them."""
+        """Begin anew with the weights as they are."""
         self._state, self._error = "clean", None
         self._server_knows = self._partly = False
-        self._gradients = 0
+        self._gradients = self._failed_at = 0
 
 
 def preceded(name: str, error: BaseException | None) -> PrecedingOperationFailed:

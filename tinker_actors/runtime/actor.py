@@ -45,8 +45,12 @@ class Inbox(Protocol):
 class Executor(Protocol):
     """Runs actors: decides on which thread, and keeps their timers."""
 
-    clock: Clock
     timers: Timers
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of its timers."""
+        ...
 
     def inbox_for(self, actor: RuntimeActor) -> Inbox:
         """Return the inbox of a new actor."""

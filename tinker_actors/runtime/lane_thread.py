@@ -36,8 +36,7 @@ class LaneThread:
         actor.begin()
         while not actor.actor_stopped.is_set():
             actor.process(inbox.get())
-        while not inbox.empty():
-            actor.process(inbox.get())  # refuses: the actor has stopped
         if not actor.ended:
             actor._stop()  # declared stopped from outside while it was stuck
         inbox.close()
+        inbox.retire(actor.process)  # which refuses: the actor has stopped

@@ -84,6 +84,7 @@ class SelectorInbox:
         self._budget = _MESSAGES_PER_TURN
         self._asleep = False
         self._closed = False
+        self._late: Callable[[Any], object] | None = None
         self._rest = threading.Event()  # never set: waiting for it is a pause
         self._failures = 0
         self._watches: dict[int, _Watch] = {}
@@ -96,6 +97,8 @@ class SelectorInbox:
         self._mailbox.append(envelope)
         if self._asleep:
             self._wake()
+        elif self._late is not None:
+            self._turn_away()
 
     def post(self, callback: Callable[[], object]) -> None:
         """Run `callback` soon in the lane's thread, never inside this call. From any thread.
@@ -172,6 +175,17 @@ class SelectorInbox:
         self._selector.close()
         self._bell.close()
         self._bell_end.close()
+
+    def retire(self, late: Callable[[Any], object]) -> None:
+        """Give every message that waits or still comes to `late`, in the thread that put it. When the owner ended."""
+        self._late = late
+        self._turn_away()
+
+    def _turn_away(self) -> None:
+        assert self._late is not None
+        with contextlib.suppress(IndexError):  # emptied, here or by another thread
+            while True:
+                self._late(self._mailbox.popleft())
 
     def __repr__(self) -> str:
         return (

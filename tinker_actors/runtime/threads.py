@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 _own: set[int] = set()
 
@@ -12,16 +13,23 @@ def start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
     """Start a daemon thread `tinker-actors-<name>` that counts as the runtime's own while it runs."""
 
     def run() -> None:
-        ident = threading.get_ident()
-        _own.add(ident)
-        try:
+        with as_own_thread():
             target()
-        finally:
-            _own.discard(ident)
 
     thread = threading.Thread(target=run, name=f"tinker-actors-{name}", daemon=True)
     thread.start()
     return thread
+
+
+@contextlib.contextmanager
+def as_own_thread() -> Iterator[None]:
+    """Count the calling thread as the runtime's own meanwhile."""
+    ident = threading.get_ident()
+    _own.add(ident)
+    try:
+        yield
+    finally:
+        _own.discard(ident)
 
 
 def on_own_thread() -> bool:

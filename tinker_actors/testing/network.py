@@ -106,7 +106,7 @@ class SimulatedNetwork:
             for name in ("refused", "request_lost", "answer_lost", "twice", "busy", "throttled"):
                 unit -= getattr(self.mishaps, name)
                 if unit < 0:
-                    fate = name  # type: ignore[assignment] # the names above are fates
+                    fate = name
                     break
         self.fates[fate] = self.fates.get(fate, 0) + 1
         return fate

@@ -14,6 +14,7 @@ from typing import Any
 from pykka._envelope import Envelope
 
 from tinker_actors.runtime.actor import RuntimeActor, guarded
+from tinker_actors.runtime.threads import as_own_thread
 from tinker_actors.runtime.timers import Timers
 from tinker_actors.testing.clock import FakeClock
 
@@ -68,7 +69,14 @@ class StepRuntime:
         self._callbacks.append(callback)
 
     def step(self) -> bool:
-        """Do one thing: a message, a callback, or the next timer. Return False when there is nothing to do."""
+        """Do one thing: a message, a callback, or the next timer. Return False when there is nothing to do.
+
+        An actor that waits for a future in here gets `WouldDeadlockError`, as it would on a thread of the runtime.
+        """
+        with as_own_thread():
+            return self._step()
+
+    def _step(self) -> bool:
         choices = len(self._ready) + bool(self._callbacks)
         if choices:
             index = self._random.randrange(choices)

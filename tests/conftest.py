@@ -1,0 +1,27 @@
+"""What holds for every test: no settings from the host, no thread left behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+_HANG = 30.0
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_the_host(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith(("TINKER_", "CLOUDFLARE_ACCESS_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_left_behind():
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        if not thread.daemon:
+            thread.join(_HANG)
+            assert not thread.is_alive(), f"{thread} outlived its test, and would keep the interpreter alive"
