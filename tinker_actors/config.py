@@ -37,7 +37,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         default_headers: sent with every request.
         allow_plaintext_key: send the key over `http://` to a host that is not this machine.
         cafile: certificates to trust, a PEM file; default: the system's (`SSL_CERT_FILE` is honoured).
-        proxy: URL of a proxy; default: the environment's (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`).
+        proxy: URL of a proxy; default: the environment's (`HTTPS_PROXY`, `HTTP_PROXY`,
+            `NO_PROXY`), except for loopback.
         connect_timeout: for DNS, TCP and TLS together.
         request_timeout: from handing a request over to its complete answer.
         poll_timeout: the same for asking for a result; servers hold such a request for about 30 s.

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from tinker_actors.config import Config
+from tinker_actors.config import Config, is_loopback
 from tinker_actors.protocol.endpoints import API_KEY
 from tinker_actors.runtime.actor import Executor
 from tinker_actors.runtime.clock import MonotonicClock, WallClock
@@ -71,7 +71,7 @@ def _transport(inbox: SelectorInbox, clock: MonotonicClock, config: Config, vers
         host=url.hostname,
         port=url.port or (443 if secure else 80),
         ssl_context=default_ssl_context(config.cafile) if secure else None,
-        proxy=config.proxy or proxy_from_environment(url.scheme, url.hostname),
+        proxy=config.proxy or (None if is_loopback(url.hostname) else proxy_from_environment(url.scheme, url.hostname)),
         connect_timeout=config.connect_timeout,
     )
     return HttpTransport(

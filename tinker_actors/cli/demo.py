@@ -10,7 +10,7 @@ from tinker_actors.cli.extras import LOCAL, require
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--steps", type=click.IntRange(1), default=600, help="Optimizer steps.")
+@click.option("--steps", type=click.IntRange(1), default=500, help="Optimizer steps.")
 @click.option("--words", type=click.IntRange(1), default=600, help="Words to train on; a hundred others are held out.")
 @click.option(
     "--seed", type=click.IntRange(0), default=0, help="Chooses the words, their order and the adapter's start."

@@ -45,7 +45,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         accuracy: share of the trained words that must come out right.
     """
 
-    steps: int = 600
+    steps: int = 500
     trained: int = 600
     held_out: int = 100
     seed: int = 0
@@ -87,6 +87,7 @@ def teach(plan: Plan, data_dir: Path | None, stage: Stage) -> list[str]:
             for word, first in zip(shown, before, strict=True)
         )
     right = pig_latin.accuracy(trained, [said[word] for word in trained])
+    stage.show_loss(*ends(losses), ENDS)
     stage.show_accuracy(
         right, len(trained), pig_latin.accuracy(held_out, [said[word] for word in held_out]), len(held_out)
     )
@@ -105,16 +106,21 @@ def answer(future: APIFuture[SampleResponse]) -> str:
     return pig_latin.decode(future.result().sequences[0].tokens)
 
 
+def ends(losses: Sequence[float]) -> tuple[float, float]:
+    """Return the mean loss of the first and of the last few steps."""
+    return fmean(losses[:ENDS]), fmean(losses[-ENDS:])
+
+
 def shortcomings(plan: Plan, losses: Sequence[float], accuracy: float) -> list[str]:
     """Return what fell short, a sentence each.
 
     Args:
         plan: what was wanted.
-        losses: one per step, in order. The means of the first and the last few are compared.
+        losses: one per step, in order.
         accuracy: share of the trained words that came out right.
     """
     found = []
-    first, last = fmean(losses[:ENDS]), fmean(losses[-ENDS:])
+    first, last = ends(losses)
     if not last * plan.loss_fell <= first:
         found.append(f"The loss fell from {first:.3f} to {last:.3f}, which is not {plan.loss_fell:g}-fold.")
     if not accuracy >= plan.accuracy:

@@ -48,6 +48,15 @@ def named_folder(_: click.Context, __: click.Parameter, values: tuple[str, ...])
     type=click.Path(file_okay=False, path_type=Path),
     help="Where checkpoints are kept; without it, in a temporary folder that goes with the server.",
 )
+@click.option("--admin", is_flag=True, help="Have an admin endpoint, to change faults while the server runs.")
+@click.option(
+    "faults",
+    "--fault",
+    metavar="ENDPOINT:KIND[:FIELD=VALUE...]",
+    multiple=True,
+    help="What is to go wrong, e.g. optim_step:reply_lost:times=1. May be repeated.",
+)
+@click.option("--fault-seed", default=0, help="What the chances of faults depend on.")
 @click.option("--insecure", is_flag=True, help="Allow a host that other machines can reach. Nobody is asked for a key.")
 @click.option(
     "--log-level",
@@ -62,6 +71,9 @@ def serve(
     port: int,
     models: dict[str, Path],
     data_dir: Path | None,
+    admin: bool,
+    faults: tuple[str, ...],
+    fault_seed: int,
     insecure: bool,
     log_level: str,
 ) -> None:
@@ -77,7 +89,8 @@ def serve(
     try:
         run(
             host, port, models, data_dir,
-            insecure=insecure, log_level=log_level, announce=lambda ready: _announce(ready, kept=data_dir is not None),
+            insecure=insecure, log_level=log_level, admin=admin, faults=faults, fault_seed=fault_seed,
+            announce=lambda ready: _announce(ready, kept=data_dir is not None),
         )  # fmt: skip
     except OSError as error:
         raise ConfigError(f"The server can't listen on {host}, port {port}: {error.strerror or error}.") from error
@@ -99,4 +112,6 @@ def _with_one_blas_thread(arguments: list[str]) -> None:
 def _announce(ready: dict[str, Any], *, kept: bool) -> None:
     click.echo(f"Serving at {ready['url']}")
     click.echo(f"Checkpoints: {ready['data_dir']}{'' if kept else ' (removed when the server stops; see --data-dir)'}")
+    if "admin_token" in ready:
+        click.echo(f"Admin: {ready['url']}/admin/faults with the header x-admin-token: {ready['admin_token']}")
     click.echo("Press Ctrl-C to stop.")

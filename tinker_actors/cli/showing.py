@@ -118,6 +118,10 @@ class Stage:
             )  # fmt: skip
         self._console.print(table)
 
+    def show_loss(self, first: float, last: float, steps: int) -> None:
+        """Show how far the loss fell."""
+        self._console.print(f"Loss per token: {first:.3f} in the first {steps} steps, {last:.4f} in the last")
+
     def show_accuracy(self, trained: float, trained_words: int, held_out: float, held_out_words: int) -> None:
         """Show which share of the words came out right to the last character."""
         self._console.print(f"Exactly right: {trained:.1%} of {trained_words} trained words")

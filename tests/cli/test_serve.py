@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import urllib.request
+from pathlib import Path
+
+from .helpers import HANG, interrupt, line_with
+
+
+def test_serve_answers_at_the_address_it_prints_until_ctrl_c(spawn, tmp_path: Path):
+    process = spawn("serve", "--port", "0", "--data-dir", str(tmp_path / "kept"))
+    url = line_with(process, "Serving at ").split()[-1]
+    with urllib.request.urlopen(f"{url}/api/v1/healthz", timeout=HANG) as answer:
+        assert answer.status == 200
+    assert str(tmp_path / "kept") in line_with(process, "Checkpoints: ")
+    line_with(process, "Ctrl-C")
+    assert interrupt(process) == (130, "\nInterrupted.\n")
+    assert (tmp_path / "kept").is_dir()
+
+
+def test_serve_without_a_folder_leaves_nothing_behind(spawn):
+    process = spawn("serve", "--port", "0")
+    folder = Path(line_with(process, "Checkpoints: ").split()[1])
+    assert folder.is_dir()
+    line_with(process, "Ctrl-C")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(HANG) == 0
+    assert not folder.exists()
+
+
+def test_a_port_that_is_taken_is_one_line_and_status_1(spawn):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = spawn("serve", "--port", str(port))
+        _, said = process.communicate(timeout=HANG)
+    assert process.returncode == 1
+    assert re.fullmatch(rf"Error: The server can't listen on 127\.0\.0\.1, port {port}: .*\n", said)
+
+
+def test_a_host_that_others_can_reach_needs_the_option(spawn):
+    process = spawn("serve", "--host", "0.0.0.0", "--port", "0")
+    _, said = process.communicate(timeout=HANG)
+    assert process.returncode == 1
+    assert said.startswith("Error: ")
+    assert "--insecure" in said
+    assert len(said.splitlines()) == 1

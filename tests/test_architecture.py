@@ -1,0 +1,99 @@
+"""The rooms: who imports whom, and how long a file may be. `docs/architecture.md` says what each room is for."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = "tinker_actors"
+PACKAGE = Path(__file__).parents[1] / ROOT
+MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in sorted(PACKAGE.rglob("*.py"))}
+ROOMS = [{"errors", "types"}, {"config", "events"}, {"protocol"}, {"runtime"}, {"actors"}, {"clients"}]
+RANK = {f"{ROOT}.{room}": rank for rank, rooms in enumerate(ROOMS) for room in rooms}
+DOORS = len(ROOMS)  # __init__, __main__, testing, cli
+LONGEST = 400
+
+# The embedded server stands beside the ranks.
+LOCAL = f"{ROOT}.local"
+LOCAL_IMPORTS = (LOCAL, f"{ROOT}.types", f"{ROOT}.errors", f"{ROOT}.protocol.codec")
+LOCAL_IS_IMPORTED_BY = (
+    LOCAL, f"{ROOT}.testing", f"{ROOT}.cli", f"{ROOT}.clients.local_door", f"{ROOT}.__init__",
+)  # fmt: skip
+
+
+def imports(module: str, source: str) -> Iterator[str]:
+    """What of this package `source` imports when it runs: `a.b` for `from a import b`, but the root for its names."""
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if node in skipped:
+            skipped.update(ast.iter_child_nodes(node))
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            skipped.update(node.body)
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = module.split(".")[: -node.level] if node.level else []
+            base = ".".join([*above, *(node.module or "").split(".")]).strip(".")
+            names = [base] if base == ROOT else [f"{base}.{alias.name}" for alias in node.names]
+        yield from (name for name in names if within(name, (ROOT,)))
+
+
+def within(name: str, rooms: tuple[str, ...]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def rank(name: str) -> int:
+    return RANK.get(".".join(name.split(".")[:2]), DOORS)
+
+
+def complaint(module: str, imported: str) -> str | None:
+    """Why `module` must not import `imported`; None if it may."""
+    if imported == ROOT:
+        return None if module == f"{ROOT}.__init__" else "the package root"
+    if within(imported, (LOCAL,)):
+        return None if within(module, LOCAL_IS_IMPORTED_BY) else "the embedded server"
+    if within(module, (LOCAL,)):
+        return None if within(imported, LOCAL_IMPORTS) else "the client, from the embedded server"
+    return "a higher rank" if rank(imported) > rank(module) else None
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_its_room_may(module: str):
+    found = {name: complaint(module, name) for name in imports(module, MODULES[module].read_text())}
+    assert not {name: why for name, why in found.items() if why}
+
+
+def test_every_file_can_be_read_in_one_sitting():
+    lengths = {module: len(path.read_text().splitlines()) for module, path in MODULES.items()}
+    assert not {module: length for module, length in lengths.items() if length > LONGEST}
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "why"),
+    [
+        ("types.tensors", "import tinker_actors.config", "a higher rank"),
+        ("protocol.retry", "def f():\n    from tinker_actors.runtime.clock import Clock", "a higher rank"),
+        ("protocol.retry", "from ..actors import lane", "a higher rank"),
+        ("clients.service", "from tinker_actors.cli import main", "a higher rank"),
+        ("actors.lane", "from tinker_actors import ServiceClient", "the package root"),
+        ("actors.lane", "from .. import errors", "the package root"),
+        ("actors.lane", "import tinker_actors", "the package root"),
+        ("actors.lane", "from tinker_actors.local.process import f", "the embedded server"),
+        ("local.app", "from tinker_actors.protocol.retry import f", "the client, from the embedded server"),
+        ("local.app", "from tinker_actors.protocol import codec", None),
+        ("cli.demo", "from tinker_actors.local.process import LocalServer", None),
+        ("actors.lane", "from tinker_actors.runtime.clock import Clock", None),
+    ],
+)
+def test_the_rules_catch_what_they_are_for(module: str, source: str, why: str | None):
+    module = f"{ROOT}.{module}"
+    assert [complaint(module, name) for name in imports(module, source)] == [why]
+
+
+def test_imports_for_type_checkers_do_not_count():
+    source = "if TYPE_CHECKING:\n    from tinker_actors.cli import main\nelse:\n    import tinker_actors.errors"
+    assert list(imports(f"{ROOT}.types.inputs", source)) == [f"{ROOT}.errors"]
