@@ -1,0 +1,52 @@
+"""Compression: request bodies that come as one zstd frame, unpacked within a limit.
+
+A few bytes can unpack to gigabytes, so the limit holds for what comes out, and before any of it is kept.
+"""
+
+from __future__ import annotations
+
+ENCODING = "zstd"
+"""The `Content-Encoding` of such a body."""
+
+
+class BodyTooLargeError(ValueError):
+    """A body unpacks to more than the limit."""
+
+
+def decompress_zstd(body: bytes, limit: int) -> bytes:
+    """Return what a body of exactly one zstd frame holds. Needs the package `zstandard`.
+
+    Args:
+        body: the frame, whole.
+        limit: most bytes that may come out.
+
+    Raises:
+        BodyTooLargeError: it holds more than `limit`.
+        ValueError: no zstd, cut short, or with something behind the frame.
+    """
+    import zstandard  # noqa: PLC0415 - only servers need it, and only for such bodies
+
+    try:
+        size = zstandard.frame_content_size(body)
+        if size > limit:
+            raise BodyTooLargeError(f"the body unpacks to {size} bytes, and {limit} are allowed")
+        if size >= 0:  # into a buffer of that size, whatever the frame really holds
+            unpacked: bytes = zstandard.ZstdDecompressor().decompress(body, allow_extra_data=False)
+            return unpacked
+        return _unpacked_unsized(body, limit)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"the body is no zstd frame that can be unpacked: {error}") from error
+
+
+def _unpacked_unsized(body: bytes, limit: int) -> bytes:
+    """Return what a frame holds that does not say how much that is: counted first, then kept."""
+    import zstandard  # noqa: PLC0415 - see above
+
+    with zstandard.ZstdDecompressor().stream_reader(body) as reader:
+        if len(reader.read(limit + 1)) > limit:
+            raise BodyTooLargeError(f"the body unpacks to more than the {limit} bytes that are allowed")
+    unpacker = zstandard.ZstdDecompressor().decompressobj()
+    unpacked: bytes = unpacker.decompress(body)
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError("the body is no zstd frame that can be unpacked: it is cut short, or something follows")
+    return unpacked
