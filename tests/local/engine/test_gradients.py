@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tinker_actors.local.engine.data import Datum
 from tinker_actors.local.engine.lora import LORA_ALPHA
 from tinker_actors.local.engine.transformer import projections
 
@@ -22,7 +23,7 @@ SWITCHES = {
     "unembed": {"train_attn": False, "train_mlp": False},
     "no unembed": {"train_unembed": False},
 }
-LOSSES = ("cross_entropy", "importance_sampling", "ppo")
+LOSSES = ("cross_entropy", "importance_sampling", "ppo", "dro")  # not cispo, whose slope is not its derivative
 
 
 def check_gradients(model, data, loss):
@@ -67,6 +68,38 @@ def test_gradients_are_exact_by_both_ways_of_applying_an_adapter(make_base, make
         ways |= {linear.merged for linear in projections(model.base, model.snapshot().groups).values()}
         check_gradients(model, make_data(), "cross_entropy")
     assert ways == {True, False}
+
+
+def test_gradients_are_exact_with_several_targets_per_position(make_model):
+    rng = np.random.default_rng(4)
+    data = []
+    for length, count in ((5, 3), (1, 1), (9, 2)):
+        shape = (length, count)
+        weights = rng.uniform(-0.2, 1.5, shape).astype(np.float32)
+        data.append(Datum(rng.integers(0, 17, length), rng.integers(0, 17, shape), {"weights": weights}))
+    repeated = np.full((4, 2), 6)
+    data.append(Datum(rng.integers(0, 17, 4), repeated, {"weights": np.ones((4, 2), np.float32)}))
+    model = make_model()
+    check_gradients(model, data, "cross_entropy")
+    assert [lp.shape for lp in model.forward(data, "cross_entropy").logprobs] == [(5, 3), (1, 1), (9, 2), (4, 2)]
+
+
+def test_cispo_has_the_gradient_of_cross_entropy_with_the_clipped_ratios_as_weights(make_model, make_data):
+    model, data = make_model(), make_data("cispo")
+    config = {"clip_low_threshold": 0.7, "clip_high_threshold": 1.3}
+    output = model.forward_backward(data, "cispo", config)
+    found = model.gradients()
+    model.discard_gradients()
+    same, clipped = [], 0
+    for datum, lp in zip(data, output.logprobs, strict=True):
+        ratio = np.exp(lp - datum.loss_inputs["logprobs"])
+        clipped += ((ratio < 0.7) | (ratio > 1.3)).sum()
+        weights = np.clip(ratio, 0.7, 1.3) * datum.loss_inputs["advantages"]
+        same.append(Datum(datum.tokens, datum.targets, {"weights": weights}))
+    assert 0 < clipped < 18
+    model.forward_backward(same, "cross_entropy")
+    for name, gradient in model.gradients().items():
+        np.testing.assert_allclose(found[name], gradient, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 def test_ppo_data_has_tokens_on_both_sides_of_the_clip(make_model, make_data):

@@ -40,7 +40,40 @@ def test_ppo_bounds_can_be_set():
     np.testing.assert_allclose(value("ppo", POLICY, config), [-1.0, 1.0, -4.5, -1.6])
 
 
-@pytest.mark.parametrize("name", LOSSES)
+def test_cispo_weighs_the_logprob_by_the_clipped_ratio():
+    np.testing.assert_allclose(value("cispo", POLICY), -np.array([1.0, 0.5, 1.8, 0.4]) * LP * POLICY["advantages"])
+    config = {"clip_low_threshold": 0.6, "clip_high_threshold": 1.2}
+    clipped = np.array([1.0, 0.6, 1.2, 0.6])
+    np.testing.assert_allclose(value("cispo", POLICY, config), -clipped * LP * POLICY["advantages"])
+
+
+def test_cispo_by_default_clips_at_zero_and_four():
+    far = {"logprobs": LP - 3, "advantages": np.ones(4)}
+    np.testing.assert_allclose(value("cispo", far), -4 * LP)
+
+
+def test_cispo_has_the_clipped_ratio_as_its_slope_as_if_it_were_a_constant():
+    complete = complete_inputs("cispo", POLICY, (4,), "x")
+    _, slopes = evaluate("cispo", LP, complete, complete_config("cispo", {"clip_high_threshold": 1.5}), "x")
+    np.testing.assert_allclose(slopes, [-1.0, 1.0, -4.5, -1.6])
+
+
+def test_dro_is_the_weighted_logprob_less_a_squared_distance():
+    distance = np.log([1.0, 0.5, 1.8, 0.4])
+    weighed = LP * POLICY["advantages"]
+    np.testing.assert_allclose(value("dro", POLICY), -(weighed - 0.05 * distance**2))
+    np.testing.assert_allclose(value("dro", POLICY, {"beta": 2.0}), -(weighed - distance**2))
+
+
+def test_a_position_may_have_several_targets_only_where_the_formula_does():
+    wide = np.ones((4, 3))
+    assert complete_inputs("cross_entropy", {}, (4, 3), "x")["weights"].shape == (4, 3)
+    for name in set(LOSSES) - {"cross_entropy"}:
+        with pytest.raises(ValueError, match=r"one target per position, not targets of shape \(4, 3\)"):
+            complete_inputs(name, {"logprobs": wide, "advantages": wide}, (4, 3), "datum 0")
+
+
+@pytest.mark.parametrize("name", sorted(set(LOSSES) - {"cispo"}))
 def test_slopes_are_the_derivatives(name):
     rng = np.random.default_rng(0)
     lp = -rng.uniform(0.1, 3.0, 50)

@@ -99,6 +99,22 @@ def test_metrics_count_and_sum(make_model, make_data):
     assert {lp.dtype for lp in output.logprobs} == {np.dtype(np.float32)}
 
 
+def test_several_targets_per_position_are_as_many_datums_with_one(make_model):
+    rng = np.random.default_rng(0)
+    tokens, targets, weights = rng.integers(0, 17, 6), rng.integers(0, 17, (6, 3)), rng.uniform(0, 1, (6, 3))
+    model = make_model()
+    wide = model.forward_backward([Datum(tokens, targets, {"weights": weights})], "cross_entropy")
+    gradients = model.gradients()
+    model.discard_gradients()
+    columns = [Datum(tokens, targets[:, i], {"weights": weights[:, i]}) for i in range(3)]
+    apart = model.forward_backward(columns, "cross_entropy")
+    np.testing.assert_allclose(wide.logprobs[0], np.stack(apart.logprobs, axis=1), rtol=1e-6)
+    assert wide.metrics["loss:sum"] == pytest.approx(apart.metrics["loss:sum"])
+    assert wide.metrics["tokens:sum"] == 6
+    for name, gradient in model.gradients().items():
+        np.testing.assert_allclose(gradients[name], gradient, rtol=1e-9, atol=1e-12)
+
+
 def test_forward_leaves_no_gradient_and_discarding_leaves_none(make_model, make_data):
     model = make_model()
     model.forward(make_data(), "cross_entropy")
@@ -201,6 +217,8 @@ def good(n=4, **inputs):
         ([good(weights=np.array([1, 1, np.nan, 1]))], "cross_entropy", None, "'weights' is nan at position 2"),
         ([Datum(np.arange(4), np.arange(3))], "cross_entropy", None, "4 tokens but 3 targets"),
         ([Datum(np.array([3, 17]), np.arange(2))], "cross_entropy", None, "id 17, outside the vocabulary of 17"),
+        ([Datum(np.arange(4), np.zeros((3, 2), int))], "cross_entropy", None, "4 tokens but 3 targets"),
+        ([Datum(np.arange(2), np.zeros((2, 2, 2), int))], "cross_entropy", None, r"got shape \(2, 2, 2\)"),
         ([Datum(np.arange(2), np.array([-1, 3]))], "cross_entropy", None, "id -1, outside the vocabulary of 17"),
         ([Datum(np.ones(2), np.arange(2))], "cross_entropy", None, "must be integers, got float64"),
         ([Datum(np.zeros(0, int), np.zeros(0, int))], "cross_entropy", None, "at least one token id"),

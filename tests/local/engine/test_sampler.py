@@ -9,6 +9,7 @@ from tinker_actors.local.engine.data import Datum
 from tinker_actors.local.engine.decoder import Decoder
 from tinker_actors.local.engine.sampler import sample
 from tinker_actors.local.engine.sampling import SampleRequest
+from tinker_actors.local.engine.scoring import top_tokens
 
 
 def request(prompt=(1, 2, 3), **settings):
@@ -148,10 +149,10 @@ def test_the_models_own_end_counts_only_if_no_stop_is_given(run):
 
 @pytest.mark.parametrize("max_tokens", [None, 1000])
 def test_the_context_limits_a_completion(run, max_tokens):
-    full, last = run(request(max_tokens=max_tokens), request(prompt=np.ones(31, int), max_tokens=max_tokens))
-    assert len(full.sequences[0].tokens) == 29
-    assert len(last.sequences[0].tokens) == 1
-    assert full.sequences[0].stop_reason == last.sequences[0].stop_reason == "length"
+    prompts = [np.ones(length, int) for length in (3, 31, 32)]
+    results = run(*(request(prompt=prompt, max_tokens=max_tokens) for prompt in prompts))
+    assert [len(result.sequences[0].tokens) for result in results] == [29, 1, 1]
+    assert {result.sequences[0].stop_reason for result in results} == {"length"}
 
 
 def test_prompt_logprobs_are_those_of_the_forward_pass_and_the_first_is_none(model, run):
@@ -182,6 +183,69 @@ def test_the_best_tokens_of_a_prompt_are_reported_in_order(run):
         assert [token for token, _ in some.topk_prompt_logprobs[position]] == [token for token, _ in ranked[:2]]
 
 
+@pytest.mark.parametrize("others", [0, 3])
+def test_a_prompt_that_fills_the_context_can_be_scored(model, run, others):
+    prompt = np.arange(32) % 17
+    rest = [request(max_tokens=10) for _ in range(others)]
+    result = run(request(prompt, max_tokens=1, prompt_logprobs=True), *rest)[0]
+    np.testing.assert_allclose(result.prompt_logprobs[1:], forward_logprobs(model, prompt[:1], prompt[1:]), atol=1e-4)
+    assert len(result.sequences[0].tokens) == 1
+
+
+@pytest.mark.parametrize("last_n", [1, 2, 5])
+def test_the_last_positions_of_a_prompt_alone_can_be_scored(run, last_n):
+    prompt = np.array([4, 4, 9, 1, 0, 16])
+    whole, some = run(
+        request(prompt, prompt_logprobs=True, topk_prompt_logprobs=3),
+        request(prompt, prompt_logprobs=True, topk_prompt_logprobs=3, prompt_logprobs_last_n=last_n),
+    )
+    left_out = [None] * (6 - last_n)
+    assert some.prompt_logprobs[:-last_n] == some.topk_prompt_logprobs[:-last_n] == left_out
+    assert some.prompt_logprobs[-last_n:] == pytest.approx(whole.prompt_logprobs[-last_n:], abs=1e-5)
+    found, expected = ([[t for t, _ in row] for row in r.topk_prompt_logprobs[-last_n:]] for r in (some, whole))
+    assert found == expected
+
+
+def test_any_tokens_of_a_prompts_positions_can_be_scored(run):
+    prompt = np.array([4, 4, 9, 1])
+    targets = np.array([[-1, -1, -1], [3, -1, 16], [-1, 0, 1]])
+    every, result, bare = run(
+        request(prompt, topk_prompt_logprobs=17),
+        request(prompt, target_prompt_logprobs=targets, prompt_logprobs=True, prompt_logprobs_last_n=1),
+        request(prompt, target_prompt_logprobs=targets[:, :0]),
+    )
+    scored = result.target_prompt_logprobs
+    assert (scored.dtype, scored.shape) == (np.float32, (3, 3))
+    tables = [dict(row) for row in every.topk_prompt_logprobs[1:]]
+    for (row, column), target in np.ndenumerate(targets):
+        expected = 0.0 if target < 0 else tables[row][target]
+        assert scored[row, column] == pytest.approx(expected, abs=1e-5)
+    assert result.prompt_logprobs[:3] == [None] * 3
+    assert result.prompt_logprobs[3] == pytest.approx(tables[2][1], abs=1e-5)
+    assert bare.target_prompt_logprobs.shape == (3, 0)
+
+
+def test_the_best_tokens_at_each_draw_can_be_asked_for(run):
+    first, other, plain = run(
+        request(topk_sample_logprobs=3, num_samples=2), request(topk_sample_logprobs=17, top_k=1), request()
+    )
+    assert plain.sequences[0].topk_logprobs is None
+    for sequence in first.sequences:
+        assert [len(row) for row in sequence.topk_logprobs] == [3] * 8
+    (sequence,) = other.sequences
+    for token, logprob, row in zip(sequence.tokens, sequence.logprobs, sequence.topk_logprobs, strict=True):
+        assert row[0] == (token, pytest.approx(logprob))
+        assert [value for _, value in row] == sorted((value for _, value in row), reverse=True)
+        assert sum(np.exp(value) for _, value in row) == pytest.approx(1, abs=1e-5)
+
+
+def test_of_equally_probable_tokens_the_lower_ids_come_first():
+    logprobs = np.log(np.array([[0.1, 0.3, 0.1, 0.3, 0.1, 0.1]]))
+    for count, expected in ((1, [1]), (2, [1, 3]), (3, [1, 3, 0]), (4, [1, 3, 0, 2]), (6, [1, 3, 0, 2, 4, 5])):
+        (row,) = top_tokens(logprobs, count)
+        assert [token for token, _ in row] == expected
+
+
 def test_no_requests_have_no_results(run):
     assert run() == []
 
@@ -199,6 +263,15 @@ def test_no_requests_have_no_results(run):
         ({"top_k": -2}, "top_k .* got -2"),
         ({"top_p": 0.0}, "top_p .* got 0.0"),
         ({"topk_prompt_logprobs": 18}, "topk_prompt_logprobs must be 0 to 17, got 18"),
+        ({"topk_sample_logprobs": -1}, "topk_sample_logprobs must be 0 to 17, got -1"),
+        ({"prompt_logprobs_last_n": 1}, "prompt_logprobs_last_n needs prompt_logprobs"),
+        ({"prompt_logprobs": True, "prompt_logprobs_last_n": 3}, "must be 1 to 2 for this prompt, got 3"),
+        ({"prompt_logprobs": True, "prompt_logprobs_last_n": 0}, "must be 1 to 2 for this prompt, got 0"),
+        ({"target_prompt_logprobs": np.zeros((3, 1), int)}, r"shape \(3, 1\), a prompt of 3 tokens needs \(2, K\)"),
+        ({"target_prompt_logprobs": np.zeros(2, int)}, r"shape \(2,\), a prompt of 3"),
+        ({"target_prompt_logprobs": np.full((2, 1), 17)}, "contain id 17, outside the vocabulary of 17"),
+        ({"target_prompt_logprobs": np.full((2, 1), -2)}, "contain id -2, outside the vocabulary of 17"),
+        ({"target_prompt_logprobs": np.zeros((2, 1))}, "must be integers, got float64"),
         ({"stop": ("",)}, "a stop must not be empty"),
         ({"stop": ((99,),)}, "stop contain id 99"),
         ({"stop": ("x",)}, "stop strings need a tokenizer"),

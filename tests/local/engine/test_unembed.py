@@ -15,12 +15,14 @@ def test_pieces_give_what_the_whole_gives(make_model, rank):
     model = make_model(rank=rank)
     head = projections(model.base, model.snapshot().groups)[HEAD, "unembed"]
     rng = np.random.default_rng(0)
-    h, targets, slopes = rng.standard_normal((10, 12)), rng.integers(0, 17, 10), rng.standard_normal(10)
+    h, targets, slopes = rng.standard_normal((10, 12)), rng.integers(0, 17, 14), rng.standard_normal(14)
+    targets[3] = targets[2]
+    owners = np.array([0, 1, 1, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 9])
     layout = Layout(model.base.config, model.spec)
     found = []
     for limit in (17 * 100, 17 * 3, 1):
         flat = np.zeros(layout.size)
-        target = TargetLogprobs(head, h, targets, limit)
+        target = TargetLogprobs(head, h, targets, owners, limit)
         found.append((target.values.copy(), target.backward(slopes, layout.groups(flat)[HEAD, "unembed"]), flat))
     for other in found[1:]:
         for one, same in zip(found[0], other, strict=True):

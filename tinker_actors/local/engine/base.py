@@ -81,11 +81,11 @@ class BaseModel:
         named: dict[str, Floats] = {}
 
         def stack(*names: str) -> Floats:
-            joined = frozen(np.concatenate([weights[name] for name in names], dtype=self.dtype))
+            joined = frozen(np.concatenate([weights[each] for each in names], dtype=self.dtype))
             start = 0
-            for name in names:
-                named[name] = joined[start : start + len(weights[name])]
-                start += len(weights[name])
+            for each in names:
+                named[each] = joined[start : start + len(weights[each])]
+                start += len(weights[each])
             return joined
 
         self.embed = stack(EMBED)
@@ -101,7 +101,8 @@ class BaseModel:
 
     def __repr__(self) -> str:
         count = sum(array.size for array in self.weights.values())
-        return f"<BaseModel {self.name or 'without a name'}: {self.config.n_layers} layers, width {self.config.hidden_size}, {count} parameters>"
+        shape = f"{self.config.n_layers} layers, width {self.config.hidden_size}, {count} parameters"
+        return f"<BaseModel {self.name!r}: {shape}>"
 
 
 def _layer(config: ModelConfig, prefix: str, stack: Any) -> LayerWeights:

@@ -137,7 +137,7 @@ class Decoder:
 
         def store(layer: int, tape: LayerTape[AttentionTape]) -> None:
             keys, values = tape.attention.k, tape.attention.v
-            self._cache.write_prompts(layer, rows, keys[copies, :, 0], values[copies, :, 0])
+            self._cache.write_prompts(layer, rows, keys[copies], values[copies])
 
         tokens = np.concatenate([job.prompt for job in jobs])
         x = hidden_states(self._base, self._linears, packing, tokens, store)
@@ -176,6 +176,14 @@ class Decoder:
         """Stop working on requests."""
         staying = [i for i, row in enumerate(self._rows) if row.job.key not in keys]
         self._logprobs = self._logprobs[self._keep(staying)]
+
+    def drawn(self, key: int, start: int) -> tuple[list[int], list[float]]:
+        """Tokens and log-probabilities of an unfinished request's first sequence, from position `start` on.
+
+        Empty if that sequence is done and others of the request are not.
+        """
+        row = next((row for row in self._rows if row.job.key == key and row.index == 0), None)
+        return ([], []) if row is None else (row.tokens[start:], row.logprobs[start:])
 
     def _choose(self) -> Ints:
         requests = [row.job.request for row in self._rows]
