@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import tinker_actors as ta
@@ -75,17 +76,16 @@ def test_importing_the_package_stays_light():
     assert done.stdout.strip() == "[]"
 
 
-def test_a_finished_sample_leaves_nothing_to_the_cycle_collector(server):
+def test_a_finished_sample_is_freed_without_the_cycle_collector(server):
     with ta.ServiceClient(base_url=server.url) as service:
         sampler = service.create_sampling_client(base_model="local/tiny").result(HANG)
-        params = ta.SamplingParams(max_tokens=2, stop=[])
-        sampler.sample(prompt("warm"), 1, params).result(HANG)
         gc.collect()
         gc.disable()
         try:
-            for _ in range(20):
-                sampler.sample(prompt("a"), 1, params).result(HANG)
-            left = gc.collect()
+            future = sampler.sample(prompt("a"), 1, ta.SamplingParams(max_tokens=2, stop=[]))
+            future.result(HANG)
+            gone = weakref.ref(future)
+            del future
+            eventually(lambda: gone() is None)  # the lane may still be on its way out of the call that settled it
         finally:
             gc.enable()
-    assert left < 20, f"{left} objects"

@@ -12,6 +12,7 @@ from tinker_actors import errors
 from tinker_actors.protocol.outcomes import (
     CONFLICT_RETRIES,
     SPURIOUS_400S,
+    UNREADABLE_RETRIES,
     Accepted,
     Done,
     Failed,
@@ -55,7 +56,8 @@ def test_a_submit_reply_names_the_request():
 )
 def test_a_submit_reply_without_a_string_id_is_not_understood(body):
     outcome = submit(200, body)
-    assert isinstance(outcome, Failed)
+    assert isinstance(outcome, Retry)
+    assert outcome.limit == UNREADABLE_RETRIES  # damage on the way, perhaps
     assert isinstance(outcome.error, errors.APIResponseValidationError)
     assert "optim_step" in str(outcome.error)
     assert outcome.error.outcome == "unknown"  # the server may well have taken it
@@ -147,7 +149,8 @@ def test_a_plain_reply_is_handed_over_undecoded():
 @pytest.mark.parametrize("status", [200, 403, 404, 502])
 def test_html_is_recognised_and_the_base_url_suspected(decide, headers, status):
     outcome = decide(status, HTML, headers)
-    assert isinstance(outcome, {200: Failed, 403: Failed, 404: Suspect, 502: Retry}[status])
+    success = Failed if decide is reply else Retry  # a request that can be repeated is, a few times
+    assert isinstance(outcome, {200: success, 403: Failed, 404: Suspect, 502: Retry}[status])
     message = str(outcome.error)
     assert "HTML" in message
     assert "Welcome to nginx & co" in message
@@ -246,7 +249,8 @@ def test_looking_and_parsing_agree(fields, ascii_only):
 @pytest.mark.parametrize("body", [b"", b"[1]", b'"x"', b'{"a":', b"busy"])
 def test_a_finished_poll_that_is_no_json_object_is_not_understood(body):
     outcome = poll(200, body)
-    assert isinstance(outcome, Failed)
+    assert isinstance(outcome, Retry)
+    assert outcome.limit == UNREADABLE_RETRIES
     assert isinstance(outcome.error, errors.APIResponseValidationError)
     assert outcome.error.request_id == "req-1"
 

@@ -103,17 +103,16 @@ class Polling:
                 answer.body,
                 work.request_id,
                 self._desk.settings.wall(),
-                work.blank_400s,
+                work.failures,
             )
         else:
             outcome = broken_outcome(answer.kind, answer.phase, answer.message, answer.sent, work.tracker.what)
         if isinstance(outcome, Retry):
-            work.blank_400s += isinstance(answer, Reply) and answer.status == 400  # noqa: PLR2004 - Bad Request
             self._again(work, outcome)
             return
         self._failures = 0
         work.last_sign = self._desk.now()
-        work.blank_400s = 0
+        work.failures = 0
         if isinstance(outcome, Done):
             self._desk.finish(work, outcome)
         elif isinstance(outcome, TryLater):
@@ -136,6 +135,11 @@ class Polling:
         self.begin(work)
 
     def _again(self, work: Work, retry: Retry) -> None:
+        if retry.limit is not None:
+            work.failures += 1
+            if work.failures > retry.limit:
+                self._desk.fail(work, retry.error)
+                return
         delay = self._desk.backoff(self._failures, retry)
         self._failures += 1
         work.tracker.enter("backing off", self._desk.now(), str(retry.error))

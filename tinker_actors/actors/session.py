@@ -166,14 +166,21 @@ class Session(RuntimeActor):
 
     def _replied(self, message: Replied) -> None:
         if message.to == "client_config":
-            self._service.server = client_config_response(message.outcome.content_type, message.outcome.body)
-            self._create()
+            self._configured(message)
         elif message.to == "create_session":
             self._opened(message)
         elif message.to == "heartbeat":
             self._alive()
         elif message.to == "finish":
             self._finished()
+
+    def _configured(self, message: Replied) -> None:
+        try:
+            self._service.server = client_config_response(message.outcome.content_type, message.outcome.body)
+        except TinkerError as error:
+            self._end(error)
+        else:
+            self._create()
 
     def _create(self) -> None:
         self._call(

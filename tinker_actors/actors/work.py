@@ -91,7 +91,6 @@ class Work:
 
     __slots__ = (
         "admission",
-        "blank_400s",
         "charge",
         "error",
         "failures",
@@ -142,7 +141,6 @@ class Work:
         self.request_id: str | None = None
         self.charge = 0
         self.failures = 0
-        self.blank_400s = 0
         self.full = False
         self.paused = False
         self.renewals = 0

@@ -38,6 +38,9 @@ PROTOBUF = "application/x-protobuf"
 SPURIOUS_400S = 3
 """How many empty 400s in a row are taken for a proxy's mistake (wire protocol 5.3)."""
 
+UNREADABLE_RETRIES = 3
+"""How often an answer that says success and can't be read is taken for damage on the way."""
+
 CONFLICT_RETRIES = 6
 """How often a 409 is worth repeating: locks end soon, a taken checkpoint name stays taken."""
 
@@ -178,7 +181,7 @@ def submit_outcome(status: int, headers: Mapping[str, str], body: bytes, now_wal
     try:
         future = _FUTURE.decode(body)
     except (msgspec.MsgspecError, ValueError):
-        return Failed(not_understood(status, headers, body, what))
+        return Retry("transient", not_understood(status, headers, body, what), None, UNREADABLE_RETRIES)
     return Accepted(future.request_id, future.model_id, future.sample_sequence_ids)
 
 
@@ -292,7 +295,8 @@ def _finished_or_not(status: int, headers: Mapping[str, str], body: bytes, reque
         return Done(content_type, body)
     signals = _decode_signals(body)
     if signals is None:
-        return Failed(not_understood(status, headers, body, "retrieve_future", request_id=request_id))
+        unreadable = not_understood(status, headers, body, "retrieve_future", request_id=request_id)
+        return Retry("transient", unreadable, None, UNREADABLE_RETRIES)
     if signals.type == "try_again" or signals.status == "pending":
         return _try_later(signals)
     if signals.status == "complete_metadata" and type(signals.response_payload_size) is int:
