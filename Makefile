@@ -3,12 +3,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP_INSTALL := -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help demo test check bench fmt serve clean
+# Peers to compare with, in environments of their own: numbers, and the official SDK in two versions.
+PEERS := .venv-peers
+SDK38 := .venv-peer38
+SDK15 := .venv-peer15
+TORCH := torch==2.13.0
+
+.PHONY: help demo test test-peers check bench fmt serve clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/installed ## watch a model being fine-tuned and sampled; ARGS="--steps 300" passes options
 	@$(BIN)/tinker-actors demo $(ARGS)
@@ -18,6 +24,11 @@ serve: $(VENV)/installed ## run the embedded server until Ctrl-C; ARGS="--port 9
 
 test: $(VENV)/installed-dev ## run every test; ARGS="tests/protocol -x" passes options
 	$(BIN)/python -m pytest $(ARGS)
+
+test-peers: $(PEERS)/installed $(SDK38)/installed $(SDK15)/installed ## compare with PyTorch, transformers, peft and the official SDK
+	PEER_SDK_38=$(SDK38)/bin/python PEER_SDK_15=$(SDK15)/bin/python \
+		$(PEERS)/bin/python -m pytest tests/peers --ignore tests/peers/test_protobuf_sdk.py $(ARGS)
+	$(SDK38)/bin/python -m pytest tests/peers/test_protobuf_sdk.py
 
 check: $(VENV)/installed-dev ## format, lint, types, architecture
 	$(BIN)/ruff format --check
@@ -33,24 +44,44 @@ fmt: $(VENV)/installed-dev ## format, and mend what the linter can mend
 	$(BIN)/ruff check --fix
 
 clean: ## remove the environment and everything the tools left behind
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(SDK38) $(SDK15) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find tinker_actors tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The three files below say what is in .venv: each is written last, so that an interrupted installation begins anew.
+# The files below say what is in an environment: each is written last, so that an interrupted installation begins anew.
 
-$(VENV)/created:
+$(VENV)/created $(PEERS)/created $(SDK38)/created $(SDK15)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed, and $(PYTHON) is older: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@echo "Creating $(VENV) ..."
-	@$(PYTHON) -m venv --clear $(VENV)
+	@echo "Creating $(@D) ..."
+	@$(PYTHON) -m venv --clear $(@D)
 	@touch $@
 
 $(VENV)/installed: $(VENV)/created pyproject.toml
 	@echo "Installing tinker-actors[local,cli] into $(VENV) ..."
-	@$(PIP) install --editable '.[local,cli]'
+	@$(BIN)/python $(PIP_INSTALL) --editable '.[local,cli]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/created pyproject.toml
 	@echo "Installing tinker-actors[local,cli,dev] into $(VENV) ..."
-	@$(PIP) install --editable '.[local,cli,dev]'
+	@$(BIN)/python $(PIP_INSTALL) --editable '.[local,cli,dev]'
 	@touch $(VENV)/installed $@
+
+# torch goes first everywhere: what needs it would bring another build of it.
+
+$(PEERS)/installed: $(PEERS)/created pyproject.toml tests/peers/requirements.txt
+	@echo "Installing tinker-actors[local,dev] and its peers into $(PEERS) ..."
+	@$(PEERS)/bin/python $(PIP_INSTALL) $(TORCH)
+	@$(PEERS)/bin/python $(PIP_INSTALL) --editable '.[local,dev]' --requirement tests/peers/requirements.txt
+	@touch $@
+
+$(SDK38)/installed: $(SDK38)/created pyproject.toml
+	@echo "Installing tinker 0.38 and tinker-actors[local] into $(SDK38) ..."
+	@$(SDK38)/bin/python $(PIP_INSTALL) $(TORCH) numpy
+	@$(SDK38)/bin/python $(PIP_INSTALL) tinker==0.38.0 'pytest>=8.2' --editable '.[local]'
+	@touch $@
+
+$(SDK15)/installed: $(SDK15)/created
+	@echo "Installing tinker 0.15 into $(SDK15) ..."
+	@$(SDK15)/bin/python $(PIP_INSTALL) $(TORCH) numpy
+	@$(SDK15)/bin/python $(PIP_INSTALL) tinker==0.15.0
+	@touch $@

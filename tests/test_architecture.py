@@ -18,7 +18,7 @@ LONGEST = 400
 
 # The embedded server stands beside the ranks.
 LOCAL = f"{ROOT}.local"
-LOCAL_IMPORTS = (LOCAL, f"{ROOT}.types", f"{ROOT}.errors", f"{ROOT}.protocol.codec")
+LOCAL_IMPORTS = (LOCAL, f"{ROOT}.types", f"{ROOT}.errors", f"{ROOT}.protocol.codec", f"{ROOT}.protocol.protobuf")
 LOCAL_IS_IMPORTED_BY = (
     LOCAL, f"{ROOT}.testing", f"{ROOT}.cli", f"{ROOT}.clients.local_door", f"{ROOT}.__init__",
 )  # fmt: skip

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -46,3 +47,26 @@ def test_a_host_that_others_can_reach_needs_the_option(spawn):
     assert said.startswith("Error: ")
     assert "--insecure" in said
     assert len(said.splitlines()) == 1
+
+
+def test_serve_asks_for_the_keys_that_it_is_given(spawn):
+    process = spawn("serve", "--port", "0", "--api-key", "tml-a=b=ann", "--api-key", "tml-c=bob", "--jwt")
+    url = line_with(process, "Serving at ").split()[-1]
+    for key, status in (("tml-a=b", 200), ("tml-c", 200), ("tml-a", 401), ("", 401)):
+        request = urllib.request.Request(f"{url}/api/v1/sessions", headers={"X-API-Key": key})
+        try:
+            with urllib.request.urlopen(request, timeout=HANG) as answer:
+                found = answer.status
+        except urllib.error.HTTPError as error:
+            found = error.code
+            error.close()
+        assert found == status
+    interrupt(process)
+
+
+def test_an_option_that_is_no_key_is_not_repeated(spawn):
+    process = spawn("serve", "--api-key", "tml-secret")
+    _, said = process.communicate(timeout=HANG)
+    assert process.returncode == 2
+    assert "not KEY=OWNER" in said
+    assert "tml-secret" not in said

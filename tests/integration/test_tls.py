@@ -72,6 +72,6 @@ def test_training_and_sampling_over_tls(tls_server):
 def test_an_authority_nobody_trusts_is_refused(tls_server):
     url, _ = tls_server
     config = ta.Config(creation_timeout=1.0)
-    with ta.ServiceClient(base_url=url, config=config) as service:
-        with pytest.raises(ta.APIConnectionError, match="certificate"):
-            service.create_lora_training_client("local/tiny").result(HANG)
+    refused = pytest.raises(ta.APIConnectionError, match="certificate")
+    with ta.ServiceClient(base_url=url, config=config) as service, refused:
+        service.create_lora_training_client("local/tiny").result(HANG)

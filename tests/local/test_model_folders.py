@@ -42,6 +42,14 @@ def folder(tmp_path):
     return tmp_path
 
 
+def drawn(engine, name, task):
+    decoding = engine.decoding(engine.weights(name, None, None))
+    assert decoding.admit([(0, task)]) == []
+    *nothing, finished = [decoding.step() for _ in range(task.max_tokens)]
+    assert nothing == [[]] * len(nothing)
+    return finished[0][1]
+
+
 def test_a_folder_with_the_built_in_models_weights_is_that_model(folder):
     engine = NumpyEngine(load_model_folders({"own/copy": folder}))
     assert sorted(engine.base_models) == [TINY_NAME, "own/copy"]
@@ -50,9 +58,7 @@ def test_a_folder_with_the_built_in_models_weights_is_that_model(folder):
         prompt=np.array([1, 2, 3]), num_samples=1, max_tokens=8, temperature=0.0, top_k=None, top_p=1.0, seed=0,
         stop=None, prompt_logprobs=True, topk_prompt_logprobs=0,
     )  # fmt: skip
-    outputs = [
-        engine.sample(engine.weights(name, None, None), [task], lambda _: False)[0] for name in ("own/copy", TINY_NAME)
-    ]
+    outputs = [drawn(engine, name, task) for name in ("own/copy", TINY_NAME)]
     assert outputs[0].completions[0].tokens == outputs[1].completions[0].tokens
     assert outputs[0].prompt_logprobs == outputs[1].prompt_logprobs
 
@@ -63,7 +69,7 @@ def test_a_stop_string_without_a_tokenizer_is_refused(folder):
         prompt=np.array([1]), num_samples=1, max_tokens=1, temperature=0.0, top_k=None, top_p=1.0, seed=0,
         stop=("a",), prompt_logprobs=False, topk_prompt_logprobs=0,
     )  # fmt: skip
-    (outcome,) = engine.sample(engine.weights("own/copy", None, None), [task], lambda _: False)
+    ((_, outcome),) = engine.decoding(engine.weights("own/copy", None, None)).admit([(0, task)])
     assert "token ids" in str(outcome)
 
 

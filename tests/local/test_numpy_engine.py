@@ -49,7 +49,16 @@ def trained(engine):
 
 
 def drawn(engine, weights, *tasks):
-    return engine.sample(weights, tasks, lambda _: False)
+    decoding = engine.decoding(weights)
+    return to_the_end(decoding, tasks, dict(decoding.admit(list(enumerate(tasks)))))
+
+
+def to_the_end(decoding, tasks, outcomes):
+    for _ in range(1000):
+        if len(outcomes) == len(tasks):
+            break
+        outcomes.update(decoding.step())
+    return [outcomes[index] for index in range(len(tasks))]
 
 
 def test_it_learns_and_a_saved_model_draws_what_the_live_one_does(engine):
@@ -80,12 +89,52 @@ def test_prompt_logprobs_are_those_of_a_forward_pass(engine):
 
 def test_tasks_in_one_batch_succeed_fail_and_stop_for_themselves(engine):
     weights = engine.weights(TINY_NAME, None, None)
-    tasks = [task(), task(stop=("",)), task("cd"), task("ef")]
-    outcomes = engine.sample(weights, tasks, lambda index: index == 2)
-    assert isinstance(outcomes[1], ValueError)
-    assert outcomes[2] is None
+    decoding = engine.decoding(weights)
+    (wrong,) = decoding.admit([(0, task()), (1, task(stop=("",))), (2, task("cd")), (3, task("ef"))])
+    assert wrong[0] == 1
+    assert isinstance(wrong[1], ValueError)
+    decoding.step()
+    decoding.drop([2, 77])
+    outcomes = dict(item for _ in range(3) for item in decoding.step())
+    assert sorted(outcomes) == [0, 3]
     assert outcomes[0].completions[0].tokens == drawn(engine, weights, task())[0].completions[0].tokens
     assert len(outcomes[3].completions[0].tokens) == 4
+    assert decoding.step() == []
+
+
+def test_what_is_drawn_so_far_can_be_seen(engine):
+    weights = engine.weights(TINY_NAME, None, None)
+    decoding = engine.decoding(weights)
+    decoding.admit([(5, task(max_tokens=3))])
+    seen = []
+    for count in range(2):
+        assert decoding.step() == []
+        tokens, logprobs = decoding.drawn(5, count)
+        assert len(tokens) == len(logprobs) == 1
+        seen += tokens
+    ((_, output),) = decoding.step()
+    assert output.completions[0].tokens[:2] == seen
+    assert decoding.drawn(5, 0) == ([], [])
+
+
+def test_every_score_that_can_be_asked_for_comes_out(engine):
+    weights = engine.weights(TINY_NAME, None, None)
+    wanted = np.array([[98, 5], [-1, 99], [100, -1]])
+    asked = {"prompt_logprobs": True, "prompt_logprobs_last_n": 2, "topk_sample_logprobs": 3}
+    (output,) = drawn(engine, weights, task("abcd", target_prompt_logprobs=wanted, **asked))
+    assert [value is None for value in output.prompt_logprobs] == [True, True, False, False]
+    found = output.target_prompt_logprobs
+    assert found.shape == (3, 2)
+    assert (found == 0).tolist() == (wanted < 0).tolist()
+    np.testing.assert_allclose(found[2, 0], output.prompt_logprobs[3], rtol=1e-6)
+    (completion,) = output.completions
+    assert [row[0] for row in completion.topk_logprobs] == list(
+        zip(completion.tokens, completion.logprobs, strict=True)
+    )
+
+
+def test_text_is_that_of_the_models_own_tokenizer(engine):
+    assert engine.text(TINY_NAME, list("grün".encode())[:3]) == "gr\ufffd"
 
 
 def test_stop_strings_are_found_in_the_text(engine):

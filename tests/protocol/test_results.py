@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from tinker_actors.errors import APIResponseValidationError
 from tinker_actors.protocol import results
+from tinker_actors.protocol.protobuf import serving
+from tinker_actors.types import SampledSequence
 
 JSON = "application/json"
 
@@ -241,3 +245,37 @@ def test_the_control_endpoints_answers_are_read():
     assert results.weights_info_response(JSON, js({"base_model": "b", "lora_rank": 8})).lora_rank == 8
     config = results.client_config_response(JSON, js({"pjwt_auth_enabled": False, "fwdbwd_max_chunk_len": 5}))
     assert (config.fwdbwd_max_chunk_len, config.fwdbwd_max_chunk_bytes_count) == (5, 5_000_000)
+
+
+# ---------------------------------------------------------------- protobuf
+
+
+def test_results_in_protobuf_are_read_as_such():
+    outputs = [{"logprobs": np.array([-1.0, -2.0], np.float32)}]
+    body = serving.encode_forward_backward_output(outputs, {"loss:sum": 3.0})
+    output = results.forward_backward_output("application/x-protobuf", body)
+    assert output.metrics == {"loss:sum": 3.0}
+    assert output.loss_fn_outputs[0]["logprobs"].tolist() == [-1.0, -2.0]
+    body = serving.encode_sample_response([SampledSequence("length", [5, 6], [-0.5, -1.0])], [None, -1.0])
+    sample = results.sample_response("application/x-protobuf; v=1", body, 2, 7, ["name"])
+    assert sample.prompt_logprobs == [None, -1.0]
+    assert (sample.sequences[0].tokens, sample.sequences[0].sequence_id, sample.weights_version) == ([5, 6], "name", 7)
+
+
+@pytest.mark.parametrize(
+    "decoder", [results.forward_backward_output, lambda kind, body: results.sample_response(kind, body, 1)]
+)
+def test_what_is_no_protobuf_is_an_error_with_a_preview(decoder):
+    with pytest.raises(APIResponseValidationError, match=r"begins with '{}'"):
+        decoder("application/x-protobuf", b"{}")
+
+
+def test_results_in_json_load_no_protobuf():
+    code = """if True:
+        import sys
+        from tinker_actors.protocol import results
+        results.sample_response("application/json", b'{"sequences": []}', 1)
+        print("google.protobuf" in sys.modules)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -32,6 +32,23 @@ def named_folder(_: click.Context, __: click.Parameter, values: tuple[str, ...])
     return models
 
 
+def keys_and_owners(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Read `KEY=OWNER` options; a key may hold a `=`, an owner not.
+
+    Raises:
+        click.BadParameter: one is not that; it is not repeated, because it may be a key.
+    """
+    keys: dict[str, str] = {}
+    for value in values:
+        key, _equals, owner = value.rpartition("=")
+        if not key or not owner:
+            raise click.BadParameter("not KEY=OWNER")
+        if key in keys:
+            raise click.BadParameter(f"a key is given twice, the second time for {owner!r}")
+        keys[key] = owner
+    return keys
+
+
 @click.command(context_settings={"show_default": True})
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, help="Port; 0 takes a free one.")
@@ -42,6 +59,13 @@ def named_folder(_: click.Context, __: click.Parameter, values: tuple[str, ...])
     multiple=True,
     callback=named_folder,
     help="A further base model, from a folder. May be repeated.",
+)
+@click.option(
+    "stand_ins",
+    "--stand-in",
+    metavar="NAME[,vocab=N]",
+    multiple=True,
+    help="A small random model under a real one's name, with its vocabulary size. May be repeated.",
 )
 @click.option(
     "--data-dir",
@@ -57,6 +81,15 @@ def named_folder(_: click.Context, __: click.Parameter, values: tuple[str, ...])
     help="What is to go wrong, e.g. optim_step:reply_lost:times=1. May be repeated.",
 )
 @click.option("--fault-seed", default=0, help="What the chances of faults depend on.")
+@click.option(
+    "api_keys",
+    "--api-key",
+    metavar="KEY=OWNER",
+    multiple=True,
+    callback=keys_and_owners,
+    help="A key to ask for, and whose it is; owners do not see each other's work. May be repeated.",
+)
+@click.option("--jwt", is_flag=True, help="Tell clients to change their key for a token that expires.")
 @click.option("--insecure", is_flag=True, help="Allow a host that other machines can reach. Nobody is asked for a key.")
 @click.option(
     "--log-level",
@@ -70,26 +103,33 @@ def serve(
     host: str,
     port: int,
     models: dict[str, Path],
+    stand_ins: tuple[str, ...],
     data_dir: Path | None,
     admin: bool,
     faults: tuple[str, ...],
     fault_seed: int,
+    api_keys: dict[str, str],
+    jwt: bool,
     insecure: bool,
     log_level: str,
 ) -> None:
     """Run the embedded server until Ctrl-C.
 
-    It has the base model local/tiny, needs no key, no GPU and no network, and keeps what clients save in files. Use it
-    with ServiceClient(base_url=...) and the address it prints, or with the environment variable TINKER_BASE_URL.
+    It has the base model local/tiny, needs no GPU and no network, asks for a key only if it is given some, and keeps
+    what clients save in files. Use it with ServiceClient(base_url=...) and the address it prints, or with the
+    environment variable TINKER_BASE_URL.
     """
     require(LOCAL)
     _with_one_blas_thread(arguments)
     from tinker_actors.local.serving import serve as run  # noqa: PLC0415 - loads the engine and the HTTP server
+    from tinker_actors.local.stand_ins import parse_stand_in  # noqa: PLC0415 - the same
 
     try:
         run(
             host, port, models, data_dir,
-            insecure=insecure, log_level=log_level, admin=admin, faults=faults, fault_seed=fault_seed,
+            insecure=insecure, api_keys=api_keys, jwt=jwt, log_level=log_level,
+            admin=admin, faults=faults, fault_seed=fault_seed,
+            stand_ins=dict(map(parse_stand_in, stand_ins)),
             announce=lambda ready: _announce(ready, kept=data_dir is not None),
         )  # fmt: skip
     except OSError as error:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinker_actors.errors import TinkerError
-from tinker_actors.local.process import BLAS_VARIABLES
+from tinker_actors.local.process import BLAS_VARIABLES, KEYS_VARIABLE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from tinker_actors.local.core import Limits  # noqa: PLC0415 - see above
         from tinker_actors.local.serving import serve  # noqa: PLC0415 - see above
+        from tinker_actors.local.stand_ins import parse_stand_in  # noqa: PLC0415 - see above
     except ModuleNotFoundError as error:
         sys.stderr.write(f"{error.name} is missing: the server needs pip install 'tinker-actors[local]'\n")
         return 1
@@ -38,10 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             dict(options.model),
             options.data_dir,
             insecure=options.insecure,
+            api_keys={**json.loads(os.environ.pop(KEYS_VARIABLE, "{}")), **dict(options.api_key)},
+            jwt=options.jwt,
             engine=options.engine,
             limits=Limits(**options.limits),
             log_level=options.log_level,
             until_eof=options.until_eof,
+            admin=options.admin,
+            faults=options.fault,
+            fault_seed=options.fault_seed,
+            stand_ins=dict(map(parse_stand_in, options.stand_in)),
         )
     except (TinkerError, OSError) as error:
         sys.stderr.write(f"The server can't start: {error}\n")
@@ -58,11 +65,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", type=_named_folder, action="append", default=[], metavar="NAME=PATH", help="a further base model"
     )
+    parser.add_argument(
+        "--stand-in", action="append", default=[], metavar="NAME[,vocab=N]", help="a small model under another's name"
+    )
     parser.add_argument("--data-dir", type=Path, help="where checkpoints are kept; default: a temporary folder")
     parser.add_argument("--engine", choices=("numpy", "ledger"), default="numpy", help="what computes")
     parser.add_argument("--limits", type=_object, default={}, help="limits to set, as a JSON object")
     parser.add_argument("--log-level", default="warning", choices=("debug", "info", "warning", "error", "critical"))
     parser.add_argument("--insecure", action="store_true", help="allow a host that other machines can reach")
+    parser.add_argument("--admin", action="store_true", help="have an admin endpoint; its token is in the ready line")
+    parser.add_argument(
+        "--fault", action="append", default=[], metavar="ENDPOINT:KIND[:FIELD=VALUE...]", help="what is to go wrong"
+    )
+    parser.add_argument("--fault-seed", type=int, default=0, help="what the chances of faults depend on")
+    parser.add_argument(
+        "--api-key", type=key_and_owner, action="append", default=[], metavar="KEY=OWNER", help="a key to ask for"
+    )
+    parser.add_argument("--jwt", action="store_true", help="tell clients to change their key for a token")
     parser.add_argument("--until-eof", action="store_true", help="stop when stdin ends")
     return parser
 
@@ -72,6 +91,18 @@ def _named_folder(text: str) -> tuple[str, Path]:
     if not (name and equals and folder):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH")
     return name, Path(folder)
+
+
+def key_and_owner(text: str) -> tuple[str, str]:
+    """Return the key and the owner of `KEY=OWNER`; the key may hold a `=`, the owner not.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not that; what it is instead is not said, because it may be a key.
+    """
+    key, _, owner = text.rpartition("=")
+    if not (key and owner):
+        raise argparse.ArgumentTypeError("not KEY=OWNER")
+    return key, owner
 
 
 def _object(text: str) -> dict[str, float]:

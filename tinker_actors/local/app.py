@@ -9,17 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
+from tinker_actors.local.archiving import Archives
 from tinker_actors.local.core import Answer, CoreRequest, Hold, ServiceCore
 from tinker_actors.local.core.messages import RefusedError, ok
-from tinker_actors.local.core.service import too_large
+from tinker_actors.local.core.reading import too_large
+from tinker_actors.local.core.streams import Stream, event
+from tinker_actors.local.event_stream import EventStream
 from tinker_actors.local.workers import Worker
 
 _LOG = logging.getLogger(__name__)
@@ -36,17 +42,22 @@ class App:
 
     Attributes:
         asgi: the application, for any ASGI server.
+        clock_offset: seconds by which the core's clock is ahead of the event loop's; must not become smaller.
 
     Args:
         core: the rules.
+        archives: folder for archives of checkpoints, which is emptied; None for a temporary one.
     """
 
-    def __init__(self, core: ServiceCore) -> None:
+    def __init__(self, core: ServiceCore, archives: Path | None = None) -> None:
         self._core = core
+        self._archives = Archives(core.state.store, archives)
         self._workers: list[Worker] = []
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._closing = False
-        self.asgi = Starlette(routes=[Route("/{path:path}", self._serve, methods=_METHODS)], lifespan=self._lifespan)
+        self.clock_offset = 0.0
+        routes = [Route("/{path:path}", self._serve, methods=_METHODS)]
+        self.asgi: ASGIApp = Starlette(routes=routes, lifespan=self._lifespan)
 
     @property
     def held(self) -> int:
@@ -58,11 +69,15 @@ class App:
         self._closing = True
         self._wake_waiting(set(self._waiting))
 
+    def wake(self) -> None:
+        """Look at every held poll again: the clock has jumped, or the core was changed from outside."""
+        self._wake_waiting(self._core.take_decided() | set(self._waiting))
+
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         self._workers = [
-            Worker(self._core, "train", self._wake_waiting),
-            Worker(self._core, "sample", self._wake_waiting),
+            Worker(self._core, "train", self._wake_waiting, self._now),
+            Worker(self._core, "sample", self._wake_waiting, self._now),
         ]
         ticking = asyncio.create_task(self._tick())
         try:
@@ -70,6 +85,7 @@ class App:
         finally:
             ticking.cancel()
             self.release()
+            self._archives.close()
             for worker in self._workers:
                 worker.stop()
             for worker in self._workers:
@@ -88,32 +104,39 @@ class App:
         path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
         asked = CoreRequest(request.method, f"{path}?{query}" if query else path, dict(request.headers), body)
         answer = self._handle(asked)
+        if isinstance(answer, Stream):
+            return EventStream(self._events(answer), partial(self._abandon, answer))
         if isinstance(answer, Hold):
             answer = await self._held(answer, request)
+        if answer.attachment is not None:
+            return await self._archives.respond(answer, answer.attachment, request)
         return _response(answer)
 
-    def _handle(self, request: CoreRequest) -> Answer | Hold:
+    def _handle(self, request: CoreRequest) -> Answer | Hold | Stream:
         try:
             answer = self._core.handle(request, self._now())
         except Exception as error:
             _LOG.exception("%s %s failed", request.method, request.path)
             said = ok({"detail": f"The server failed: {type(error).__name__}. Its log says more."})
             return Answer(500, said.body)
+        self._after_change()
+        return answer
+
+    def _after_change(self) -> None:
         self._wake_waiting(self._core.take_decided())
         for worker in self._workers:
             worker.wake()
-        return answer
 
     async def _body(self, request: Request) -> bytes:
         limit = self._core.limits.body_bytes
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:
-            raise too_large(self._core.limits)
+            raise too_large(limit)
         pieces, size = [], 0
         async for piece in request.stream():
             size += len(piece)
             if size > limit:
-                raise too_large(self._core.limits)
+                raise too_large(limit)
             pieces.append(piece)
         return b"".join(pieces)
 
@@ -131,17 +154,41 @@ class App:
         return self._core.resume(hold, hold.deadline) or Answer(503, b"{}")
 
     async def _decided_or_gone(self, hold: Hold, gone: asyncio.Future[Any]) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(hold.request_id, set()).add(waiter)
-        try:
+        with self._listening(hold.request_id) as waiter:
             await asyncio.wait(
                 (waiter, gone), timeout=max(0.0, hold.deadline - self._now()), return_when=asyncio.FIRST_COMPLETED
             )
+
+    @contextlib.contextmanager
+    def _listening(self, name: str) -> Iterator[asyncio.Future[None]]:
+        """Give a future that is done when there is news under a name."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(name, set()).add(waiter)
+        try:
+            yield waiter
         finally:
-            waiters = self._waiting.get(hold.request_id, set())
+            waiters = self._waiting.get(name, set())
             waiters.discard(waiter)
             if not waiters:
-                self._waiting.pop(hold.request_id, None)
+                self._waiting.pop(name, None)
+
+    async def _events(self, stream: Stream) -> AsyncIterator[bytes]:
+        while True:
+            data, over = self._core.take_events(stream)
+            if data:
+                yield data  # and look again: there may be more by now
+            if over:
+                return
+            if self._closing:
+                yield event({"error": "The server is stopping."})
+                return
+            if not data:
+                with self._listening(stream.request_id) as waiter:
+                    await waiter
+
+    def _abandon(self, stream: Stream) -> None:
+        self._core.abandon(stream)
+        self._after_change()
 
     def _wake_waiting(self, request_ids: set[str]) -> None:
         for request_id in request_ids:
@@ -154,9 +201,8 @@ class App:
             await asyncio.sleep(TICK_SECONDS)
             self._wake_waiting(self._core.tick(self._now()))
 
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time() + self.clock_offset
 
 
 def _response(answer: Answer, *, close: bool = False) -> Response:

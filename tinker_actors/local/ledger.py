@@ -7,11 +7,12 @@ the same order, so that an operation lost, doubled or swapped shows in one value
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from tinker_actors.local.core.ports import (
     Arrays,
@@ -21,7 +22,7 @@ from tinker_actors.local.core.ports import (
     PassOutput,
     SampleOutput,
     SampleTask,
-    ShouldStop,
+    TopTokens,
 )
 from tinker_actors.types.training import AdamParams, LoraConfig
 
@@ -115,6 +116,10 @@ class LedgerModel:
         moments = np.frombuffer(self.moments, np.uint8).copy()
         return adapter, {"moments": moments, "steps": np.array([self.steps], np.int64)}
 
+    def adapter_config(self) -> dict[str, Any]:
+        """Say that this is no adapter."""
+        return {"peft_type": "LEDGER"}
+
     def load(self, adapter: Arrays, optimizer: Arrays | None) -> None:
         """Go to a saved chain."""
         self.weights = adapter["link"].tobytes()
@@ -138,21 +143,71 @@ class LedgerModel:
         return PassOutput(logprobs, {"loss:sum": loss})
 
 
+class LedgerDecoding:
+    """Draws tokens that depend on weights, prompt and seed; the seed plays no part at temperature 0.
+
+    What a task will draw is known when it joins; the steps only decide when it is finished.
+
+    Args:
+        weights: what is drawn from.
+    """
+
+    def __init__(self, weights: LedgerWeights) -> None:
+        self._weights = weights
+        self._outputs: dict[int, SampleOutput] = {}
+        self._steps: dict[int, int] = {}
+
+    def admit(self, tasks: Sequence[tuple[int, SampleTask]]) -> list[tuple[int, ValueError]]:
+        """Take tasks in; every one is valid."""
+        for key, task in tasks:
+            self._outputs[key] = _sampled(self._weights, task)
+            self._steps[key] = 0
+        return []
+
+    def step(self) -> list[tuple[int, SampleOutput]]:
+        """Count one token for every completion."""
+        finished = []
+        for key, output in self._outputs.items():
+            self._steps[key] += 1
+            if self._steps[key] >= max(len(completion.tokens) for completion in output.completions):
+                finished.append((key, output))
+        self.drop([key for key, _ in finished])
+        return finished
+
+    def drop(self, keys: Collection[int]) -> None:
+        """Stop working on tasks."""
+        for key in keys:
+            self._outputs.pop(key, None)
+            self._steps.pop(key, None)
+
+    def drawn(self, key: int, start: int) -> tuple[list[int], list[float]]:
+        """Return what an unfinished task's first completion has from position `start` on."""
+        first, end = self._outputs[key].completions[0], self._steps[key]
+        return first.tokens[start:end], first.logprobs[start:end]
+
+
 class LedgerEngine:
-    """The engine of the ledger: one base model of its own, or stand-ins under other names.
+    """The engine of the ledger: one base model of its own, or others by name.
 
     Args:
         names: names of the base models.
+        stand_ins: names of further ones that stand for real ones -> how many tokens those have.
     """
 
     loss_functions: Sequence[str] = ("cross_entropy", "importance_sampling", "ppo")
 
-    def __init__(self, names: Sequence[str] = (LEDGER_NAME,)) -> None:
+    def __init__(self, names: Sequence[str] = (LEDGER_NAME,), stand_ins: Mapping[str, int] | None = None) -> None:
+        sizes = {**dict.fromkeys(names, VOCAB_SIZE), **(stand_ins or {})}
         self.base_models: Mapping[str, BaseModelInfo] = {
             name: BaseModelInfo(
-                name=name, context_length=CONTEXT_LENGTH, vocab_size=VOCAB_SIZE, arch="ledger", tokenizer_id=name
+                name=name,
+                context_length=CONTEXT_LENGTH,
+                vocab_size=size,
+                arch="ledger",
+                tokenizer_id=name,
+                stand_in=name in (stand_ins or {}),
             )
-            for name in names
+            for name, size in sizes.items()
         }
 
     def create(self, base_model: str, config: LoraConfig) -> LedgerModel:
@@ -167,42 +222,53 @@ class LedgerEngine:
             return LedgerWeights(chained(b"", "base"))
         return LedgerWeights(adapter["link"].tobytes())
 
-    def sample(
-        self, weights: LedgerWeights, tasks: Sequence[SampleTask], should_stop: ShouldStop
-    ) -> list[SampleOutput | ValueError | None]:
-        """Draw tokens that depend on weights, prompt and seed; the seed plays no part at temperature 0."""
-        return [None if should_stop(index) else _sampled(weights, task) for index, task in enumerate(tasks)]
+    def decoding(self, weights: LedgerWeights) -> LedgerDecoding:
+        """Return a new decoding, still without tasks."""
+        return LedgerDecoding(weights)
+
+    def text(self, base_model: str, tokens: Sequence[int]) -> str:
+        """Return tokens as words."""
+        assert base_model in self.base_models
+        return "".join(f"{token} " for token in tokens)
 
 
 def _sampled(weights: LedgerWeights, task: SampleTask) -> SampleOutput:
     scored: list[float | None] = [None]
     scored += (-_generator(chained(weights.link, "prompt", task.prompt)).random(len(task.prompt) - 1)).tolist()
+    if task.prompt_logprobs_last_n is not None:
+        unscored = len(scored) - task.prompt_logprobs_last_n
+        scored[:unscored] = [None] * unscored
     return SampleOutput(
         [_completion(weights, task, index) for index in range(task.num_samples)],
         scored if task.prompt_logprobs else None,
-        _topk(scored, task) if task.topk_prompt_logprobs else None,
+        _topk(scored, task.topk_prompt_logprobs) if task.topk_prompt_logprobs else None,
+        _targeted(weights, task.target_prompt_logprobs) if task.target_prompt_logprobs is not None else None,
     )
+
+
+def _targeted(weights: LedgerWeights, targets: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    values = -_generator(chained(weights.link, "targets", targets)).random(targets.shape)
+    return np.where(targets < 0, 0.0, values).astype(np.float32)
 
 
 def _completion(weights: LedgerWeights, task: SampleTask, index: int) -> Completion:
     seed = [] if task.temperature == 0 else [task.seed, index]
     draw = _generator(chained(weights.link, "sample", task.prompt, *seed))
-    room = CONTEXT_LENGTH - len(task.prompt)
+    room = max(1, CONTEXT_LENGTH - len(task.prompt))
     tokens = draw.integers(0, VOCAB_SIZE, min(room, task.max_tokens or DEFAULT_MAX_TOKENS)).tolist()
     logprobs = (-draw.random(len(tokens))).tolist()
     rules: tuple[Any, ...] = ((EOS,),) if task.stop is None else task.stop
     single = {rule[0] for rule in rules if isinstance(rule, tuple) and len(rule) == 1}
-    for end, token in enumerate(tokens, start=1):
-        if token in single:
-            return Completion(tokens[:end], logprobs[:end], "stop")
-    return Completion(tokens, logprobs, "length")
+    ends = [end for end, token in enumerate(tokens, start=1) if token in single]
+    count = ends[0] if ends else len(tokens)
+    top = [row for row in _topk(logprobs[:count], task.topk_sample_logprobs) if row is not None]
+    return Completion(
+        tokens[:count], logprobs[:count], "stop" if ends else "length", top if task.topk_sample_logprobs else None
+    )
 
 
-def _topk(scored: list[float | None], task: SampleTask) -> list[list[tuple[int, float]] | None]:
-    return [
-        None if value is None else [(rank, value - rank) for rank in range(task.topk_prompt_logprobs)]
-        for value in scored
-    ]
+def _topk(scored: Sequence[float | None], count: int) -> list[TopTokens | None]:
+    return [None if value is None else [(rank, value - rank) for rank in range(count)] for value in scored]
 
 
 def _parts(data: Sequence[Example], loss_fn: str, config: Mapping[str, Any]) -> list[Any]:

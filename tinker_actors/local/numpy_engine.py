@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,26 +10,19 @@ import msgspec
 from tinker_actors.local.core.ports import (
     Arrays,
     BaseModelInfo,
-    Completion,
     Example,
     PassOutput,
-    SampleOutput,
-    SampleTask,
-    ShouldStop,
 )
+from tinker_actors.local.decoding import Detokenise, NumpyDecoding, Precise
 from tinker_actors.local.engine.adamw import AdamParams as EngineAdamParams
 from tinker_actors.local.engine.base import BaseModel
 from tinker_actors.local.engine.data import Datum, Output
 from tinker_actors.local.engine.lora import Adapter, LoraSpec
 from tinker_actors.local.engine.losses import LOSSES
 from tinker_actors.local.engine.model import LoraModel
-from tinker_actors.local.engine.sampler import sample
-from tinker_actors.local.engine.sampling import SampleRequest, SampleResult, check_sample_request
+from tinker_actors.local.engine.peft import peft_config
 from tinker_actors.local.engine.tiny import SPECIAL_TOKENS, TINY_NAME, tiny_base
 from tinker_actors.types.training import AdamParams, LoraConfig
-
-Detokenise = Callable[[Sequence[int]], str]
-"""Token ids to text."""
 
 
 class ServedModel(msgspec.Struct, frozen=True, eq=False):
@@ -38,12 +31,14 @@ class ServedModel(msgspec.Struct, frozen=True, eq=False):
     Attributes:
         base: its weights.
         arch: name of its architecture.
+        stand_in: whether it only bears the name.
         detokenise: turns its tokens to text, for stop strings; None if there is no tokenizer.
     """
 
     base: BaseModel
     arch: str = "llama"
     detokenise: Detokenise | None = None
+    stand_in: bool = False
 
 
 class NumpyWeights(msgspec.Struct, frozen=True, eq=False):
@@ -63,6 +58,7 @@ class NumpyModel:
 
     def __init__(self, served: ServedModel, spec: LoraSpec) -> None:
         self._served = served
+        self._spec = spec
         self._model = LoraModel(served.base, spec)
 
     def forward(self, data: Sequence[Example], loss_fn: str, config: Mapping[str, Any]) -> PassOutput:
@@ -105,6 +101,10 @@ class NumpyModel:
         state = self._model.state()
         return dict(state.adapter), dict(state.optimizer)
 
+    def adapter_config(self) -> dict[str, Any]:
+        """Return what PEFT has to be told about the adapter."""
+        return peft_config(self._spec, self._served.base)
+
     def load(self, adapter: Arrays, optimizer: Arrays | None) -> None:
         """Go to a saved state."""
         self._model.load_state(adapter, optimizer)
@@ -120,6 +120,7 @@ class NumpyEngine:
     loss_functions: Sequence[str] = tuple(sorted(LOSSES))
 
     def __init__(self, models: Mapping[str, ServedModel] | None = None) -> None:
+        self._precise = Precise()
         self._served = {TINY_NAME: ServedModel(tiny_base(), detokenise=_tiny_text), **(models or {})}
         self.base_models: Mapping[str, BaseModelInfo] = {
             name: BaseModelInfo(
@@ -128,6 +129,7 @@ class NumpyEngine:
                 vocab_size=served.base.config.vocab_size,
                 arch=served.arch,
                 tokenizer_id=name,
+                stand_in=served.stand_in,
             )
             for name, served in self._served.items()
         }
@@ -143,29 +145,14 @@ class NumpyEngine:
             return NumpyWeights(served, None)
         return NumpyWeights(served, Adapter.from_arrays(served.base.config, _spec(config), adapter))
 
-    def sample(
-        self, weights: NumpyWeights, tasks: Sequence[SampleTask], should_stop: ShouldStop
-    ) -> list[SampleOutput | ValueError | None]:
-        """Draw the completions of all tasks in one batch."""
-        served = weights.served
-        outcomes: list[SampleOutput | ValueError | None] = [None] * len(tasks)
-        valid: dict[int, SampleRequest] = {}
-        for index, task in enumerate(tasks):
-            try:
-                valid[index] = _checked(task, served)
-            except ValueError as error:
-                outcomes[index] = error
-        places = list(valid)
-        results = sample(
-            served.base,
-            weights.adapter,
-            list(valid.values()),
-            detokenise=served.detokenise,
-            should_stop=lambda position: should_stop(places[position]),
-        )
-        for index, result in zip(places, results, strict=True):
-            outcomes[index] = None if result is None else _sampled(result)
-        return outcomes
+    def decoding(self, weights: NumpyWeights) -> NumpyDecoding:
+        """Return a new decoding, still without tasks."""
+        return NumpyDecoding(self._precise.of(weights.served.base), weights.adapter, weights.served.detokenise)
+
+    def text(self, base_model: str, tokens: Sequence[int]) -> str | None:
+        """Return the text of tokens, or None where there is no tokenizer."""
+        detokenise = self._served[base_model].detokenise
+        return None if detokenise is None else detokenise(tokens)
 
 
 def _spec(config: LoraConfig) -> LoraSpec:
@@ -194,30 +181,6 @@ def _numbers(config: Mapping[str, Any]) -> dict[str, float]:
 
 def _output(output: Output) -> PassOutput:
     return PassOutput(list(output.logprobs), output.metrics)
-
-
-def _checked(task: SampleTask, served: ServedModel) -> SampleRequest:
-    if served.detokenise is None and any(isinstance(rule, str) for rule in task.stop or ()):
-        raise ValueError("this model has no tokenizer here: give stop as token ids, not as text")
-    request = SampleRequest(
-        prompt=task.prompt,
-        num_samples=task.num_samples,
-        max_tokens=task.max_tokens,
-        temperature=task.temperature,
-        top_k=-1 if task.top_k is None else task.top_k,
-        top_p=task.top_p,
-        seed=task.seed,
-        stop=task.stop,
-        prompt_logprobs=task.prompt_logprobs,
-        topk_prompt_logprobs=task.topk_prompt_logprobs,
-    )
-    check_sample_request(request, served.base.config)
-    return request
-
-
-def _sampled(result: SampleResult) -> SampleOutput:
-    completions = [Completion(one.tokens.tolist(), one.logprobs.tolist(), one.stop_reason) for one in result.sequences]
-    return SampleOutput(completions, result.prompt_logprobs, result.topk_prompt_logprobs)
 
 
 _SPECIAL_TEXT = {token: text.encode() for text, token in SPECIAL_TOKENS.items()}

@@ -20,9 +20,13 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from tinker_actors.errors import TinkerError
+from tinker_actors.local.faults.control import FaultControl
 
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 """How many threads numpy's matrix products use is read from these when numpy loads. One makes them repeatable."""
+
+KEYS_VARIABLE = "TINKER_LOCAL_API_KEYS"
+"""Further keys of the server, as a JSON object: key -> owner."""
 
 _STDERR_TAIL = 4000
 
@@ -48,10 +52,15 @@ class LocalServer:
         models: further base models: name -> folder.
         data_dir: where checkpoints are kept; None for a temporary folder that is removed on `stop`.
         insecure: allow a host that other machines can reach.
+        api_keys: key -> owner; with any, the server asks for one. They reach it by its environment, not its arguments.
+        jwt: tell clients to change their key for a token.
         engine: `"numpy"` or `"ledger"`.
         log_level: of the server's log, which goes to stderr and, here, into errors.
         start_timeout: seconds it may take to listen.
         limits: fields of `core.Limits` to set, e.g. `{"hold_seconds": 2}`.
+        fault_seed: what the chances of `faults` depend on.
+        stand_ins: small random models under the names of real ones: name -> size of the vocabulary, e.g.
+            `{"Qwen/Qwen3-8B": 151936}`; None for the size that the real one is known to have.
     """
 
     def __init__(
@@ -62,10 +71,14 @@ class LocalServer:
         models: Mapping[str, str | Path] | None = None,
         data_dir: str | Path | None = None,
         insecure: bool = False,
+        api_keys: Mapping[str, str] | None = None,
+        jwt: bool = False,
         engine: str = "numpy",
         log_level: str = "warning",
         start_timeout: float = 60.0,
         limits: Mapping[str, float] | None = None,
+        fault_seed: int = 0,
+        stand_ins: Mapping[str, int | None] | None = None,
     ) -> None:
         self._host = host
         self._port = port
@@ -73,13 +86,18 @@ class LocalServer:
         self._data_dir = None if data_dir is None else Path(data_dir)
         self._temporary = data_dir is None
         self._insecure = insecure
+        self._api_keys = dict(api_keys or {})
+        self._jwt = jwt
         self._engine = engine
         self._log_level = log_level
         self._start_timeout = start_timeout
         self._limits = dict(limits or {})
+        self._fault_seed = fault_seed
+        self._stand_ins = dict(stand_ins or {})
         self._child: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
         self._url: str | None = None
+        self._faults: FaultControl | None = None
 
     @property
     def url(self) -> str:
@@ -91,6 +109,17 @@ class LocalServer:
         if self._url is None:
             raise RuntimeError("This server has not been started.")
         return self._url
+
+    @property
+    def faults(self) -> FaultControl:
+        """What goes wrong on this server, and can be made to. A server that is started again starts without faults.
+
+        Raises:
+            RuntimeError: it has not been started.
+        """
+        if self._faults is None:
+            raise RuntimeError("This server has not been started.")
+        return self._faults
 
     @property
     def pid(self) -> int:
@@ -122,7 +151,7 @@ class LocalServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            env={**os.environ, **dict.fromkeys(BLAS_VARIABLES, "1")},
+            env=self._environment(),
             start_new_session=True,  # Ctrl-C in a terminal is for the parent, which then stops the child
         )
         try:
@@ -131,6 +160,7 @@ class LocalServer:
             self.stop()
             raise
         self._url = str(ready["url"])
+        self._faults = FaultControl(self._url, str(ready["admin_token"]))
         self._data_dir = Path(ready["data_dir"])
         self._port = int(self._url.rpartition(":")[2])
         return self
@@ -171,14 +201,24 @@ class LocalServer:
         state = f"at {self._url}, pid {self._child.pid}" if self._child is not None else "not running"
         return f"<LocalServer {state}>"
 
+    def _environment(self) -> dict[str, str]:
+        # Arguments can be read by every user of the machine.
+        keys = {KEYS_VARIABLE: json.dumps(self._api_keys)} if self._api_keys else {}
+        return {**os.environ, **dict.fromkeys(BLAS_VARIABLES, "1"), **keys}
+
     def _command(self) -> list[str]:
-        command = [sys.executable, "-m", "tinker_actors.local", "--until-eof"]
+        command = [sys.executable, "-m", "tinker_actors.local", "--until-eof", "--admin"]
+        command += ["--fault-seed", str(self._fault_seed)]
         command += ["--host", self._host, "--port", str(self._port)]
         command += ["--engine", self._engine, "--log-level", self._log_level]
         if self._data_dir is not None:
             command += ["--data-dir", str(self._data_dir)]
         for name, folder in self._models.items():
             command += ["--model", f"{name}={folder}"]
+        for name, size in self._stand_ins.items():
+            command += ["--stand-in", name if size is None else f"{name},vocab={size}"]
+        if self._jwt:
+            command.append("--jwt")
         if self._limits:
             command += ["--limits", json.dumps(self._limits)]
         return [*command, "--insecure"] if self._insecure else command

@@ -14,21 +14,29 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tinker_actors.errors import ConfigError
 from tinker_actors.local.app import App
 from tinker_actors.local.core import Limits, ServiceCore
+from tinker_actors.local.core.access import Access
 from tinker_actors.local.core.ports import Engine
+from tinker_actors.local.engine.tiny import TINY_NAME
+from tinker_actors.local.faults.connection import ConnectionProtocol
+from tinker_actors.local.faults.setup import make_faults
 from tinker_actors.local.ledger import LEDGER_NAME, LedgerEngine
 from tinker_actors.local.model_folders import load_model_folders
-from tinker_actors.local.numpy_engine import NumpyEngine
+from tinker_actors.local.numpy_engine import NumpyEngine, ServedModel
+from tinker_actors.local.stand_ins import ARCH as STAND_IN_ARCH
+from tinker_actors.local.stand_ins import stand_in, vocab_sizes
 from tinker_actors.local.store.files import FileStore
 from tinker_actors.protocol import codec
 
@@ -47,10 +55,16 @@ def serve(
     data_dir: Path | None = None,
     *,
     insecure: bool = False,
+    api_keys: Mapping[str, str] | None = None,
+    jwt: bool = False,
     engine: str = "numpy",
     limits: Limits | None = None,
     log_level: str = "warning",
     until_eof: bool = False,
+    admin: bool = False,
+    faults: Sequence[str] = (),
+    fault_seed: int = 0,
+    stand_ins: Mapping[str, int | None] | None = None,
     announce: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
     """Run the server; returns when it has stopped, by SIGINT or SIGTERM, or at the end of stdin if `until_eof`.
@@ -63,39 +77,58 @@ def serve(
         port: port to listen on; 0 takes a free one.
         models: further base models: name -> folder in Hugging Face layout; see `model_folders`. The ledger engine takes
             the names only.
-        data_dir: where checkpoints are kept; None for a temporary folder that goes with the server.
-        insecure: allow a host that other machines can reach; the server asks nobody for a key.
+        data_dir: where everything is kept; None for a temporary folder that goes with the server.
+        insecure: allow a host that other machines can reach although the server asks nobody for a key.
+        api_keys: key -> owner; with any, the server asks for one. None for a server that belongs to whoever reaches it.
+        jwt: tell clients to change their key for a token.
         engine: `"numpy"`, or `"ledger"` for one that only keeps account of what was done.
         limits: bounds and waiting times; None for the defaults.
         log_level: of uvicorn and of this package.
         until_eof: stop when stdin ends.
+        admin: whether there is an admin endpoint; `announce` is then told `admin_token` too.
+        faults: what is to go wrong, each as `faults.rules.parse_rule` reads it.
+        fault_seed: what the chances of faults depend on.
+        stand_ins: further base models that only bear the name of a real one: name -> size of the vocabulary, None for
+            the size that the real one is known to have.
         announce: told `{"ready": True, "url": ..., "data_dir": ...}` when listening; None prints it as a line.
 
     Raises:
-        ConfigError: another machine could reach the host and `insecure` is not set; or a model can't be loaded.
+        ConfigError: another machine could reach the host, there are no keys, and `insecure` is not set; or a model
+            can't be loaded; or another server uses the data.
         OSError: the port can't be had.
     """
-    if not insecure and not is_loopback(host):
+    access = Access(api_keys, jwt=jwt)
+    if not (insecure or access.guarded or is_loopback(host)):
         raise ConfigError(
             f"{host!r} can be reached from other machines, and this server asks nobody for a key.",
-            advice="Listen on 127.0.0.1, or say --insecure if the network is yours.",
+            advice="Listen on 127.0.0.1, give --api-key KEY=OWNER, or say --insecure if the network is yours.",
         )
+    misbehaviour = make_faults(faults, fault_seed, admin=admin)
     logging.basicConfig(level=log_level.upper(), stream=sys.stderr)
     _allow_many_connections()
-    made = _make_engine(engine, models or {})
-    listener = _listen(host, port)
-    temporary = None if data_dir is not None else Path(tempfile.mkdtemp(prefix="tinker-local-"))
-    folder = data_dir or temporary
-    assert folder is not None
-    try:
-        core = ServiceCore(made, FileStore(folder), limits, lambda: uuid.uuid4().hex)
+    made = _make_engine(engine, models or {}, stand_ins or {})
+    bounds = limits or Limits()
+    with (
+        _listen(host, port) as listener,
+        _data_folder(data_dir) as folder,
+        contextlib.closing(
+            FileStore(folder, result_bytes=bounds.stored_result_bytes, futures=bounds.stored_futures)
+        ) as store,
+    ):
+        core = ServiceCore(made, store, bounds, lambda: uuid.uuid4().hex, access, _epoch())
         ready = {"ready": True, "url": _url(listener), "data_dir": str(folder), "pid": os.getpid()}
+        app = App(core, folder / "archives")
+        if misbehaviour is not None:
+            app.asgi = misbehaviour.around(app, core)
+            ready |= {"admin_token": misbehaviour.admin_token} if admin else {}
+        protocol = HttpToolsProtocol if misbehaviour is None else ConnectionProtocol
         with _clean_exit_on_sigterm():
-            asyncio.run(_run(App(core), listener, log_level, until_eof, lambda: (announce or _print_line)(ready)))
-    finally:
-        listener.close()
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+            asyncio.run(_run(app, protocol, listener, log_level, until_eof, lambda: (announce or _print_line)(ready)))
+
+
+def _epoch() -> float:
+    """Return when the event loop's clock was at 0, in seconds since 1970."""
+    return time.time() - time.monotonic()
 
 
 def is_loopback(host: str) -> bool:
@@ -127,14 +160,20 @@ class _Server(uvicorn.Server):
 
 
 async def _run(
-    app: App, listener: socket.socket, log_level: str, until_eof: bool, announce: Callable[[], None]
+    app: App,
+    protocol: type[HttpToolsProtocol],
+    listener: socket.socket,
+    log_level: str,
+    until_eof: bool,
+    announce: Callable[[], None],
 ) -> None:
     config = uvicorn.Config(
         app.asgi,
+        log_config=None,  # its own would send the access log to stdout, which may be a pipe that nobody reads
         log_level=log_level,
         access_log=log_level in ("debug", "trace"),
         lifespan="on",
-        http="httptools",
+        http=protocol,
         ws="none",
         timeout_keep_alive=75,  # longer than any pause between two polls of one connection
         timeout_graceful_shutdown=GRACE_SECONDS,
@@ -177,10 +216,27 @@ def _stop_at_eof(server: uvicorn.Server, loop: asyncio.AbstractEventLoop) -> Non
     threading.Thread(target=watch, name="tinker-local-lifeline", daemon=True).start()
 
 
-def _make_engine(name: str, models: Mapping[str, Path]) -> Engine:
+@contextlib.contextmanager
+def _data_folder(data_dir: Path | None) -> Iterator[Path]:
+    """Yield the folder that was given, or a temporary one that is removed in the end."""
+    if data_dir is not None:
+        yield data_dir
+        return
+    folder = Path(tempfile.mkdtemp(prefix="tinker-local-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_engine(name: str, models: Mapping[str, Path], stand_ins: Mapping[str, int | None]) -> Engine:
+    sizes = vocab_sizes(stand_ins, (LEDGER_NAME, TINY_NAME, *models))
     if name == "ledger":
-        return LedgerEngine((LEDGER_NAME, *models))
-    return NumpyEngine(load_model_folders(models))
+        return LedgerEngine((LEDGER_NAME, *models), sizes)
+    small = {
+        called: ServedModel(stand_in(called, size), arch=STAND_IN_ARCH, stand_in=True) for called, size in sizes.items()
+    }
+    return NumpyEngine({**load_model_folders(models), **small})
 
 
 def _allow_many_connections() -> None:

@@ -23,12 +23,14 @@ class Worker:
         core: where jobs come from and go to.
         kind: which jobs.
         on_finished: told what was decided.
+        now: the core's clock.
     """
 
-    def __init__(self, core: ServiceCore, kind: JobKind, on_finished: Finished) -> None:
+    def __init__(self, core: ServiceCore, kind: JobKind, on_finished: Finished, now: Callable[[], float]) -> None:
         self._core = core
         self._kind = kind
         self._on_finished = on_finished
+        self._now = now
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._busy = False
         self._stopping = False
@@ -67,6 +69,6 @@ class Worker:
     def _finish(self, job: Job, result: Result) -> None:
         self._busy = False
         try:
-            self._on_finished(self._core.finish(job, result, self._loop.time()))
+            self._on_finished(self._core.finish(job, result, self._now()))
         finally:
             self.wake()

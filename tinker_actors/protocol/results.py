@@ -115,6 +115,10 @@ def forward_backward_output(content_type: str, body: bytes) -> ForwardBackwardOu
     Raises:
         APIResponseValidationError: not understood.
     """
+    if "protobuf" in content_type.lower():
+        from tinker_actors.protocol.protobuf import results  # noqa: PLC0415 - for those who meet such a server
+
+        return results.forward_backward_output(body)
     what = "forward_backward result"
     output = _read(content_type, body, _Output, what)
     try:
@@ -224,6 +228,10 @@ def sample_response(
     Raises:
         APIResponseValidationError: not understood.
     """
+    if "protobuf" in content_type.lower():
+        from tinker_actors.protocol.protobuf import results  # noqa: PLC0415 - for those who meet such a server
+
+        return results.sample_response(body, num_prompt_tokens, weights_version, sequence_ids)
     result = _read(content_type, body, _Sample, "sample result")
     names: Sequence[str | None] = sequence_ids or ()
     if len(names) != len(result.sequences):

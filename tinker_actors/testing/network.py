@@ -134,7 +134,7 @@ class SimulatedNetwork:
             entry = (outcome, answer)
             self._held.append(entry)
             self._runtime.timers.call_at(outcome.deadline, lambda: self._resume(entry))
-        else:
+        elif isinstance(outcome, CoreAnswer):  # our client asks for no streams
             answer(outcome)
         self._wake(self.core.take_decided())
         self._later(self._random.random() * _JOB_TIME, self._work)

@@ -6,7 +6,7 @@ older clients leave out or send as null have defaults; a `type` that is missing 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -266,6 +266,12 @@ class GetSamplerResponse(Body):
     model_path: str | None = None
 
 
+class JoinSamplingSessionRequest(Body, tag_field="type", tag="join_sampling_session"):
+    """`POST join_sampling_session`."""
+
+    sampling_session_id: str
+
+
 class SampleRequest(Body, tag_field="type", tag="sample"):
     """`POST asample`, as the embedded server reads it."""
 
@@ -305,6 +311,30 @@ class RetrieveFutureRequest(Body):
 
     request_id: str
     allow_metadata_only: bool = False
+
+
+class CompletionTarget(Body):
+    """Whose completions are asked for: those of a sampler's client, or of one of its clones."""
+
+    sampling_session_id: str
+    cloned_sampler_id: Annotated[int, msgspec.Meta(ge=0)] = 0
+    type: str | None = None
+
+
+class RetrieveFuturesRequest(Body):
+    """`POST retrieve_futures`.
+
+    Attributes:
+        target: whose completions.
+        prev_cursor: how far they are known.
+        timeout: seconds to wait for news at most; None leaves it to the server.
+        retrieved_request_ids: results that were fetched whole.
+    """
+
+    target: CompletionTarget
+    prev_cursor: int = 0
+    timeout: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    retrieved_request_ids: list[str] = msgspec.field(default_factory=list)
 
 
 class CancelFutureRequest(Body):

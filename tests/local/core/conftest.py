@@ -9,22 +9,34 @@ from typing import Any
 import pytest
 
 from tinker_actors.local.core import CoreRequest, Hold, Limits, ServiceCore
+from tinker_actors.local.core.access import Access
 from tinker_actors.local.ledger import LEDGER_NAME, LedgerEngine
 from tinker_actors.local.store.memory import MemoryStore
 
 TOKENS = [1, 2, 3]
+EPOCH = 1_800_000_000.0
+"""Seconds since 1970 when the driver's clock was at 0."""
 
 
 class Driver:
     """One core, its store, and the time."""
 
-    def __init__(self, limits: Limits | None = None, store: MemoryStore | None = None, ids: str = "id") -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        store: MemoryStore | None = None,
+        ids: str = "id",
+        access: Access | None = None,
+    ) -> None:
         count = itertools.count()
         self.store = store or MemoryStore()
-        self.core = ServiceCore(LedgerEngine(), self.store, limits, lambda: f"{ids}{next(count)}")
+        self.core = ServiceCore(LedgerEngine(), self.store, limits, lambda: f"{ids}{next(count)}", access, EPOCH)
         self.now = 100.0
+        self.key: str | None = None
 
     def raw(self, path: str, body: bytes = b"", method: str = "POST", **headers: str) -> Any:
+        if self.key is not None:
+            headers = {"x-api-key": self.key, **headers}
         return self.core.handle(CoreRequest(method, f"/api/v1/{path}", headers, body), self.now)
 
     def call(self, path: str, body: Any = None, method: str = "POST") -> tuple[int, Any]:
@@ -58,6 +70,16 @@ class Driver:
                 self.core.finish(job, job.run(), self.now)
                 done += 1
         return done
+
+    def get(self, path: str) -> Any:
+        return self.good(path, None, "GET")
+
+    def saved(self, model: str, seq_id: int, name: str, *, sampler: bool = False, **fields: Any) -> str:
+        """Save a checkpoint of a model and return its path."""
+        operation = "save_weights_for_sampler" if sampler else "save_weights"
+        request_id = self.submit(operation, {"model_id": model, "seq_id": seq_id, "path": name, **fields})
+        self.work("train")
+        return self.result(request_id)["path"]
 
     def session(self) -> str:
         return self.good("create_session", {"tags": [], "user_metadata": None, "sdk_version": "0"})["session_id"]

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tinker_actors.local.core import Hold, Limits
+from tinker_actors.local.store.memory import MemoryStore
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_when_memory_is_short_the_results_fetched_first_go_first(make_driver, bo
     sampler = driver.sampler()
     size = len(driver.poll(drawn(driver, bodies, sampler, 0)).body)
 
-    driver = make_driver(Limits(result_bytes=int(3.5 * size)))
+    driver = make_driver(Limits(result_bytes=int(3.5 * size)), MemoryStore(futures=0))
     sampler = driver.sampler()
     first, second, third = (drawn(driver, bodies, sampler, number) for number in range(3))
     assert driver.poll(second).status == 200
@@ -89,7 +90,7 @@ def drawn(driver, bodies, sampler, number):
 
 
 def test_unfetched_results_go_oldest_first_and_the_newest_is_kept_whatever_its_size(make_driver, bodies):
-    driver = make_driver(Limits(result_bytes=1))
+    driver = make_driver(Limits(result_bytes=1), MemoryStore(futures=0))
     sampler = driver.sampler()
     old, new = (drawn(driver, bodies, sampler, number) for number in range(2))
     assert driver.poll(old).status == 410
@@ -97,7 +98,7 @@ def test_unfetched_results_go_oldest_first_and_the_newest_is_kept_whatever_its_s
 
 
 def test_records_are_bounded_and_a_forgotten_sample_may_be_sent_anew(make_driver, bodies):
-    driver = make_driver(Limits(future_records=2))
+    driver = make_driver(Limits(future_records=2), MemoryStore(futures=0))
     sampler = driver.sampler()
     first = drawn(driver, bodies, sampler, 0)
     for number in (1, 2, 3):
@@ -107,7 +108,7 @@ def test_records_are_bounded_and_a_forgotten_sample_may_be_sent_anew(make_driver
 
 
 def test_a_forgotten_training_result_is_never_computed_again(make_driver, bodies):
-    driver = make_driver(Limits(future_records=1))
+    driver = make_driver(Limits(future_records=1), MemoryStore(futures=0))
     model = driver.model()
     body = bodies.forward_backward(model, 1)
     first = driver.submit("forward_backward", body)
@@ -133,11 +134,25 @@ def test_a_running_sample_is_told_to_stop_and_its_result_is_ignored(driver, bodi
     running, other = (driver.submit("asample", bodies.sample(sampler, number)) for number in range(2))
     job = driver.core.next_job("sample")
     driver.good("cancel_future", {"request_id": running})
-    result = job.run()
-    assert [type(one).__name__ for one in result.value] == ["Failure", "Success"]
-    driver.core.finish(job, result, driver.now)
+    driver.core.finish(job, job.run(), driver.now)
+    driver.work()
     assert "cancelled" in driver.result(running)["error"]
     assert driver.result(other)["type"] == "sample"
+
+
+def test_a_cancelled_sample_leaves_the_batch_at_its_next_token(driver, bodies):
+    sampler = driver.sampler()
+    long = {"max_tokens": 1000, "stop": []}
+    gone, other = (driver.submit("asample", bodies.sample(sampler, number, sampling_params=long)) for number in (0, 1))
+    job = driver.core.next_job("sample")
+    driver.core.finish(job, job.run(), driver.now)
+    driver.good("cancel_future", {"request_id": gone})
+    assert driver.core.state.sample_queue.drawing == 2
+    job = driver.core.next_job("sample")
+    assert driver.core.state.sample_queue.drawing == 1
+    driver.core.finish(job, job.run(), driver.now)
+    driver.work()
+    assert len(driver.result(other)["sequences"][0]["tokens"]) == 1000
 
 
 def test_cancelling_what_is_decided_changes_nothing(driver, pending):

@@ -78,10 +78,16 @@ def test_json_of_the_wrong_shape_is_422(driver, path, body):
     assert driver.call(path, body)[0] == 422
 
 
-def test_bodies_in_another_dialect_are_415(driver):
-    for headers in ({"content-type": "application/x-protobuf"}, {"content-encoding": "zstd"}):
-        answer = driver.core.handle(CoreRequest("POST", "/api/v1/forward_backward", headers, b"x"), 0.0)
-        assert answer.status == 415
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("optim_step", {"content-type": "application/x-protobuf"}),
+        ("forward", {"content-type": "application/x-protobuf"}),
+        ("forward_backward", {"content-encoding": "gzip"}),
+    ],
+)
+def test_bodies_in_another_dialect_are_415(driver, path, headers):
+    assert driver.core.handle(CoreRequest("POST", f"/api/v1/{path}", headers, b"x"), 0.0).status == 415
 
 
 def test_a_body_above_the_limit_is_413(make_driver):

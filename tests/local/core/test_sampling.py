@@ -7,12 +7,16 @@ import json
 import pytest
 
 from tinker_actors.local.core import Limits
-from tinker_actors.local.ledger import CONTEXT_LENGTH, EOS, LEDGER_NAME
+from tinker_actors.local.ledger import CONTEXT_LENGTH, EOS, LEDGER_NAME, LedgerDecoding
 
 
 @pytest.fixture
 def sampler(driver):
     return driver.sampler()
+
+
+def targets(data, dtype="int64", **rest):
+    return {"target_prompt_logprobs": {"data": data, "dtype": dtype, **rest}}
 
 
 def draw(driver, body):
@@ -51,17 +55,6 @@ def test_a_seed_repeats_whatever_else_is_drawn_with_it(driver, bodies, sampler):
     assert tokens[0] != tokens[1], "without a seed each draw is new"
 
 
-def test_samples_with_the_same_weights_are_drawn_together_up_to_a_limit(make_driver, bodies):
-    driver = make_driver(Limits(batched_sequences=4))
-    one, two = driver.sampler(), driver.sampler()
-    for number in range(3):
-        driver.submit("asample", bodies.sample(one, number, num_samples=2))
-    driver.submit("asample", bodies.sample(two, 0))
-    large = driver.submit("asample", bodies.sample(two, 1, num_samples=9))
-    assert driver.work() == 3
-    assert len(driver.result(large)["sequences"]) == 9
-
-
 def test_samplers_with_different_weights_take_turns(driver, bodies):
     model = driver.model()
     saved = driver.submit("save_weights_for_sampler", {"model_id": model, "seq_id": 1, "sampling_session_seq_id": 0})
@@ -78,13 +71,12 @@ def test_samplers_with_different_weights_take_turns(driver, bodies):
 
 
 def test_one_bad_sample_in_a_batch_harms_no_other(driver, bodies, sampler, monkeypatch):
-    engine = driver.core._state.engine
-    honest = engine.sample
+    honest = LedgerDecoding.admit
 
-    def first_is_bad(weights, tasks, should_stop):
-        return [ValueError("bad"), *honest(weights, tasks, should_stop)[1:]]
+    def first_is_bad(decoding, tasks):
+        return [(tasks[0][0], ValueError("bad")), *honest(decoding, tasks[1:])]
 
-    monkeypatch.setattr(engine, "sample", first_is_bad)
+    monkeypatch.setattr(LedgerDecoding, "admit", first_is_bad)
     bad, good = (driver.submit("asample", bodies.sample(sampler, number)) for number in range(2))
     driver.work()
     assert driver.result(bad) == {"type": "request_failed", "error": "bad", "category": "user"}
@@ -147,10 +139,25 @@ def test_max_tokens_left_out_is_the_engines_choice(driver, bodies, sampler):
         ({"prompt": {"chunks": [{"tokens": [1, 5000]}]}}, "token 5000"),
         ({"prompt": {"chunks": [{"tokens": [2**70]}]}}, "too large"),
         ({"prompt": {"chunks": [{"data": "aGk=", "format": "png", "type": "image"}]}}, "text only"),
-        ({"prompt": {"chunks": [{"tokens": [1] * CONTEXT_LENGTH}]}}, f"{CONTEXT_LENGTH} tokens; local/ledger has"),
+        (
+            {"prompt": {"chunks": [{"tokens": [1] * (CONTEXT_LENGTH + 1)}]}},
+            f"{CONTEXT_LENGTH + 1} tokens; local/ledger has a context of {CONTEXT_LENGTH}",
+        ),
         ({"prompt_alt_tokens_k": 2}, "does not have the option prompt_alt_tokens_k"),
-        ({"topk_sample_logprobs": 1}, "topk_sample_logprobs"),
-        ({"prompt_logprobs_last_n": 1}, "prompt_logprobs_last_n"),
+        ({"topk_sample_logprobs": 65}, "topk_sample_logprobs must be 0 to 64, got 65"),
+        ({"prompt_logprobs_last_n": 1}, "prompt_logprobs_last_n needs prompt_logprobs"),
+        ({"prompt_logprobs_last_n": 0, "prompt_logprobs": True}, "must be 1 to 2 for a prompt of 3 tokens, got 0"),
+        ({"prompt_logprobs_last_n": 3, "prompt_logprobs": True}, "must be 1 to 2 for a prompt of 3 tokens, got 3"),
+        ({"target_prompt_logprobs": {"data": [1, 2, 3], "dtype": "int64"}}, "needs the shape [2, K]"),
+        (targets([1, 2, 3], shape=[3, 1]), "needs the shape [2, K] for a prompt of 3 tokens, got [3, 1]"),
+        (targets([1.0, 2.0], shape=[2, 1], dtype="float32"), "must be int64, not float32"),
+        (targets([1, 1000], shape=[2, 1]), "token 1000"),
+        (targets([1, -2], shape=[2, 1]), "token -2"),
+        (targets([1, None], shape=[2, 1]), "target_prompt_logprobs"),
+        (targets([1], shape=[2, 1]), "target_prompt_logprobs"),
+        (targets([1], shape=[2, 2**60], sparse_crow_indices=[0, 1, 1], sparse_col_indices=[0]), "cells"),
+        (targets([1], shape=[2, 2], sparse_crow_indices=[0, 1, 1], sparse_col_indices=[2]), "target_prompt_logprobs"),
+        (targets([1], shape=[2, 2], sparse_crow_indices=[0, 1], sparse_col_indices=[0]), "target_prompt_logprobs"),
     ],
 )
 def test_what_can_not_be_drawn_is_refused_at_once(driver, bodies, sampler, change, words):
@@ -159,6 +166,53 @@ def test_what_can_not_be_drawn_is_refused_at_once(driver, bodies, sampler, chang
     assert words in said["detail"]
     assert driver.work() == 0
     assert driver.call("asample", bodies.sample(sampler))[0] == 200, "the number is still free"
+
+
+def test_likeliest_tokens_of_each_drawn_one_come_when_asked_for(driver, bodies, sampler):
+    _, without = draw(driver, bodies.sample(sampler, 0))
+    assert without["sequences"][0]["topk_logprobs"] is None
+    _, result = draw(driver, bodies.sample(sampler, 1, topk_sample_logprobs=3))
+    rows = result["sequences"][0]["topk_logprobs"]
+    assert [len(row) for row in rows] == [3] * 4
+    assert all(token == rank and value < 0 for row in rows for rank, (token, value) in enumerate(row))
+
+
+def test_only_the_end_of_a_prompt_is_scored_when_that_is_asked_for(driver, bodies, sampler):
+    asked = {"prompt_logprobs": True, "topk_prompt_logprobs": 1, "prompt_logprobs_last_n": 1}
+    _, result = draw(driver, bodies.sample(sampler, **asked))
+    assert [value is None for value in result["prompt_logprobs"]] == [True, True, False]
+    assert [row is None for row in result["topk_prompt_logprobs"]] == [True, True, False]
+
+
+def test_targets_are_scored_in_the_layout_in_which_they_were_given(driver, bodies, sampler):
+    dense = targets([7, -1, -1, 9], shape=[2, 2])
+    csr = targets([7, 9], shape=[2, 2], sparse_crow_indices=[0, 1, 2], sparse_col_indices=[0, 1])
+    found = [
+        draw(driver, bodies.sample(sampler, number, **asked))[1]["target_prompt_logprobs"]
+        for number, asked in enumerate((dense, csr))
+    ]
+    assert found[0]["dtype"] == found[1]["dtype"] == "float32"
+    assert found[0]["shape"] == found[1]["shape"] == [2, 2]
+    first, *nothing, last = found[0]["data"]
+    assert nothing == [0, 0]
+    assert first < 0
+    assert last < 0
+    assert found[1]["data"] == [first, last]
+    assert found[1]["sparse_crow_indices"] == [0, 1, 2]
+    assert found[1]["sparse_col_indices"] == [0, 1]
+    assert "target_prompt_logprobs" not in draw(driver, bodies.sample(sampler, 2))[1]
+
+
+def test_stability_info_may_be_asked_for_and_is_not_recorded(driver, bodies, sampler):
+    _, result = draw(driver, bodies.sample(sampler, record_stability_info=True))
+    assert result["type"] == "sample"
+
+
+def test_a_prompt_may_fill_the_context(driver, bodies, sampler):
+    prompt = {"chunks": [{"tokens": [1] * CONTEXT_LENGTH}]}
+    _, result = draw(driver, bodies.sample(sampler, prompt=prompt, sampling_params={}, prompt_logprobs=True))
+    assert len(result["prompt_logprobs"]) == CONTEXT_LENGTH
+    assert len(result["sequences"][0]["tokens"]) == 1
 
 
 def test_a_full_queue_asks_to_slow_down(make_driver, bodies):

@@ -20,7 +20,10 @@ How to drive it, here on one thread with a clock of one's own::
                 held.remove((hold, reply)); reply(answer)
 
 Everything is a function of these calls: the same calls with the same ids and times give the same answers, byte by byte.
-`next_job` never hands out two jobs of one model at once; jobs of different models, and sampling jobs, may overlap.
+`next_job` never hands out two jobs of one model at once; jobs of different models, and sampling jobs, may overlap. A
+sampling job is a turn of a few tokens for the samples of one set of weights, so it takes several to finish one; between
+any two, samples join, leave and are answered. `stream_sample` is answered with a `Stream` (see `streams.py`), which
+`take_events` and `abandon` are for; only a server that talks to clients of streams need know it.
 A crash of the server is: drop the core, keep the store's folder (or the `MemoryStore`), make a new core.
 """
 

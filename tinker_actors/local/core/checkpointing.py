@@ -5,18 +5,24 @@ Whether a path exists is looked at when a load's turn comes, because the save th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.local.core import ids
 from tinker_actors.local.core.jobs import Success
+from tinker_actors.local.core.keeping import Checkpoint, CheckpointMeta
+from tinker_actors.local.core.lifetimes import require_ttl
 from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
-from tinker_actors.local.core.modeling import add_model, require_adamw
+from tinker_actors.local.core.modeling import add_model, remember_run, require_adamw
 from tinker_actors.local.core.models import Model
-from tinker_actors.local.core.ports import Checkpoint, CheckpointMeta, TrainedModel
+from tinker_actors.local.core.ports import Arrays, TrainedModel
 from tinker_actors.local.core.reading import read
 from tinker_actors.local.core.samplers import Sampler
-from tinker_actors.local.core.submitting import Plan, enqueue, submit
+from tinker_actors.local.core.sponsoring import sponsor_by
+from tinker_actors.local.core.submitting import Plan, accepted, enqueue, submit
 from tinker_actors.protocol import codec
 from tinker_actors.types.paths import SCHEME, ParsedCheckpointTinkerPath
 from tinker_actors.types.training import LoraConfig
@@ -31,22 +37,31 @@ if TYPE_CHECKING:
     from tinker_actors.local.core.state import CoreState
 
 
+class SaveWeightsExternalRequest(msgspec.Struct):
+    """`POST save_weights_external`."""
+
+    model_id: str
+    path: str
+    seq_id: int | None = None
+
+
 def save_weights(core: CoreState, request: CoreRequest, _now: float) -> Answer:
     """`POST save_weights`."""
     return submit(core, request, "save_weights", SaveWeightsRequest, _prepare_save)
 
 
 def _prepare_save(core: CoreState, model: Model, body: SaveWeightsRequest) -> Plan:
+    require_ttl(body.ttl_seconds)
     name = ids.require_checkpoint_name(body.path or f"checkpoint-{core.new_id()}")
-    path, uid = f"{SCHEME}{model.model_id}/weights/{name}", core.new_id()
+    path, uid, owner = f"{SCHEME}{model.model_id}/weights/{name}", core.new_id(), core.caller.name
 
     def work(trained: TrainedModel) -> Success:
         adapter, optimizer = trained.state()
-        meta = _meta(model, path, uid, body, sampler=False)
-        core.store.write(Checkpoint(meta, adapter, optimizer), overwrite=body.overwrite)
+        meta = _dated(core, _meta(model, path, uid, owner, body, sampler=False), adapter, optimizer)
+        core.store.write(Checkpoint(meta, adapter, optimizer, trained.adapter_config()), overwrite=body.overwrite)
         return Success(codec.encode({"type": "save_weights", "path": path}))
 
-    return Plan(work=work)
+    return Plan(work=work, on_success=_saved(core, model, owner, path))
 
 
 def save_weights_for_sampler(core: CoreState, request: CoreRequest, _now: float) -> Answer:
@@ -58,14 +73,36 @@ def _prepare_sampler_save(core: CoreState, model: Model, body: SaveWeightsForSam
     if body.path is None:
         return _plan_ephemeral(core, model, body)
     path = f"{SCHEME}{model.model_id}/sampler_weights/{ids.require_checkpoint_name(body.path)}"
-    uid = core.new_id()
+    require_ttl(body.ttl_seconds)
+    uid, owner = core.new_id(), core.caller.name
 
     def work(trained: TrainedModel) -> Success:
         adapter, _ = trained.state()
-        core.store.write(Checkpoint(_meta(model, path, uid, body, sampler=True), adapter, {}), overwrite=False)
+        meta = _dated(core, _meta(model, path, uid, owner, body, sampler=True), adapter, {})
+        core.store.write(Checkpoint(meta, adapter, {}, trained.adapter_config()), overwrite=False)
         return Success(codec.encode({"type": "save_weights_for_sampler", "path": path}))
 
-    return Plan(work=work)
+    return Plan(work=work, on_success=_saved(core, model, owner, path))
+
+
+def _saved(core: CoreState, model: Model, owner: str, path: str) -> Callable[[Any], None]:
+    def note(_: Any) -> None:
+        assert model.base_model is not None
+        core.usage.count(core, model.model_id, owner, model.base_model, "checkpoint", 1)
+        core.audit.note(core, owner, "checkpoint.save", path)
+
+    return note
+
+
+def save_weights_external(core: CoreState, request: CoreRequest, _now: float) -> Answer:
+    """`POST save_weights_external`: refused, in a way that leaves no gap in the model's numbers."""
+    return submit(core, request, "save_weights_external", SaveWeightsExternalRequest, _refuse_export)
+
+
+def _refuse_export(_core: CoreState, _model: Model, _body: SaveWeightsExternalRequest) -> Plan:
+    raise RefusedError(
+        400, "This server does not export weights; the archive of a checkpoint holds them in PEFT's layout."
+    )
 
 
 def _plan_ephemeral(core: CoreState, model: Model, body: SaveWeightsForSamplerRequest) -> Plan:
@@ -83,6 +120,7 @@ def _plan_ephemeral(core: CoreState, model: Model, body: SaveWeightsForSamplerRe
         assert model.base_model is not None
         weights = core.weights.ready(model.base_model, snapshot)
         core.samplers[sampler_id] = Sampler(sampler_id, session.session_id, weights)
+        core.catalog.add_sampler(sampler_id)
 
     return Plan(work=work, on_success=saved, claims=(session.sampler_numbers, number))
 
@@ -99,9 +137,10 @@ def load_weights(core: CoreState, request: CoreRequest, _now: float) -> Answer:
 
 def _prepare_load(core: CoreState, model: Model, body: LoadWeightsRequest) -> Plan:
     _require_path(body.path)
+    readers = _readers(core, body)
 
     def work(trained: TrainedModel) -> Success:
-        checkpoint = core.store.read(body.path)
+        checkpoint = core.catalog.read(body.path, core.wall, readers)
         _require_same(checkpoint.meta, model)
         trained.load(checkpoint.adapter, _optimizer(checkpoint, body.optimizer))
         return _loaded(body.path, model, None)
@@ -119,13 +158,14 @@ def _create_by_loading(core: CoreState, request: CoreRequest, body: LoadWeightsR
         return earlier
     _require_path(body.path)
     require_adamw(body.optimizer_config)
-    known = core.store.find(body.path)
+    readers, owner = _readers(core, body), core.caller.name
+    known = core.catalog.find(body.path, core.wall)
     model = add_model(
         core, session, body.model_seq_id, known.base_model if known else None, known.lora if known else None
     )
 
     def work(_: TrainedModel) -> Success:
-        checkpoint = core.store.read(body.path)
+        checkpoint = core.catalog.read(body.path, core.wall, readers)
         meta = checkpoint.meta
         if body.base_model is not None and body.base_model != meta.base_model:
             raise ValueError(f"{body.path} was trained from {meta.base_model}, not from {body.base_model}")
@@ -136,9 +176,11 @@ def _create_by_loading(core: CoreState, request: CoreRequest, body: LoadWeightsR
 
     def created(value: tuple[TrainedModel, str, LoraConfig]) -> None:
         model.trained, model.base_model, model.lora = value
+        remember_run(core, model, owner, body.user_metadata)
 
     plan = Plan(work=work, creates=True, on_success=created)
-    return session.model_numbers.record(body.model_seq_id, request, enqueue(core, model, "load_weights", plan, None))
+    answer = accepted(enqueue(core, model, "load_weights", plan, None))
+    return session.model_numbers.record(body.model_seq_id, request, answer)
 
 
 def weights_info(core: CoreState, request: CoreRequest, _now: float) -> Answer:
@@ -165,7 +207,7 @@ def find_checkpoint(core: CoreState, path: str) -> CheckpointMeta:
         RefusedError: 400 for what is no path, 404 for one that leads nowhere.
     """
     _require_path(path)
-    meta = core.store.find(path)
+    meta = core.catalog.find(path, core.wall)
     if meta is None:
         raise RefusedError(404, f"There is no checkpoint {path[:300]}.")
     return meta
@@ -208,8 +250,26 @@ def _loaded(path: str, model: Model, value: Any) -> Success:
     return Success(codec.encode({"type": "load_weights", "path": path, "model_id": model.model_id}), value)
 
 
+def _readers(core: CoreState, body: LoadWeightsRequest) -> frozenset[str] | None:
+    sponsor_by(core, body.weights_access_token)
+    return core.caller.readers()
+
+
+def _dated(core: CoreState, meta: CheckpointMeta, adapter: Arrays, optimizer: Arrays) -> CheckpointMeta:
+    """Return the description of a checkpoint that is saved now; from now on its time runs."""
+    size = sum(values.nbytes for arrays in (adapter, optimizer) for values in arrays.values())
+    expires = None if meta.ttl_seconds is None else core.wall + meta.ttl_seconds
+    return msgspec.structs.replace(meta, created_at=core.wall, expires_at=expires, size_bytes=size)
+
+
 def _meta(
-    model: Model, path: str, uid: str, body: SaveWeightsRequest | SaveWeightsForSamplerRequest, *, sampler: bool
+    model: Model,
+    path: str,
+    uid: str,
+    owner: str,
+    body: SaveWeightsRequest | SaveWeightsForSamplerRequest,
+    *,
+    sampler: bool,
 ) -> CheckpointMeta:
     assert model.base_model is not None
     assert model.lora is not None
@@ -222,4 +282,5 @@ def _meta(
         has_optimizer=not sampler,
         ttl_seconds=body.ttl_seconds,
         user_metadata=body.user_metadata,
+        owner=owner,
     )

@@ -5,6 +5,7 @@ This runs on a worker thread: requests are megabytes, and what is wrong with one
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,12 @@ from tinker_actors.types.wire import WireDatum, WireModelInput, WireTensor
 
 TARGETS = "target_tokens"
 
+MOST_SPARSE_CELLS = 16 * 2**20
+"""Cells that a request's sparse tensors may have in all when they are written out: 128 MiB as float64. Two numbers of a
+shape would otherwise fill any memory."""
+
+_MATRIX = 2  # dimensions
+
 
 def tokens_of(model_input: WireModelInput) -> npt.NDArray[np.int64]:
     """Return the token ids of an input that is text only, (N,) int64.
@@ -23,15 +30,15 @@ def tokens_of(model_input: WireModelInput) -> npt.NDArray[np.int64]:
     Raises:
         ValueError: there is a chunk of another kind, or an id that fits in no int64.
     """
-    found: list[int] = []
+    found = [np.empty(0, np.int64)]
     for chunk in model_input.chunks:
         if chunk.tokens is None or chunk.type not in (None, "encoded_text"):
             raise ValueError(f"this server takes text only, not a chunk of type {chunk.type or 'unknown'!r}")
-        found.extend(chunk.tokens)
-    try:
-        return np.asarray(found, dtype=np.int64)
-    except OverflowError as error:
-        raise ValueError("a token id is too large for any vocabulary") from error
+        try:
+            found.append(np.asarray(chunk.tokens, np.int64))
+        except OverflowError as error:
+            raise ValueError("a token id is too large for any vocabulary") from error
+    return np.concatenate(found)
 
 
 def check_vocabulary(tokens: npt.NDArray[np.int64], vocab_size: int, what: str) -> None:
@@ -49,8 +56,14 @@ def examples_of(data: Sequence[WireDatum], vocab_size: int, context_length: int)
     """Return training examples as the engine takes them.
 
     Raises:
-        ValueError: something about one of them is wrong; the message begins with its number.
+        ValueError: something about one of them is wrong; the message begins with its number. Or their sparse tensors
+            are too large together.
     """
+    cells = sum(_sparse_cells(tensor) for datum in data for tensor in datum.loss_fn_inputs.values())
+    if cells > MOST_SPARSE_CELLS:
+        raise ValueError(
+            f"the request's sparse tensors have {cells} cells in all; this server takes at most {MOST_SPARSE_CELLS}"
+        )
     examples = []
     for index, datum in enumerate(data):
         try:
@@ -97,15 +110,54 @@ def array_of(tensor: WireTensor, name: str) -> Array:
     """Return a tensor's dense values.
 
     Raises:
-        ValueError: it contradicts itself.
+        ValueError: it contradicts itself, or is sparse and larger than `MOST_SPARSE_CELLS`.
     """
+    if _sparse_cells(tensor) > MOST_SPARSE_CELLS:
+        raise ValueError(f"{name}: the sparse shape {tensor.shape} has more than {MOST_SPARSE_CELLS} cells")
     try:
-        return TensorData(
-            tensor.data,
-            dtype=tensor.dtype,  # type: ignore[arg-type]  # checked there
-            shape=tensor.shape,
-            sparse_crow_indices=tensor.sparse_crow_indices,
-            sparse_col_indices=tensor.sparse_col_indices,
-        ).to_numpy()
-    except (ValueError, IndexError, OverflowError) as error:
+        found = tensor_of(tensor)
+        if found.sparse_crow_indices is not None:
+            _check_csr(found)
+        return found.to_numpy()
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+def tensor_of(tensor: WireTensor) -> TensorData:
+    """Return a tensor as it is, dense or sparse.
+
+    Raises:
+        ValueError: it contradicts itself.
+        OverflowError: a value is too large for its type.
+    """
+    return TensorData(
+        tensor.data,
+        dtype=tensor.dtype,  # type: ignore[arg-type]  # checked there
+        shape=tensor.shape,
+        sparse_crow_indices=tensor.sparse_crow_indices,
+        sparse_col_indices=tensor.sparse_col_indices,
+    )
+
+
+def _check_csr(tensor: TensorData) -> None:
+    """Check that a sparse tensor's indices place each of its values in a cell of its shape.
+
+    Raises:
+        ValueError: they do not.
+    """
+    shape, values = tensor.shape or [], len(tensor._array)
+    rows = np.asarray(tensor.sparse_crow_indices, np.int64)
+    columns = np.asarray(tensor.sparse_col_indices, np.int64)
+    if len(shape) != _MATRIX or min(shape) < 0:
+        raise ValueError(f"a sparse tensor needs a shape of two numbers, not {shape}")
+    if len(rows) != shape[0] + 1 or rows[0] != 0 or rows[-1] != values or (np.diff(rows) < 0).any():
+        raise ValueError(f"the row pointers don't divide {values} values into {shape[0]} rows")
+    if len(columns) != values or (values and not 0 <= columns.min() <= columns.max() < shape[1]):
+        raise ValueError(f"the column indices don't fit {values} values and {shape[1]} columns")
+
+
+def _sparse_cells(tensor: WireTensor) -> int:
+    """Return how many cells a sparse tensor has when it is written out; 0 for a dense one, which has them already."""
+    if tensor.sparse_crow_indices is None:
+        return 0
+    return math.prod(max(0, size) for size in tensor.shape or ())

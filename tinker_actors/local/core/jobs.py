@@ -47,6 +47,7 @@ class Failure(msgspec.Struct, frozen=True):
 Result = Success | Failure
 Work = Callable[[], Success]
 Done = Callable[[Result, float], None]
+Keep = Callable[[Result], None]
 
 
 class Job:
@@ -56,18 +57,36 @@ class Job:
         kind: which worker it is for.
         name: what it is, for logs.
         done: what the core does with the result; called by `ServiceCore.finish` only.
+
+    Args:
+        kind: see above.
+        name: see above.
+        work: computes.
+        done: see above.
+        keep: writes the result down, so that nobody hears of one that a restart would undo; None for nothing.
     """
 
-    __slots__ = ("_work", "done", "kind", "name")
+    __slots__ = ("_keep", "_work", "done", "kind", "name")
 
-    def __init__(self, kind: JobKind, name: str, work: Work, done: Done) -> None:
+    def __init__(self, kind: JobKind, name: str, work: Work, done: Done, keep: Keep | None = None) -> None:
         self.kind = kind
         self.name = name
         self.done = done
         self._work = work
+        self._keep = keep
 
     def run(self) -> Result:
         """Compute. Never raises: what goes wrong is the result. ValueError means that the request was wrong."""
+        result = self._computed()
+        if self._keep is not None:
+            try:
+                self._keep(result)
+            except Exception:
+                # What was done can't be undone, and its result is still in memory for whoever asks.
+                _LOG.exception("the result of %s could not be kept", self.name)
+        return result
+
+    def _computed(self) -> Result:
         try:
             return self._work()
         except RefusedStepError as refusal:

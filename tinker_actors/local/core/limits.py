@@ -17,16 +17,24 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         body_bytes: largest request body; beyond it 413.
         datums_per_request: most datums of one forward or forward_backward; beyond it 400.
         samples_per_request: largest `num_samples`; beyond it 400.
-        topk_logprobs: largest `topk_prompt_logprobs`; beyond it 400.
+        topk_logprobs: largest `topk_prompt_logprobs` and `topk_sample_logprobs`; beyond it 400.
+        target_cells: most cells of `target_prompt_logprobs`, stored or not; beyond it 400.
         lora_rank: largest rank; beyond it 400.
         queued_per_model: most operations of one model that wait at once; beyond it 429.
         queued_samples: most samples that wait at once; beyond it 429.
-        batched_sequences: most completions that one sampling job draws together, unless a single request asks for more.
+        batched_sequences: most completions drawn together with the same weights; a single request counts for half of
+            it at most.
+        live_batches: most sets of weights that are sampled from at once; others wait for one that is done.
         hold_seconds: how long a poll is held. Clients give up on a poll after 45 s and are tuned to about 30.
         inline_result_bytes: results above this size are announced before they are sent, to clients that allow it.
         result_bytes: memory for finished results. The ones fetched longest ago are dropped first, then the oldest
-            unfetched ones; a poll for a dropped one is answered with 410.
-        future_records: most finished futures that are remembered at all.
+            unfetched ones; a poll for a dropped one is answered from the store.
+        future_records: most finished futures that are remembered in memory.
+        stored_result_bytes: disk space for finished results. The oldest are dropped first; a poll for a dropped one is
+            answered with 410.
+        stored_futures: most finished futures that the store remembers at all.
+        open_futures: most futures of one owner that are pending at once; beyond it 429.
+        token_seconds: how long a token (JWT) is good.
         session_seconds: a session without a heartbeat for this long is lost. SkyRL's server uses 300 too.
     """
 
@@ -34,12 +42,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     datums_per_request: int = 4096
     samples_per_request: int = 1024
     topk_logprobs: int = 64
+    target_cells: int = 4 * _MIB
     lora_rank: int = 1024
     queued_per_model: int = 10_000
     queued_samples: int = 100_000
     batched_sequences: int = 64
+    live_batches: int = 8
     hold_seconds: float = 30.0
     inline_result_bytes: int = 8 * _MIB
     result_bytes: int = 256 * _MIB
     future_records: int = 200_000
+    stored_result_bytes: int = 1024 * _MIB
+    stored_futures: int = 1_000_000
+    open_futures: int = 100_000
+    token_seconds: float = 3600.0
     session_seconds: float = 300.0

@@ -33,19 +33,38 @@ class CoreRequest(msgspec.Struct, frozen=True, eq=False):
     headers: Mapping[str, str] = {}
     body: bytes = b""
 
+    def __repr__(self) -> str:
+        return f"<CoreRequest {self.method} {self.path}>"  # no headers: a key is among them
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """A file that is the body of an answer, in whole or, where the request has a `Range`, in part.
+
+    Attributes:
+        path: the checkpoint whose archive it is.
+        uid: the checkpoint's uid.
+        name: what to call it.
+    """
+
+    path: str
+    uid: str
+    name: str
+
 
 class Answer(msgspec.Struct, frozen=True):
     """The answer to a request.
 
     Attributes:
         status: the HTTP status.
-        body: the whole body, JSON.
+        body: the whole body; JSON where the headers don't say otherwise.
         headers: names in lower case, and values.
+        attachment: what the body is instead, or None.
     """
 
     status: int
     body: bytes
     headers: tuple[tuple[str, str], ...] = (_JSON,)
+    attachment: Attachment | None = None
 
 
 class Hold(msgspec.Struct, frozen=True):
@@ -55,11 +74,27 @@ class Hold(msgspec.Struct, frozen=True):
         request_id: the future that is waited for.
         deadline: when to answer "not yet", on the clock that `now` is read from.
         allow_metadata_only: whether a large result may be announced instead of sent.
+        protobuf: whether a result that has that form is wanted in it.
     """
 
     request_id: str
     deadline: float
     allow_metadata_only: bool
+    protobuf: bool = False
+
+
+class CompletionsHold(Hold, frozen=True, kw_only=True):
+    """No sample of a sampler's client has ended yet; `request_id` names its completions.
+
+    Attributes:
+        sampler_id: the sampler.
+        clone: which of its clients asks.
+        cursor: how far that client has been told.
+    """
+
+    sampler_id: str
+    clone: int
+    cursor: int
 
 
 class RefusedError(Exception):

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tinker_actors.local.core import ids
+from tinker_actors.local.core.about import stand_in_note
 from tinker_actors.local.core.jobs import Success
+from tinker_actors.local.core.keeping import RunRecord
 from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
 from tinker_actors.local.core.models import Model
 from tinker_actors.local.core.ports import TrainedModel
 from tinker_actors.local.core.reading import read
 from tinker_actors.local.core.sessions import Session
-from tinker_actors.local.core.submitting import Plan, enqueue
+from tinker_actors.local.core.submitting import Plan, accepted, enqueue
 from tinker_actors.protocol import codec
 from tinker_actors.types.training import LoraConfig
 from tinker_actors.types.wire import CreateModelRequest, ModelRequest
@@ -29,12 +31,14 @@ def create_model(core: CoreState, request: CoreRequest, _now: float) -> Answer:
     earlier = session.model_numbers.replay(body.model_seq_id, request)
     if earlier is not None:
         return earlier
+    core.futures.require_room()
     core.base_model(body.base_model)
     require_adamw(body.optimizer_config)
     lora = _with_seed(body.lora_config or LoraConfig(), ids.model_id(body.session_id, body.model_seq_id))
     if lora.rank > core.limits.lora_rank:
         raise RefusedError(400, f"LoRA rank {lora.rank} is above this server's limit of {core.limits.lora_rank}.")
     model = add_model(core, session, body.model_seq_id, body.base_model, lora)
+    owner = core.caller.name
 
     def work(_: TrainedModel) -> Success:
         answer = {"type": "create_model", "model_id": model.model_id}
@@ -42,9 +46,11 @@ def create_model(core: CoreState, request: CoreRequest, _now: float) -> Answer:
 
     def created(trained: TrainedModel) -> None:
         model.trained = trained
+        remember_run(core, model, owner, body.user_metadata)
 
     plan = Plan(work=work, creates=True, on_success=created)
-    return session.model_numbers.record(body.model_seq_id, request, enqueue(core, model, "create_model", plan, None))
+    answer = accepted(enqueue(core, model, "create_model", plan, None))
+    return session.model_numbers.record(body.model_seq_id, request, answer)
 
 
 def get_info(core: CoreState, request: CoreRequest, _now: float) -> Answer:
@@ -55,6 +61,7 @@ def get_info(core: CoreState, request: CoreRequest, _now: float) -> Answer:
         info = core.base_model(model.base_model)
         said["model_name"] = info.name
         said["model_data"] = {"arch": info.arch, "model_name": info.name, "tokenizer_id": info.tokenizer_id}
+        said |= stand_in_note(info)
     if model.lora is not None:
         said["lora_rank"] = model.lora.rank
     return ok({**said, "optimizer_config": {"type": "adamw"}})
@@ -75,7 +82,7 @@ def unload_model(core: CoreState, request: CoreRequest, _now: float) -> Answer:
             if operation.future is not None:
                 core.futures.lose(operation.future, f"Model {model.model_id} was unloaded before this was done.")
 
-    return enqueue(core, model, "unload_model", Plan(work=work, on_success=unloaded), None)
+    return accepted(enqueue(core, model, "unload_model", Plan(work=work, on_success=unloaded), None))
 
 
 def add_model(
@@ -91,6 +98,23 @@ def add_model(
     model = Model(ids.model_id(session.session_id, model_seq_id), session.session_id, base_model, lora)
     core.models[model.model_id] = model
     return model
+
+
+def remember_run(core: CoreState, model: Model, owner: str, user_metadata: dict[str, Any] | None) -> None:
+    """Keep a model's record: from now on it is a training run, even when the model is gone."""
+    assert model.base_model is not None
+    assert model.lora is not None
+    core.catalog.put_run(
+        RunRecord(
+            run_id=model.model_id,
+            owner=owner,
+            base_model=model.base_model,
+            lora=model.lora,
+            created_at=core.wall,
+            last_request_at=core.wall,
+            user_metadata=user_metadata,
+        )
+    )
 
 
 def require_adamw(optimizer_config: dict[str, Any] | None) -> None:

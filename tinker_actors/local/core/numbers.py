@@ -67,6 +67,10 @@ class Numbers:
             return None
         raise self.conflict(number)
 
+    def digest(self, number: int) -> bytes:
+        """Return the digest of the request that used a number."""
+        return self._used[number].digest
+
     def conflict(self, number: int | None) -> RefusedError:
         """Return the refusal for a number that was used for something else."""
         return RefusedError(

@@ -1,12 +1,12 @@
-"""Ports: what the core needs of an engine and of a store, and the records that pass through them.
+"""Ports: what the core needs of an engine, and the records that pass through them.
 
-An engine computes, a store keeps; neither knows requests, futures or sessions. Both are called from jobs, that is from
-worker threads, except where a docstring says otherwise.
+An engine computes, and knows no requests, futures or sessions. It is called from jobs, that is from worker threads,
+except where a docstring says otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -22,8 +22,8 @@ Arrays = dict[str, Array]
 Stop = str | tuple[int, ...]
 """What ends a completion that contains it: a text, or a run of token ids."""
 
-ShouldStop = Callable[[int], bool]
-"""Asked now and then, with a task's index, during a long computation: is its result not wanted any more?"""
+TopTokens = list[tuple[int, float]]
+"""(token id, log-probability), likeliest first."""
 
 
 class BaseModelInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +35,7 @@ class BaseModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         vocab_size: token ids are below this.
         arch: name of the architecture.
         tokenizer_id: name of its tokenizer.
+        stand_in: whether it only bears the name: small, with random weights and the real vocabulary's size.
     """
 
     name: str
@@ -42,6 +43,7 @@ class BaseModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     vocab_size: int
     arch: str
     tokenizer_id: str
+    stand_in: bool = False
 
 
 class Example(msgspec.Struct, frozen=True, eq=False):
@@ -74,7 +76,7 @@ class SampleTask(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """What to sample.
 
     Attributes:
-        prompt: (N,) int64, at least one token and fewer than the context has room for, within the vocabulary.
+        prompt: (N,) int64, at least one token and no more than the context, within the vocabulary.
         num_samples: completions to draw.
         max_tokens: most new tokens of each, at least 1; None for as many as the context allows.
         temperature: divides the logits; 0 is greedy.
@@ -84,6 +86,9 @@ class SampleTask(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         stop: what ends a completion; None for the model's own end-of-sequence tokens, () for nothing.
         prompt_logprobs: whether to score the prompt.
         topk_prompt_logprobs: likeliest tokens to list per prompt position; 0 for none.
+        prompt_logprobs_last_n: score the last n tokens of the prompt only; None for all.
+        target_prompt_logprobs: (N - 1, K) int64, token ids to score behind each position; -1 for nothing.
+        topk_sample_logprobs: likeliest tokens to list per token drawn; 0 for none.
     """
 
     prompt: npt.NDArray[np.int64]
@@ -96,14 +101,25 @@ class SampleTask(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     stop: tuple[Stop, ...] | None
     prompt_logprobs: bool
     topk_prompt_logprobs: int
+    prompt_logprobs_last_n: int | None = None
+    target_prompt_logprobs: npt.NDArray[np.int64] | None = None
+    topk_sample_logprobs: int = 0
 
 
 class Completion(msgspec.Struct, frozen=True, eq=False):
-    """One drawn sequence: new tokens, their log-probabilities, and whether it ended by itself."""
+    """One drawn sequence.
+
+    Attributes:
+        tokens: the new tokens.
+        logprobs: their log-probabilities.
+        stop_reason: whether it ended by itself.
+        topk_logprobs: one entry per new token; None when not asked for.
+    """
 
     tokens: list[int]
     logprobs: list[float]
     stop_reason: Literal["stop", "length"]
+    topk_logprobs: list[TopTokens] | None = None
 
 
 class SampleOutput(msgspec.Struct, frozen=True, eq=False):
@@ -111,13 +127,15 @@ class SampleOutput(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         completions: one per sample.
-        prompt_logprobs: one entry per prompt token, the first None; None when not asked for.
-        topk_prompt_logprobs: one entry per prompt token, the first None; None when not asked for.
+        prompt_logprobs: one entry per prompt token, None for those not scored; None when not asked for.
+        topk_prompt_logprobs: one entry per prompt token, None for those not scored; None when not asked for.
+        target_prompt_logprobs: (N - 1, K) float32, 0 where there was nothing to score; None when not asked for.
     """
 
     completions: list[Completion]
     prompt_logprobs: list[float | None] | None = None
-    topk_prompt_logprobs: list[list[tuple[int, float]] | None] | None = None
+    topk_prompt_logprobs: list[TopTokens | None] | None = None
+    target_prompt_logprobs: npt.NDArray[np.float32] | None = None
 
 
 class TrainedModel(Protocol):
@@ -140,15 +158,42 @@ class TrainedModel(Protocol):
         ...
 
     def snapshot(self) -> Any:
-        """Return the weights as they are now, immutable, for `Engine.sample`."""
+        """Return the weights as they are now, immutable, for `Engine.decoding`."""
         ...
 
     def state(self) -> tuple[Arrays, Arrays]:
         """Return copies of the adapter and of the optimizer's state."""
         ...
 
+    def adapter_config(self) -> dict[str, Any]:
+        """Return what PEFT has to be told about the adapter, in JSON types: the content of `adapter_config.json`."""
+        ...
+
     def load(self, adapter: Arrays, optimizer: Arrays | None) -> None:
         """Go to a saved state, with a fresh optimizer for None; accumulated gradients are forgotten."""
+        ...
+
+
+class Decoding(Protocol):
+    """Completions being drawn with the same weights, a token at a time; tasks join and leave between any two steps.
+
+    For one thread at a time. What a task draws does not depend on the others.
+    """
+
+    def admit(self, tasks: Sequence[tuple[int, SampleTask]]) -> list[tuple[int, ValueError]]:
+        """Take tasks in, under keys of the caller's choice; returns those that are not valid, which are not taken."""
+        ...
+
+    def step(self) -> list[tuple[int, SampleOutput]]:
+        """Draw one token for every completion; returns the tasks that are finished with it."""
+        ...
+
+    def drop(self, keys: Collection[int]) -> None:
+        """Stop working on tasks."""
+        ...
+
+    def drawn(self, key: int, start: int) -> tuple[list[int], list[float]]:
+        """Return tokens and log-probabilities of an unfinished task's first completion, from position `start` on."""
         ...
 
 
@@ -170,87 +215,16 @@ class Engine(Protocol):
         ...
 
     def weights(self, base_model: str, config: LoraConfig | None, adapter: Arrays | None) -> Any:
-        """Return weights for `sample`: the bare base model, or one with a saved adapter."""
+        """Return weights for `decoding`: the bare base model, or one with a saved adapter."""
         ...
 
-    def sample(
-        self, weights: Any, tasks: Sequence[SampleTask], should_stop: ShouldStop
-    ) -> list[SampleOutput | ValueError | None]:
-        """Draw completions for several tasks with the same weights.
+    def decoding(self, weights: Any) -> Decoding:
+        """Return a new decoding with these weights, still without tasks."""
+        ...
 
-        Each task's outcome stands for itself: None where `should_stop` said so, an error where the task is not valid.
-        What a task draws does not depend on the others.
+    def text(self, base_model: str, tokens: Sequence[int]) -> str | None:
+        """Return the text of tokens, U+FFFD for what is no whole character; None where there is no tokenizer.
+
+        May be called from any thread.
         """
-        ...
-
-
-class CheckpointMeta(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known about a checkpoint without reading its arrays.
-
-    Attributes:
-        path: its `tinker://` path.
-        uid: changes when the checkpoint under a path is replaced.
-        kind: what it was saved for.
-        base_model: what was trained.
-        lora: how.
-        has_optimizer: whether the optimizer's state is part of it.
-        ttl_seconds: how long its user wants it kept; None for ever.
-        user_metadata: what its user said about it.
-    """
-
-    path: str
-    uid: str
-    kind: Literal["training", "sampler"]
-    base_model: str
-    lora: LoraConfig
-    has_optimizer: bool
-    ttl_seconds: int | None = None
-    user_metadata: dict[str, Any] | None = None
-
-
-class Checkpoint(msgspec.Struct, frozen=True, eq=False):
-    """A checkpoint with its arrays; `optimizer` is empty where there is none."""
-
-    meta: CheckpointMeta
-    adapter: Arrays
-    optimizer: Arrays
-
-
-class CheckpointExistsError(ValueError):
-    """There is a checkpoint under this path already."""
-
-
-class CheckpointMissingError(ValueError):
-    """There is no checkpoint under this path."""
-
-
-class Store(Protocol):
-    """Keeps checkpoints, and the ids of sessions. Usable from several threads at once."""
-
-    def write(self, checkpoint: Checkpoint, *, overwrite: bool) -> None:
-        """Keep a checkpoint; it is there whole, or not at all.
-
-        Raises:
-            CheckpointExistsError: the path is taken, and `overwrite` is false.
-        """
-        ...
-
-    def find(self, path: str) -> CheckpointMeta | None:
-        """Return what is known about a checkpoint. Quick enough for the core's own thread."""
-        ...
-
-    def read(self, path: str) -> Checkpoint:
-        """Return a checkpoint.
-
-        Raises:
-            CheckpointMissingError: there is none.
-        """
-        ...
-
-    def remember_session(self, session_id: str) -> None:
-        """Note that a session exists. Called from the core's own thread."""
-        ...
-
-    def earlier_sessions(self) -> Sequence[str]:
-        """Return the sessions noted before this store was opened."""
         ...

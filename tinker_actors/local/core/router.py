@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from tinker_actors.local.core import about, checkpointing, modeling, polling, sampling, sessions, training
+from tinker_actors.local.core import about, archives, checkpointing, modeling, polling, sampling, sessions, training
 from tinker_actors.local.core.messages import Answer, Hold, RefusedError
+from tinker_actors.local.core.rest_routes import REST_ROUTES
+from tinker_actors.local.core.streams import Stream
 
-Handler = Callable[..., Answer | Hold]
-"""(core, request, now, *ids of the path) -> answer or hold."""
+Handler = Callable[..., Answer | Hold | Stream]
+"""(core, request, now, *ids of the path) -> answer, hold or stream."""
 
 PREFIX = "/api/v1/"
 
@@ -35,11 +37,26 @@ ROUTES: dict[str, tuple[str, Handler]] = {
     "weights_info": ("POST", checkpointing.weights_info),
     "create_sampling_session": ("POST", sampling.create_sampling_session),
     "samplers/{}": ("GET", sampling.get_sampler),
+    "join_sampling_session": ("POST", sampling.join_sampling_session),
     "asample": ("POST", sampling.asample),
+    "stream_sample": ("POST", sampling.stream_sample),
     "retrieve_future": ("POST", polling.retrieve_future),
+    "retrieve_futures": ("POST", polling.retrieve_futures),
     "cancel_future": ("POST", polling.cancel_future),
 }
 """Path below the prefix, `{}` for an id -> method and handler (wire protocol 2)."""
+
+
+OPEN: frozenset[Handler] = frozenset({about.healthz, archives.download_archive})
+"""Handlers that need no key; the second one's links are signed."""
+
+_CHECKPOINT_PARTS = 2
+
+
+_ALL = [
+    *((tuple(pattern.split("/")), wanted, handler) for pattern, (wanted, handler) in ROUTES.items()),
+    *((tuple(pattern.split("/")), wanted, handler) for wanted, pattern, handler in REST_ROUTES),
+]
 
 
 class Found(NamedTuple):
@@ -62,23 +79,31 @@ def route(method: str, path: str) -> Found:
     bare = path.partition("?")[0]
     if bare.startswith(PREFIX):
         parts = bare.removeprefix(PREFIX).split("/")
-        for pattern, (wanted, handler) in ROUTES.items():
-            ids = _match(pattern.split("/"), parts)
+        others = []
+        for pattern, wanted, handler in _ALL:
+            ids = _match(pattern, parts)
             if ids is None:
                 continue
-            if method != wanted:
-                raise RefusedError(405, f"{bare[:200]} is for {wanted}, not {method[:20]}.", ("allow", wanted))
-            return Found(handler, ids)
+            if method == wanted or (method, wanted) == ("HEAD", "GET"):
+                return Found(handler, ids)
+            others.append(wanted)
+        if others:
+            allowed = ", ".join(others)
+            raise RefusedError(405, f"{bare[:200]} is for {allowed}, not {method[:20]}.", ("allow", allowed))
     raise RefusedError(404, f"There is no {bare[:200]!r} on this server.")
 
 
-def _match(pattern: list[str], parts: list[str]) -> tuple[str, ...] | None:
-    if len(pattern) != len(parts):
-        return None
-    ids = []
-    for expected, part in zip(pattern, parts, strict=True):
-        if expected == "{}":
-            ids.append(unquote(part))
-        elif expected != part:
+def _match(pattern: tuple[str, ...], parts: list[str]) -> tuple[str, ...] | None:
+    ids, place = [], 0
+    for expected in pattern:
+        # A checkpoint's id has a slash in it, which some clients encode.
+        width = _CHECKPOINT_PARTS if expected == "{ckpt}" and "%2f" not in "".join(parts[place:][:1]).lower() else 1
+        found = parts[place : place + width]
+        if len(found) < width:
             return None
-    return tuple(ids)
+        if expected in ("{}", "{ckpt}"):
+            ids.append(unquote("/".join(found)))
+        elif [expected] != found:
+            return None
+        place += width
+    return tuple(ids) if place == len(parts) else None

@@ -1,4 +1,4 @@
-"""Samplers: fixed weights under a name, and the samples that wait for them.
+"""Samplers: fixed weights under a name.
 
 Weights are loaded by the first job that needs them and shared by all samplers of the same checkpoint. A checkpoint that
 is replaced gets a new uid, so a sampler never changes its weights unseen.
@@ -7,15 +7,14 @@ is replaced gets a new uid, so a sampler never changes its weights unseen.
 from __future__ import annotations
 
 import weakref
-from collections import deque
 from typing import Any
 
 import msgspec
 
-from tinker_actors.local.core.futures import Future
-from tinker_actors.local.core.limits import Limits
+from tinker_actors.local.core.completions import Completions
+from tinker_actors.local.core.keeping import CheckpointMeta, Store
 from tinker_actors.local.core.numbers import Numbers
-from tinker_actors.local.core.ports import CheckpointMeta, Engine, SampleTask, Store
+from tinker_actors.local.core.ports import Engine
 
 
 class WeightsRef(msgspec.Struct, eq=False, weakref=True):
@@ -40,12 +39,23 @@ class Sampler(msgspec.Struct, eq=False):
         session_id: the session it belongs to.
         weights: what it samples from.
         numbers: the `seq_id`s used.
+        clones: how many clones of its client have joined.
+        completions: the samples that are over, by clone.
     """
 
     sampler_id: str
     session_id: str
     weights: WeightsRef
     numbers: Numbers = msgspec.field(default_factory=lambda: Numbers("seq_id"))
+    clones: int = 0
+    completions: dict[int, Completions] = msgspec.field(default_factory=dict)
+
+    def completions_of(self, clone: int) -> Completions:
+        """Return the completions of a clone of its client, 0 for the client itself."""
+        found = self.completions.get(clone)
+        if found is None:
+            found = self.completions[clone] = Completions(f"{self.sampler_id}#{clone}")
+        return found
 
 
 class Weights:
@@ -95,59 +105,3 @@ class Weights:
         if checkpoint.meta.uid != meta.uid:
             raise ValueError(f"{meta.path} was replaced after this sampler was created")
         return self._engine.weights(meta.base_model, meta.lora, checkpoint.adapter)
-
-
-class WaitingSample(msgspec.Struct, frozen=True, eq=False):
-    """A sample request that was accepted."""
-
-    future: Future
-    task: SampleTask
-    weights: WeightsRef
-
-
-class SampleQueue:
-    """Samples that wait, by weights: those with the same ones are drawn together, and all weights take turns.
-
-    Args:
-        limits: how much goes into one batch.
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        self._most = limits.batched_sequences
-        self._by_weights: dict[int, deque[WaitingSample]] = {}
-        self._count = 0
-
-    def __len__(self) -> int:
-        """Return how many wait, those no longer wanted included."""
-        return self._count
-
-    def put(self, sample: WaitingSample) -> None:
-        """Add a sample."""
-        self._by_weights.setdefault(id(sample.weights), deque()).append(sample)
-        self._count += 1
-
-    def take_batch(self) -> list[WaitingSample]:
-        """Take the samples to draw next: all with the same weights, still wanted, in arrival order. May be empty."""
-        while self._by_weights:
-            key = next(iter(self._by_weights))
-            waiting = self._by_weights.pop(key)
-            batch = self._from(waiting)
-            if waiting:
-                self._by_weights[key] = waiting  # behind the others
-            if batch:
-                return batch
-        return []
-
-    def _from(self, waiting: deque[WaitingSample]) -> list[WaitingSample]:
-        batch: list[WaitingSample] = []
-        sequences = 0
-        while waiting:
-            sample = waiting[0]
-            if sample.future.state == "pending":
-                sequences += sample.task.num_samples
-                if batch and sequences > self._most:
-                    break
-                batch.append(sample)
-            waiting.popleft()
-            self._count -= 1
-        return batch

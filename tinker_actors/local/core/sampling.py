@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tinker_actors.local.core import ids
+from tinker_actors.local.core.batches import Drawn, Sample
 from tinker_actors.local.core.checkpointing import find_checkpoint
-from tinker_actors.local.core.datums import check_vocabulary, tokens_of
+from tinker_actors.local.core.completions import CLONE_RANGE
 from tinker_actors.local.core.futures import Future
 from tinker_actors.local.core.jobs import Failure, Job, Result, Success
 from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
-from tinker_actors.local.core.ports import BaseModelInfo, SampleOutput, SampleTask, Stop
+from tinker_actors.local.core.ports import SampleOutput
 from tinker_actors.local.core.reading import read
-from tinker_actors.local.core.samplers import Sampler, WaitingSample, WeightsRef
+from tinker_actors.local.core.sample_tasks import WholeSampleRequest, sample_task, targets_layout
+from tinker_actors.local.core.samplers import Sampler, WeightsRef
+from tinker_actors.local.core.streams import Stream, TokenStream
 from tinker_actors.protocol import codec
-from tinker_actors.types.sampling import SamplingParams
-from tinker_actors.types.wire import CreateSamplingSessionRequest, SampleRequest, WireModelInput
+from tinker_actors.types.wire import CreateSamplingSessionRequest, JoinSamplingSessionRequest
 
 if TYPE_CHECKING:
     from tinker_actors.local.core.state import CoreState
-
-
-class WholeSampleRequest(SampleRequest, tag_field="type", tag="sample"):
-    """`POST asample` with the options that this server does not have, so that asking for one is not ignored."""
-
-    topk_sample_logprobs: int | None = 0
-    target_prompt_logprobs: Any = None
-    prompt_alt_tokens_k: int | None = 0
-    prompt_logprobs_last_n: int | None = None
 
 
 def create_sampling_session(core: CoreState, request: CoreRequest, _now: float) -> Answer:
@@ -45,6 +38,7 @@ def create_sampling_session(core: CoreState, request: CoreRequest, _now: float) 
     core.samplers[sampler_id] = Sampler(
         sampler_id, session.session_id, _weights(core, body.base_model, body.model_path)
     )
+    core.catalog.add_sampler(sampler_id)
     answer = ok({"type": "create_sampling_session", "sampling_session_id": sampler_id})
     return session.sampler_numbers.record(number, request, answer)
 
@@ -56,51 +50,96 @@ def get_sampler(core: CoreState, _request: CoreRequest, _now: float, sampler_id:
     return ok({"type": "sampler", "sampler_id": sampler_id, "base_model": weights.base_model, "model_path": path})
 
 
+def join_sampling_session(core: CoreState, request: CoreRequest, _now: float) -> Answer:
+    """`POST join_sampling_session`: a number for a clone of the sampler's client, each one given once."""
+    sampler = core.sampler(read(request, JoinSamplingSessionRequest).sampling_session_id)
+    sampler.clones += 1
+    return ok({"type": "join_sampling_session", "client_counter": sampler.clones})
+
+
 def asample(core: CoreState, request: CoreRequest, _now: float) -> Answer:
     """`POST asample`, with a sampler or without one."""
     body = read(request, WholeSampleRequest)
-    sampler = None
-    if body.sampling_session_id is None:
-        weights = _weights(core, body.base_model, body.model_path)
-    else:
-        sampler = core.sampler(body.sampling_session_id)
-        weights = sampler.weights
-        earlier = sampler.numbers.replay(body.seq_id, request)
-        if earlier is not None:
-            return earlier
-    if len(core.sample_queue) >= core.limits.queued_samples:
-        raise RefusedError(429, f"{len(core.sample_queue)} samples wait already.", ("retry-after", "1"))
-    _require_known_options(body)
-    task = _task(core, body, core.base_model(weights.base_model))
-    future = core.futures.create("sample", None if sampler is None else sampler.session_id)
-    core.sample_queue.put(WaitingSample(future, task, weights))
-    names = ids.sequence_ids(future.request_id, task.num_samples)
+    sampler, weights = _source(core, body)
+    earlier = None if sampler is None else sampler.numbers.replay(body.seq_id, request)
+    if earlier is not None:
+        return earlier
+    sample = _accept(core, body, sampler, weights)
+    future = sample.future
+    names = ids.sequence_ids(future.request_id, sample.task.num_samples)
     answer = ok({"request_id": future.request_id, "sample_sequence_ids": names})
     if sampler is None or body.seq_id is None:
         return answer
-    _forget_together(sampler, body.seq_id, future)
+    _tell_and_forget(core, sampler, body.seq_id, future)
     return sampler.numbers.record(body.seq_id, request, answer)
 
 
+def stream_sample(core: CoreState, request: CoreRequest, _now: float) -> Stream:
+    """`POST stream_sample`: one completion, token by token. A `seq_id` is not looked at: a stream is not resent."""
+    body = read(request, WholeSampleRequest)
+    sampler, weights = _source(core, body)
+    if body.num_samples != 1:
+        raise RefusedError(400, f"A stream has one completion, so num_samples must be 1, got {body.num_samples}.")
+    tokens = TokenStream(partial(core.engine.text, weights.base_model))
+    return Stream(_accept(core, body, sampler, weights, tokens).future, tokens)
+
+
 def next_sample_job(core: CoreState) -> Job | None:
-    """Return the next batch of samples to draw, or None when none waits."""
-    batch = core.sample_queue.take_batch()
-    if not batch:
+    """Return the next turn of a batch of samples, or None when there is nothing to draw."""
+    turn = core.sample_queue.take_turn()
+    if turn is None:
         return None
 
-    def work() -> Success:
-        value = core.weights.load(batch[0].weights)
-        outputs = core.engine.sample(
-            value, [sample.task for sample in batch], lambda index: batch[index].future.state != "pending"
-        )
-        return Success(value=[_result(sample, output) for sample, output in zip(batch, outputs, strict=True)])
-
     def done(result: Result, _now: float) -> None:
-        results = [result] * len(batch) if isinstance(result, Failure) else result.value
-        for sample, own in zip(batch, results, strict=True):
-            core.futures.settle(sample.future, own)
+        if isinstance(result, Failure):
+            for sample in core.sample_queue.end_turn(turn, None):
+                core.futures.settle(sample.future, result)
+            return
+        drawn: Drawn = result.value
+        for key, tokens, logprobs in drawn.tokens:
+            _show(core, turn.batch.live[key], tokens, logprobs)
+        over = core.sample_queue.end_turn(turn, [key for key, _ in drawn.finished])
+        for sample, (_, output) in zip(over, drawn.finished, strict=True):
+            core.futures.settle(sample.future, _ending(sample, output))
+            _count(core, sample, output)
 
-    return Job("sample", f"{len(batch)} samples from {batch[0].future.request_id}", work, done)
+    def work() -> Success:
+        return Success(value=turn.run(core.engine, core.weights))
+
+    return Job("sample", f"a turn of {len(turn.batch.live)} samples from {turn.batch.weights.base_model}", work, done)
+
+
+def _count(core: CoreState, sample: Sample, output: SampleOutput | ValueError) -> None:
+    if isinstance(output, ValueError):
+        return
+    session_id, owner, base_model = sample.future.session_id, sample.future.owner, sample.weights.base_model
+    drawn = sum(len(completion.tokens) for completion in output.completions)
+    core.usage.count(core, session_id, owner, base_model, "prefill", len(sample.task.prompt))
+    core.usage.count(core, session_id, owner, base_model, "sample", drawn)
+
+
+def _source(core: CoreState, body: WholeSampleRequest) -> tuple[Sampler | None, WeightsRef]:
+    if body.sampling_session_id is None:
+        return None, _weights(core, body.base_model, body.model_path)
+    sampler = core.sampler(body.sampling_session_id)
+    return sampler, sampler.weights
+
+
+def _accept(
+    core: CoreState,
+    body: WholeSampleRequest,
+    sampler: Sampler | None,
+    weights: WeightsRef,
+    tokens: TokenStream | None = None,
+) -> Sample:
+    if len(core.sample_queue) >= core.limits.queued_samples:
+        raise RefusedError(429, f"{len(core.sample_queue)} samples wait already.", ("retry-after", "1"))
+    core.futures.require_room()
+    task = sample_task(core, body, core.base_model(weights.base_model))
+    future = core.futures.create("sample", None if sampler is None else sampler.session_id)
+    sample = Sample(future, task, weights, tokens, body.target_prompt_logprobs)
+    core.sample_queue.put(sample)
+    return sample
 
 
 def _weights(core: CoreState, base_model: str | None, model_path: str | None) -> WeightsRef:
@@ -114,114 +153,56 @@ def _weights(core: CoreState, base_model: str | None, model_path: str | None) ->
     return core.weights.of_checkpoint(meta)
 
 
-def _forget_together(sampler: Sampler, seq_id: int, future: Future) -> None:
-    # A sampler lives for days and numbers millions of samples; who still resends one does so within minutes.
-    future.on_forget = lambda: sampler.numbers.forget(seq_id)
+def _tell_and_forget(core: CoreState, sampler: Sampler, seq_id: int, future: Future) -> None:
+    completions = sampler.completions_of(max(0, seq_id) // CLONE_RANGE)
+
+    def ended() -> None:
+        completions.add(future)
+        if completions.asked:
+            core.futures.note(completions.name)
+
+    def forgotten() -> None:
+        # A sampler lives for days and numbers millions of samples; who still resends one does so within minutes.
+        sampler.numbers.forget(seq_id)
+        completions.forget(future.request_id)
+
+    future.on_end, future.on_forget = ended, forgotten
 
 
-def _require_known_options(body: WholeSampleRequest) -> None:
-    asked = {
-        "topk_sample_logprobs": body.topk_sample_logprobs,
-        "target_prompt_logprobs": body.target_prompt_logprobs is not None,
-        "prompt_alt_tokens_k": body.prompt_alt_tokens_k,
-        "prompt_logprobs_last_n": body.prompt_logprobs_last_n is not None,
-    }
-    unknown = [name for name, wanted in asked.items() if wanted]
-    if unknown:
-        raise RefusedError(400, f"This server does not have the option {', '.join(unknown)}.")
+def _show(core: CoreState, sample: Sample, tokens: list[int], logprobs: list[float]) -> None:
+    assert sample.stream is not None
+    sample.stream.add(tokens, logprobs)
+    core.futures.note(sample.future.request_id)
 
 
-def _task(core: CoreState, body: SampleRequest, info: BaseModelInfo) -> SampleTask:
-    params, limits = body.sampling_params, core.limits
-    _require(
-        1 <= body.num_samples <= limits.samples_per_request,
-        f"num_samples must be 1 to {limits.samples_per_request}, got {body.num_samples}.",
-    )
-    topk = body.topk_prompt_logprobs or 0
-    most = min(limits.topk_logprobs, info.vocab_size)
-    _require(0 <= topk <= most, f"topk_prompt_logprobs must be 0 to {most}, got {topk}.")
-    _check_params(params)
-    return SampleTask(
-        prompt=_prompt(body.prompt, info),
-        num_samples=body.num_samples,
-        max_tokens=params.max_tokens,
-        temperature=params.temperature,
-        top_k=params.top_k if params.top_k > 0 else None,
-        top_p=params.top_p,
-        seed=params.seed if params.seed is not None else ids.seed_from(core.new_id()),
-        stop=_stop(params.stop, info),
-        prompt_logprobs=bool(body.prompt_logprobs),
-        topk_prompt_logprobs=topk,
-    )
-
-
-def _check_params(params: SamplingParams) -> None:
-    _require(
-        params.max_tokens is None or params.max_tokens >= 1, f"max_tokens must be at least 1, got {params.max_tokens}."
-    )
-    _require(
-        math.isfinite(params.temperature) and params.temperature >= 0,
-        f"temperature must be 0 or more, got {params.temperature}.",
-    )
-    _require(params.top_k >= -1, f"top_k must be -1 (no limit) or more, got {params.top_k}.")
-    _require(0 < params.top_p <= 1, f"top_p must be above 0 and at most 1, got {params.top_p}.")
-
-
-def _prompt(prompt: WireModelInput, info: BaseModelInfo) -> Any:
-    try:
-        tokens = tokens_of(prompt)
-        check_vocabulary(tokens, info.vocab_size, "The prompt")
-    except ValueError as error:
-        raise RefusedError(400, f"The prompt can't be used: {error}.") from error
-    _require(len(tokens) > 0, "The prompt is empty.")
-    _require(
-        len(tokens) < info.context_length,
-        f"The prompt has {len(tokens)} tokens; {info.name} has a context of {info.context_length} tokens, "
-        f"of which a completion needs at least one.",
-    )
-    return tokens
-
-
-def _stop(stop: str | list[str | int] | None, info: BaseModelInfo) -> tuple[Stop, ...] | None:
-    if stop is None:
-        return None
-    given = [stop] if isinstance(stop, str) else stop
-    _require("" not in given, "A stop string must not be empty.")
-    for token in given:
-        _require(
-            isinstance(token, str) or 0 <= token < info.vocab_size, f"Stop token {token} is not in the vocabulary."
-        )
-    return tuple(item if isinstance(item, str) else (item,) for item in given)
-
-
-def _require(fine: bool, otherwise: str) -> None:
-    if not fine:
-        raise RefusedError(400, otherwise)
-
-
-def _result(sample: WaitingSample, output: SampleOutput | ValueError | None) -> Result:
+def _ending(sample: Sample, output: SampleOutput | ValueError) -> Result:
     if isinstance(output, ValueError):
         return Failure(str(output), "user")
-    if output is None:
-        return Failure("The sample was stopped before its end.", "server")
+    if sample.stream is not None:
+        sample.stream.finish(output.completions[0])
+        return Success()
+    return Success(_encoded(sample, output))
+
+
+def _encoded(sample: Sample, output: SampleOutput) -> bytes:
     names = ids.sequence_ids(sample.future.request_id, len(output.completions))
-    sequences = [
+    sequences: list[dict[str, Any]] = [
         {
             "stop_reason": completion.stop_reason,
             "tokens": completion.tokens,
             "logprobs": completion.logprobs,
             "sequence_id": name,
+            "topk_logprobs": completion.topk_logprobs,
         }
         for completion, name in zip(output.completions, names, strict=True)
     ]
-    return Success(
-        codec.encode(
-            {
-                "type": "sample",
-                "sequences": sequences,
-                "prompt_logprobs": output.prompt_logprobs,
-                "topk_prompt_logprobs": output.topk_prompt_logprobs,
-                "prompt_cache_hit_tokens": 0,
-            }
-        )
-    )
+    said: dict[str, Any] = {
+        "type": "sample",
+        "sequences": sequences,
+        "prompt_logprobs": output.prompt_logprobs,
+        "topk_prompt_logprobs": output.topk_prompt_logprobs,
+        "prompt_cache_hit_tokens": 0,
+    }
+    if sample.targets is not None and output.target_prompt_logprobs is not None:
+        said["target_prompt_logprobs"] = targets_layout(sample.targets, output.target_prompt_logprobs)
+    return codec.encode(said)

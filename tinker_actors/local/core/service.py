@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tinker_actors.local.core import polling, sampling, sessions, submitting
+from tinker_actors.local.core import polling, sampling, sessions, streaming, submitting
+from tinker_actors.local.core.access import KEY_HEADER, Access
 from tinker_actors.local.core.jobs import Job, JobKind, Result
+from tinker_actors.local.core.keeping import Store
 from tinker_actors.local.core.limits import Limits
 from tinker_actors.local.core.messages import Answer, CoreRequest, Hold, RefusedError
-from tinker_actors.local.core.ports import Engine, Store
-from tinker_actors.local.core.router import route
+from tinker_actors.local.core.ports import Engine
+from tinker_actors.local.core.reading import too_large, unpacked
+from tinker_actors.local.core.router import OPEN, route
 from tinker_actors.local.core.state import CoreState
+from tinker_actors.local.core.streams import Stream
 
 
 class ServiceCore:
@@ -20,33 +24,56 @@ class ServiceCore:
 
     Args:
         engine: computes; its methods run in jobs.
-        store: keeps checkpoints.
+        store: keeps checkpoints, results and what is known about sessions and runs.
         limits: bounds and waiting times; None for the defaults.
         new_id: returns a new random id of letters and digits each time; sessions and requests are named by it.
+        access: who may call; None for everybody.
+        epoch: seconds since 1970 when the clock that `now` is read from was at 0.
     """
 
-    def __init__(self, engine: Engine, store: Store, limits: Limits | None, new_id: Callable[[], str]) -> None:
-        self._state = CoreState(engine, store, limits or Limits(), new_id)
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        limits: Limits | None,
+        new_id: Callable[[], str],
+        access: Access | None = None,
+        epoch: float = 0.0,
+    ) -> None:
+        self._state = CoreState(engine, store, limits or Limits(), new_id, access or Access(), epoch)
+
+    @property
+    def state(self) -> CoreState:
+        """What the core knows; for those who watch it or make it misbehave, between two calls."""
+        return self._state
 
     @property
     def limits(self) -> Limits:
         """The limits in force."""
         return self._state.limits
 
-    def handle(self, request: CoreRequest, now: float) -> Answer | Hold:
+    def handle(self, request: CoreRequest, now: float) -> Answer | Hold | Stream:
         """Take a request.
 
         Args:
             request: the request.
             now: the time in seconds, on any clock that does not go back; the same one in every call.
         """
+        state = self._state
+        state.now = now
         try:
             found = route(request.method, request.path)
+            if found.handler not in OPEN:
+                state.caller.owner = state.access.owner_of(request.headers.get(KEY_HEADER, ""), state.wall)
             if len(request.body) > self.limits.body_bytes:
-                raise too_large(self.limits)
-            answer: Answer | Hold = found.handler(self._state, request, now, *found.ids)
+                raise too_large(self.limits.body_bytes)
+            if request.body:
+                request = unpacked(request, self.limits.body_bytes)
+            answer: Answer | Hold | Stream = found.handler(state, request, now, *found.ids)
         except RefusedError as refusal:
             return refusal.answer()
+        finally:
+            state.caller.owner = state.caller.sponsor = None
         return answer
 
     def resume(self, hold: Hold, now: float) -> Answer | None:
@@ -61,6 +88,14 @@ class ServiceCore:
         except RefusedError as refusal:
             return refusal.answer()
 
+    def take_events(self, stream: Stream) -> tuple[bytes, bool]:
+        """Return the events of a stream since the last call, and whether they were the last ones."""
+        return streaming.take_events(self._state, stream)
+
+    def abandon(self, stream: Stream) -> None:
+        """Stop drawing for a stream that nobody reads any more, unless it is over."""
+        streaming.abandon(self._state, stream)
+
     def next_job(self, kind: JobKind) -> Job | None:
         """Take a job; to be run once and brought back by `finish`. None when nothing can be done now."""
         if kind == "train":
@@ -69,19 +104,17 @@ class ServiceCore:
 
     def finish(self, job: Job, result: Result, now: float) -> set[str]:
         """Bring back a job with its result. Returns the ids of the futures decided since they were last asked for."""
+        self._state.now = now
         job.done(result, now)
         return self.take_decided()
 
     def tick(self, now: float) -> set[str]:
         """Let time pass: sessions whose heartbeats have stopped are ended. Returns ids like `finish`."""
+        self._state.now = now
         sessions.expire_sessions(self._state, now)
+        self._state.catalog.expire_checkpoints(self._state.wall)
         return self.take_decided()
 
     def take_decided(self) -> set[str]:
         """Return the ids of futures decided since they were last asked for; `handle` decides some too."""
         return self._state.futures.take_decided()
-
-
-def too_large(limits: Limits) -> RefusedError:
-    """Return the refusal of a body above the limit."""
-    return RefusedError(413, f"The body is larger than this server's limit of {limits.body_bytes} bytes.")

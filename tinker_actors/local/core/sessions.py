@@ -6,14 +6,17 @@ id stays known as lost, so that a client hears 410 (gone) and not 404 (never was
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
 from tinker_actors.local.core import ids
+from tinker_actors.local.core.catalog import RESTARTED, Catalog
+from tinker_actors.local.core.keeping import SessionRecord
 from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
 from tinker_actors.local.core.numbers import Numbers
 from tinker_actors.local.core.reading import read
+from tinker_actors.types.sessions import ClientSessionFinishReasonType
 from tinker_actors.types.wire import CreateSessionRequest, FinishSessionRequest, SessionHeartbeatRequest
 
 if TYPE_CHECKING:
@@ -41,11 +44,13 @@ class Sessions:
 
     Args:
         earlier: ids of sessions that lived in an earlier process; they count as gone.
+        catalog: knows whose they are.
     """
 
-    def __init__(self, earlier: list[str]) -> None:
+    def __init__(self, earlier: list[str], catalog: Catalog) -> None:
+        self._catalog = catalog
         self._living: dict[str, Session] = {}
-        self._gone: dict[str, str] = dict.fromkeys(earlier, "the server was restarted")
+        self._gone: dict[str, str] = dict.fromkeys(earlier, RESTARTED)
 
     def add(self, session: Session) -> None:
         """Add a living session."""
@@ -57,11 +62,12 @@ class Sessions:
         Raises:
             RefusedError: 410 if it is gone, 404 if it never was.
         """
+        mine = self._catalog.may_see(session_id)
         session = self._living.get(session_id)
-        if session is not None:
+        if session is not None and mine:
             return session
         why = self._gone.get(session_id)
-        if why is not None:
+        if why is not None and mine:
             raise RefusedError(410, f"Session {session_id} is gone: {why}.")
         raise RefusedError(404, f"There is no session {session_id[:100]!r}.")
 
@@ -70,9 +76,17 @@ class Sessions:
         self._living.pop(session_id, None)
         self._gone.setdefault(session_id, why)
 
+    def forget(self, session_id: str) -> None:
+        """Count a session that is gone as one that never was."""
+        self._gone.pop(session_id, None)
+
+    def living(self) -> list[str]:
+        """Return the ids of the sessions that live."""
+        return list(self._living)
+
     def is_gone(self, session_id: str) -> bool:
         """Return whether there was such a session."""
-        return session_id in self._gone
+        return session_id in self._gone and self._catalog.may_see(session_id)
 
     def silent_since(self, moment: float) -> list[str]:
         """Return the ids of sessions whose last heartbeat is no later than a moment."""
@@ -81,9 +95,18 @@ class Sessions:
 
 def create_session(core: CoreState, request: CoreRequest, now: float) -> Answer:
     """`POST create_session`."""
-    read(request, CreateSessionRequest)
+    body = read(request, CreateSessionRequest)
     session_id = f"session-{core.new_id()}"
-    core.store.remember_session(session_id)
+    core.catalog.put_session(
+        SessionRecord(
+            session_id=session_id,
+            owner=core.caller.name,
+            created_at=core.wall,
+            project_id=body.project_id,
+            display_name=body.display_name,
+            user_metadata=body.user_metadata,
+        )
+    )
     core.sessions.add(Session(session_id, now))
     return ok({"type": "create_session", "session_id": session_id})
 
@@ -100,8 +123,17 @@ def finish_session(core: CoreState, request: CoreRequest, _now: float, session_i
     body = read(request, FinishSessionRequest)
     if not core.sessions.is_gone(session_id):
         core.sessions.get(session_id)
+        _note_finish(core, session_id, body)
         end_session(core, session_id, f"its client finished it ({body.reason.type[:40]})")
     return ok({"type": "finish_session"})
+
+
+def _note_finish(core: CoreState, session_id: str, body: FinishSessionRequest) -> None:
+    record = core.catalog.session(session_id)
+    reason = body.reason.type if body.reason.type in get_args(ClientSessionFinishReasonType) else None
+    core.catalog.put_session(
+        msgspec.structs.replace(record, status="client_finished", reason=reason, detail=body.detail)
+    )
 
 
 def expire_sessions(core: CoreState, now: float) -> None:
@@ -114,6 +146,7 @@ def expire_sessions(core: CoreState, now: float) -> None:
 def end_session(core: CoreState, session_id: str, why: str) -> None:
     """End a session: its pending futures are lost, its models and samplers unloaded."""
     core.sessions.remove(session_id, why)
+    core.catalog.cancel_session(session_id, why)
     for future in core.futures.pending_of(session_id):
         core.futures.lose(future, f"Session {session_id} is gone: {why}.")
     for model_id in [found for found in core.models if ids.session_of(found) == session_id]:

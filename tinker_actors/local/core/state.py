@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from tinker_actors.local.core import ids
+from tinker_actors.local.core.access import Access
+from tinker_actors.local.core.audit import Audit
+from tinker_actors.local.core.batches import SampleQueue
+from tinker_actors.local.core.caller import Caller
+from tinker_actors.local.core.catalog import Catalog
 from tinker_actors.local.core.futures import FutureTable
+from tinker_actors.local.core.keeping import Store
 from tinker_actors.local.core.limits import Limits
 from tinker_actors.local.core.messages import RefusedError
 from tinker_actors.local.core.models import Model
-from tinker_actors.local.core.ports import BaseModelInfo, Engine, Store
-from tinker_actors.local.core.samplers import SampleQueue, Sampler, Weights
+from tinker_actors.local.core.ports import BaseModelInfo, Engine
+from tinker_actors.local.core.samplers import Sampler, Weights
 from tinker_actors.local.core.sessions import Sessions
 from tinker_actors.local.core.turns import Turns
+from tinker_actors.local.core.usage import Usage
 
 
 class CoreState:
@@ -20,7 +28,7 @@ class CoreState:
 
     Attributes:
         engine: computes.
-        store: keeps checkpoints.
+        store: keeps what outlives the process.
         limits: bounds.
         new_id: returns a new random id.
         sessions: living and gone.
@@ -28,22 +36,52 @@ class CoreState:
         models: by id.
         samplers: by id.
         turns: which model's operation is next.
-        sample_queue: samples that wait.
+        sample_queue: samples that wait or are being drawn.
         weights: what samplers sample from.
+        steps_applied: optimizer steps, of all models.
+        access: the keys.
+        caller: for whom the core is at work.
+        catalog: what is remembered, as the caller may see it.
+        audit: what was done to checkpoints.
+        usage: how many tokens went where.
+        telemetry: events that clients reported, by their kind.
+        now: the time that the core was last told.
     """
 
-    def __init__(self, engine: Engine, store: Store, limits: Limits, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        store: Store,
+        limits: Limits,
+        new_id: Callable[[], str],
+        access: Access,
+        epoch: float,
+    ) -> None:
+        self.access = access
+        self.caller = Caller()
+        self.catalog = Catalog(store, self.caller)
+        self.audit = Audit()
+        self.usage = Usage()
+        self.telemetry: Counter[str] = Counter()
+        self.now = 0.0
+        self._epoch = epoch
         self.engine = engine
         self.store = store
         self.limits = limits
         self.new_id = new_id
-        self.sessions = Sessions(list(store.earlier_sessions()))
-        self.futures = FutureTable(limits, new_id)
+        self.sessions = Sessions([record.session_id for record in store.sessions()], self.catalog)
+        self.futures = FutureTable(limits, new_id, self.caller, store)
         self.models: dict[str, Model] = {}
         self.samplers: dict[str, Sampler] = {}
         self.turns = Turns()
         self.sample_queue = SampleQueue(limits)
         self.weights = Weights(engine, store)
+        self.steps_applied = 0
+
+    @property
+    def wall(self) -> float:
+        """The time, in seconds since 1970."""
+        return self._epoch + self.now
 
     def base_model(self, name: str) -> BaseModelInfo:
         """Return what is known about a base model.
@@ -64,8 +102,9 @@ class CoreState:
             RefusedError: 410 if it or its session is gone, 404 if it never was.
         """
         model = self.models.get(model_id)
-        if model is None:
+        if model is None or not self.catalog.may_see(model_id):
             raise self._missing("model", model_id)
+        self.catalog.touch_run(model_id, self.wall)
         return model
 
     def sampler(self, sampler_id: str) -> Sampler:
@@ -75,7 +114,7 @@ class CoreState:
             RefusedError: 410 if its session is gone, 404 if it never was.
         """
         sampler = self.samplers.get(sampler_id)
-        if sampler is None:
+        if sampler is None or not self.catalog.may_see(sampler_id):
             raise self._missing("sampler", sampler_id)
         return sampler
 

@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from tinker_actors.local.core.jobs import Failure, Job, Result
+from tinker_actors.local.core.futures import Future
+from tinker_actors.local.core.jobs import Failure, Job, Result, Success
 from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
 from tinker_actors.local.core.models import Model, Operation
-from tinker_actors.local.core.numbers import Numbers
+from tinker_actors.local.core.numbers import Numbers, digest_of
 from tinker_actors.local.core.ports import TrainedModel
 from tinker_actors.local.core.reading import read
 
 if TYPE_CHECKING:
-    from tinker_actors.local.core.jobs import Success
     from tinker_actors.local.core.state import CoreState
 
 FILLER = "forward"
 """The one operation that may take the place of a refused one: it changes nothing, so late is as good as in time."""
+
+
+LARGEST_NUMBER = 2**63 - 1
+"""The largest `seq_id`: what the store can keep."""
 
 
 class Plan(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -58,7 +62,7 @@ def submit(
     body_type: type[B],
     prepare: Callable[[CoreState, Model, B], Plan],
 ) -> Answer:
-    """Accept an operation, and return the answer with its future's id.
+    """Accept an operation sent as JSON, and return the answer with its future's id.
 
     Args:
         core: the state.
@@ -73,16 +77,39 @@ def submit(
     try:
         body = read(request, body_type)
     except RefusedError as refusal:
-        _hold_unread_place(core, request, kind, refusal)
+        try:
+            numbered = read(request, Numbered)
+        except RefusedError:
+            raise refusal from None  # it says what matters
+        hold_unread_place(core, request, kind, refusal, numbered)
         raise
-    model = core.model(body.model_id)
+    return submit_read(core, request, kind, body, prepare)
+
+
+def submit_read(
+    core: CoreState, request: CoreRequest, kind: str, body: B, prepare: Callable[[CoreState, Model, B], Plan]
+) -> Answer:
+    """Do the same for a request whose body has been read.
+
+    Raises:
+        RefusedError: as above.
+    """
     _require_number(body.seq_id)
+    try:
+        model = core.model(body.model_id)
+    except RefusedError:
+        finished = _finished_earlier(core, request, body)
+        if finished is None:
+            raise
+        return finished
     earlier = model.numbers.replay(body.seq_id, request)
     if earlier is not None:
         return earlier
     # The number that the others wait for is always let in, or none of them would ever leave.
     if len(model.sequencer) >= core.limits.queued_per_model and body.seq_id != model.sequencer.next_number:
         raise RefusedError(429, f"{len(model.sequencer)} operations of this model wait already.", ("retry-after", "1"))
+    if body.seq_id != model.sequencer.next_number:
+        core.futures.require_room()
     filler = model.numbers.was_refused(body.seq_id)
     if filler and kind != FILLER:
         raise model.numbers.conflict(body.seq_id)
@@ -95,15 +122,37 @@ def submit(
         raise
     if claimed is not None:
         return claimed
-    answer = enqueue(core, model, kind, plan, None if filler else body.seq_id)
+    future = enqueue(core, model, kind, plan, None if filler else body.seq_id)
+    answer = model.numbers.record(body.seq_id, request, accepted(future))
+    if body.seq_id is not None:
+        future.seq_id, future.digest = body.seq_id, model.numbers.digest(body.seq_id)
     if plan.claims is not None:
         plan.claims[0].record(plan.claims[1], request, answer)
-    return model.numbers.record(body.seq_id, request, answer)
+    return answer
 
 
-def enqueue(core: CoreState, model: Model, kind: str, plan: Plan, seq_id: int | None) -> Answer:
-    """Put an operation in its model's line, and return the answer with its future's id."""
+def hold_unread_place(
+    core: CoreState, request: CoreRequest, kind: str, refusal: RefusedError, numbered: Numbered
+) -> None:
+    """Let the number of a request count as used whose body has the wrong form, if it is one that could be used."""
+    try:
+        model = core.model(numbered.model_id)
+        _require_number(numbered.seq_id)
+    except RefusedError:
+        return  # the refusal that is on its way to the client says what matters
+    if numbered.seq_id is not None and numbered.seq_id not in model.numbers:
+        _hold_place(core, model, numbered.seq_id, request, kind, refusal)
+
+
+def accepted(future: Future) -> Answer:
+    """Return the answer to a request that was accepted."""
+    return ok({"request_id": future.request_id, "model_id": future.model_id})
+
+
+def enqueue(core: CoreState, model: Model, kind: str, plan: Plan, seq_id: int | None) -> Future:
+    """Put an operation in its model's line, and return its future."""
     future = core.futures.create(kind, model.session_id)
+    future.model_id = model.model_id
     future.why_waiting = lambda: model.why_waiting(seq_id)
     operation = Operation(
         kind=kind,
@@ -118,7 +167,7 @@ def enqueue(core: CoreState, model: Model, kind: str, plan: Plan, seq_id: int | 
     )
     model.sequencer.put(seq_id, operation)
     core.turns.offer(model)
-    return ok({"request_id": future.request_id, "model_id": model.model_id})
+    return future
 
 
 def next_train_job(core: CoreState) -> Job | None:
@@ -132,23 +181,43 @@ def next_train_job(core: CoreState) -> Job | None:
             if isinstance(work, Failure):
                 core.futures.settle(future, work)
                 continue
-            return Job("train", f"{operation.kind} {future.request_id}", work, _ending(core, model, operation))
+            name, done = f"{operation.kind} {future.request_id}", _ending(core, model, operation)
+            return Job("train", name, work, done, _keeping(core, future))
     return None
+
+
+def _keeping(core: CoreState, future: Future) -> Callable[[Result], None]:
+    return lambda result: core.store.keep_future(future.record(result))
 
 
 def _ending(core: CoreState, model: Model, operation: Operation) -> Callable[[Result, float], None]:
     def done(result: Result, _now: float) -> None:
         model.end(operation, result)
+        core.steps_applied += operation.step and isinstance(result, Success)
         if operation.future is not None:
-            core.futures.settle(operation.future, result)
+            core.futures.settle(operation.future, result, kept=True)
         core.turns.offer(model)
 
     return done
 
 
+def _finished_earlier(core: CoreState, request: CoreRequest, body: Any) -> Answer | None:
+    """Return what was answered to this very request, if its model is gone and its result is not."""
+    if body.seq_id is None or not core.catalog.may_see(body.model_id):
+        return None
+    record = core.store.find_number(body.model_id, body.seq_id)
+    if record is None or record.body is None or record.digest != digest_of(request):
+        return None
+    if not core.caller.owns(record.owner):
+        return None
+    return ok({"request_id": record.request_id, "model_id": body.model_id})
+
+
 def _require_number(seq_id: int | None) -> None:
     if seq_id is not None and seq_id < 1:
         raise RefusedError(422, f"seq_id starts at 1, got {seq_id}.")
+    if seq_id is not None and seq_id > LARGEST_NUMBER:
+        raise RefusedError(422, f"seq_id is at most {LARGEST_NUMBER}.")
 
 
 def _hold_place(
@@ -161,15 +230,3 @@ def _hold_place(
     operation = Operation(kind=kind, seq_id=seq_id, gradient=kind == "forward_backward", refused=refusal.detail)
     model.sequencer.put(seq_id, operation)
     core.turns.offer(model)
-
-
-def _hold_unread_place(core: CoreState, request: CoreRequest, kind: str, refusal: RefusedError) -> None:
-    """Do the same for a body of the wrong form, if at least its number can be read."""
-    try:
-        body = read(request, Numbered)
-        model = core.model(body.model_id)
-        _require_number(body.seq_id)
-    except RefusedError:
-        return  # the refusal that is on its way to the client says what matters
-    if body.seq_id is not None and body.seq_id not in model.numbers:
-        _hold_place(core, model, body.seq_id, request, kind, refusal)

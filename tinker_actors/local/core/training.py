@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from tinker_actors.local.core.datums import examples_of
+from tinker_actors.local.core.dialects import sent_in_protobuf
 from tinker_actors.local.core.jobs import Success
 from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError
 from tinker_actors.local.core.models import Model
 from tinker_actors.local.core.ports import PassOutput, TrainedModel
-from tinker_actors.local.core.submitting import Plan, submit
+from tinker_actors.local.core.reading import read_message, read_pass
+from tinker_actors.local.core.submitting import Numbered, Plan, hold_unread_place, submit, submit_read
 from tinker_actors.protocol import codec
 from tinker_actors.types.wire import ForwardBackwardInput, ForwardBackwardRequest, ForwardRequest, OptimStepRequest
 
@@ -23,8 +26,19 @@ def forward(core: CoreState, request: CoreRequest, _now: float) -> Answer:
 
 
 def forward_backward(core: CoreState, request: CoreRequest, _now: float) -> Answer:
-    """`POST forward_backward`."""
-    return submit(core, request, "forward_backward", ForwardBackwardRequest, _prepare_forward_backward)
+    """`POST forward_backward`, in either dialect; in protobuf it may be a forward."""
+    if not sent_in_protobuf(request):
+        return submit(core, request, "forward_backward", ForwardBackwardRequest, _prepare_forward_backward)
+    message = read_message(request)
+    kind = "forward" if message.forward_only else "forward_backward"
+    try:
+        body = read_pass(message)
+    except RefusedError as refusal:
+        hold_unread_place(core, request, kind, refusal, Numbered(message.model_id, message.seq_id))
+        raise
+    if isinstance(body, ForwardRequest):
+        return submit_read(core, request, kind, body, _prepare_forward)
+    return submit_read(core, request, kind, body, _prepare_forward_backward)
 
 
 def optim_step(core: CoreState, request: CoreRequest, _now: float) -> Answer:
@@ -49,7 +63,10 @@ def _plan_pass(core: CoreState, model: Model, given: ForwardBackwardInput, *, gr
     most = core.limits.datums_per_request
     if len(given.data) > most:
         raise RefusedError(400, f"The request has {len(given.data)} datums; this server takes at most {most}.")
-    kind = "forward_backward" if gradient else "forward"
+    for name, value in (given.loss_fn_config or {}).items():
+        if isinstance(value, float) and not math.isfinite(value):  # which JSON can't say, but protobuf can
+            raise RefusedError(400, f"loss_fn_config {name[:100]} must be a finite number, got {value}.")
+    kind, owner = "forward_backward" if gradient else "forward", core.caller.name
 
     def work(trained: TrainedModel) -> Success:
         # The model's base is known by now even if its checkpoint was not read yet when this was submitted.
@@ -57,9 +74,14 @@ def _plan_pass(core: CoreState, model: Model, given: ForwardBackwardInput, *, gr
         info = core.engine.base_models[model.base_model]
         examples = examples_of(given.data, info.vocab_size, info.context_length)
         compute = trained.forward_backward if gradient else trained.forward
-        return Success(_encoded(kind, compute(examples, given.loss_fn, given.loss_fn_config or {})))
+        output = compute(examples, given.loss_fn, given.loss_fn_config or {})
+        return Success(_encoded(kind, output), sum(len(example.tokens) for example in examples))
 
-    return Plan(work=work, gradient=gradient)
+    def done(tokens: int) -> None:
+        assert model.base_model is not None
+        core.usage.count(core, model.model_id, owner, model.base_model, "training", tokens)
+
+    return Plan(work=work, gradient=gradient, on_success=done)
 
 
 def _prepare_optim_step(_core: CoreState, _model: Model, body: OptimStepRequest) -> Plan:

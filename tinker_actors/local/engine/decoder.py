@@ -71,9 +71,10 @@ class _Row:
     def add(self, token: int, distribution: Floats) -> bool:
         """Append a token drawn from log-probabilities; whether the sequence is done, in which case the job has it."""
         self.tokens.append(token)
-        self.logprobs.append(float(distribution[token]))
+        self.logprobs.append(float(np.float32(distribution[token])))
         if self.tops is not None:
-            self.tops += top_tokens(distribution[None], self.job.request.topk_sample_logprobs)
+            rounded = distribution[None].astype(np.float32, copy=False)
+            self.tops += top_tokens(rounded, self.job.request.topk_sample_logprobs)
         reason: StopReason
         if self.job.rule.ends(self.tokens):
             reason = "stop"
@@ -98,7 +99,7 @@ class Decoder:
 
     def __init__(self, base: BaseModel, adapter: Adapter | None, detokenise: Detokenise | None = None) -> None:
         self._base = base
-        self._linears = projections(base, adapter.groups if adapter is not None else {})
+        self._linears = projections(base, adapter.groups if adapter is not None else {}, constant=True)
         self._detokenise = detokenise
         self._cache = KeyValueCache(base.config, base.dtype)
         self._rows: list[_Row] = []

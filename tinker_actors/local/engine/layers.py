@@ -29,7 +29,11 @@ class Linear(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     merged: bool = False
 
 
-def adapt(weight: Floats, bias: Floats | None, lora: Group | None) -> Linear:
+SMALL_WEIGHT = 2**20
+"""Elements of a matrix that is merged with an adapter that stays as it is: the copy is a few MiB at most."""
+
+
+def adapt(weight: Floats, bias: Floats | None, lora: Group | None, *, constant: bool = False) -> Linear:
     """Put a base weight and its adapter together in the way that costs less per token.
 
     A low rank beside a large matrix is cheapest as products of its own: 3 * (rank * in + rank * out) multiplications
@@ -40,11 +44,13 @@ def adapt(weight: Floats, bias: Floats | None, lora: Group | None) -> Linear:
         weight: [out, in].
         bias: [out], or None.
         lora: The matrices that adapt the weight, or None.
+        constant: Whether they stay as they are for many products and need no gradient. A small matrix is then always
+            cheapest with B A added to it.
     """
     if lora is None:
         return Linear(weight=weight, bias=bias)
     apart = 3 * (lora.down.size + sum(pair.up.size for pair in lora.pairs))
-    if weight.size > apart:
+    if weight.size > apart and not (constant and weight.size <= SMALL_WEIGHT):
         return Linear(weight=weight, bias=bias, lora=lora)
     merged = np.empty_like(weight)
     for pair in lora.pairs:

@@ -36,7 +36,8 @@ def score_prompt(request: SampleRequest, prompt: Ints, h: Floats, head: Linear) 
     first = min(first_listed, _first_with_targets(request, count))
     for piece in pieces(count - first, len(head.weight)):
         rows = slice(first + piece.start, first + piece.stop)
-        logprobs, _ = log_probabilities(head, h[rows])
+        precise, _ = log_probabilities(head, h[rows])
+        logprobs = precise.astype(np.float32, copy=False)
         if scores.target_prompt_logprobs is not None and request.target_prompt_logprobs is not None:
             scores.target_prompt_logprobs[rows] = _of_targets(logprobs, request.target_prompt_logprobs[rows])
         skip = max(0, first_listed - rows.start)

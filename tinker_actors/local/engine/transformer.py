@@ -29,20 +29,25 @@ Linears = dict[tuple[int, str], Linear]
 """(layer, "qkv" | "o" | "gate_up" | "down") or (HEAD, "unembed") -> the projection in effect."""
 
 
-def projections(base: BaseModel, groups: Groups) -> Linears:
+def projections(base: BaseModel, groups: Groups, *, constant: bool = False) -> Linears:
     """All projections with an adapter in effect; to be made anew when the adapter's matrices have changed.
 
     Args:
         base: The base model.
         groups: The adapter's matrices; empty for none.
+        constant: Whether the matrices stay as they are; see `adapt`.
     """
     linears: Linears = {}
+
+    def adapted(layer: int, name: str, weight: Floats, bias: Floats | None = None) -> None:
+        linears[layer, name] = adapt(weight, bias, groups.get((layer, name)), constant=constant)
+
     for layer, weights in enumerate(base.layers):
-        linears[layer, "qkv"] = adapt(weights.qkv, weights.qkv_bias, groups.get((layer, "qkv")))
-        linears[layer, "o"] = adapt(weights.o, None, groups.get((layer, "o")))
-        linears[layer, "gate_up"] = adapt(weights.gate_up, None, groups.get((layer, "gate_up")))
-        linears[layer, "down"] = adapt(weights.down, None, groups.get((layer, "down")))
-    linears[HEAD, "unembed"] = adapt(base.unembed, None, groups.get((HEAD, "unembed")))
+        adapted(layer, "qkv", weights.qkv, weights.qkv_bias)
+        adapted(layer, "o", weights.o)
+        adapted(layer, "gate_up", weights.gate_up)
+        adapted(layer, "down", weights.down)
+    adapted(HEAD, "unembed", base.unembed)
     return linears
 
 

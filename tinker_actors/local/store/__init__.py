@@ -1,1 +1,1 @@
-"""Stores: where checkpoints are kept, in memory or as files."""
+"""Stores: where everything that outlives a server is kept, in memory or on disk."""

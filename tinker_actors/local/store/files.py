@@ -1,85 +1,102 @@
-"""The store on disk: one folder per checkpoint.
+"""The store on disk: records in a database, weights in folders, one process at a time.
 
-A checkpoint is written to a folder aside, flushed, and renamed into place, so that a folder in place is always whole.
-Replacing one adds a folder with the next version number and then removes the old one; after a crash in between the
-higher number counts. What lies aside at the start is from a crash and is removed.
+A checkpoint exists from the moment at which the database says so, and its folder is whole by then. Replacing or
+deleting one is likewise a change of the database first. So a crash leaves at worst folders that nothing refers to,
+which are removed when the store is opened.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
+import fcntl
+import logging
+import sqlite3
 import threading
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import quote
+from typing import IO
 
 import msgspec
 
-from tinker_actors.local.core.ports import (
+from tinker_actors.errors import ConfigError
+from tinker_actors.local.core.keeping import (
     Checkpoint,
     CheckpointExistsError,
     CheckpointMeta,
     CheckpointMissingError,
+    FutureRecord,
+    RunRecord,
+    SessionRecord,
 )
-from tinker_actors.local.store.tensor_files import packed, unpacked
+from tinker_actors.local.store.checkpoint_folders import CheckpointFolders, contents
+from tinker_actors.local.store.database import Change, Database
+from tinker_actors.local.store.tar_files import write_archive
+from tinker_actors.local.store.writer import Writer
 from tinker_actors.types.paths import ParsedCheckpointTinkerPath
 
-META = "meta.json"
-ADAPTER = "adapter_model.safetensors"
-OPTIMIZER = "optimizer.safetensors"
+_LOG = logging.getLogger(__name__)
 
-KEPT_SESSIONS = 10_000
-"""How many earlier sessions are remembered; clients of older ones have given up."""
+DATABASE = "tinker.sqlite3"
 
-_PARTS = ("checkpoints", "aside")
-_VERSION = ","  # not a character of checkpoint names
+KEPT_RECORDS = 10_000
+"""How many earlier sessions are remembered, and how many earlier runs that have no checkpoint."""
+
+_ADD_CHECKPOINT = "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?)"
+_REPLACE_CHECKPOINT = "REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)"
+_PUT_SESSION = """INSERT INTO sessions VALUES (?, ?, ?)
+    ON CONFLICT (session_id) DO UPDATE SET owner = excluded.owner, record = excluded.record"""
+_PUT_RUN = """INSERT INTO runs VALUES (?, ?, ?)
+    ON CONFLICT (run_id) DO UPDATE SET owner = excluded.owner, record = excluded.record"""
+_FORGET_SESSIONS = "DELETE FROM sessions WHERE rowid <= (SELECT max(rowid) - ? FROM sessions)"
+_FORGET_RUNS = """DELETE FROM runs WHERE rowid <= (SELECT max(rowid) - ? FROM runs)
+    AND run_id NOT IN (SELECT run_id FROM checkpoints)"""
 
 
 class FileStore:
-    """Checkpoints below a folder. Thread-safe; for one process at a time.
+    """Everything below one folder. Thread-safe, but for what is noted, which is for the core's own thread.
 
-    Layout: `checkpoints/<run id>/<segment>/<name>,<version>/` holds `meta.json`, `adapter_model.safetensors` and, for a
-    training checkpoint, `optimizer.safetensors`; `sessions.txt` holds one session id a line.
+    Layout: `tinker.sqlite3` holds the records, `checkpoints/<run id>/<segment>/<name>,<random>/` an adapter as PEFT
+    writes it (`adapter_config.json`, `adapter_model.safetensors`) and, for a training checkpoint,
+    `optimizer.safetensors`; `lock` is held as long as the store is open.
 
     Args:
         root: the folder; made if it is not there.
+        result_bytes: most bytes of results that are kept; the oldest go first.
+        futures: most finished futures that are remembered at all.
+
+    Raises:
+        ConfigError: another process has the store open, or another version made it.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._checkpoints, self._aside = (root / part for part in _PARTS)
-        self._session_file = root / "sessions.txt"
-        self._lock = threading.Lock()
-        for folder in (self._checkpoints, self._aside):
-            folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self._aside.iterdir():
-            shutil.rmtree(leftover)
-        self._index: dict[str, tuple[CheckpointMeta, Path, int]] = {}
-        for meta, folder, version in self._scan():
-            self._put_in_index(meta, folder, version)
-        self._earlier = self._read_sessions()
+    def __init__(self, root: Path, *, result_bytes: int = 2**30, futures: int = 1_000_000) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self._lock_file = _locked(root / "lock")
+        try:
+            self._database = Database(root / DATABASE, result_bytes=result_bytes, futures=futures)
+            self._folders = CheckpointFolders(root / "checkpoints")
+            self._lock = threading.Lock()
+            self._index: dict[str, tuple[CheckpointMeta, Path]] = {}
+            self._read_checkpoints()
+            self._forget_old_records()
+        except BaseException:
+            self._lock_file.close()
+            raise
+        self._writer = Writer(self._database)
+
+    def note_start(self) -> int:
+        """Note that a server starts, and return how many did before."""
+        return self._database.note_start()
 
     def write(self, checkpoint: Checkpoint, *, overwrite: bool) -> None:
         """Keep a checkpoint; when this returns, it survives a kill and a power failure.
 
         Raises:
             CheckpointExistsError: the path is taken, and `overwrite` is false.
-            OSError: the disk does not take it; then nothing has changed.
+            OSError, sqlite3.Error: the disk does not take it; then nothing has changed.
         """
-        with self._lock:
-            meta = checkpoint.meta
-            known = self._index.get(meta.path)
-            if known is not None and not overwrite:
-                raise CheckpointExistsError(f"{meta.path} exists already")
-            version = 1 if known is None else known[2] + 1
-            target = self._folder(meta.path, version)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            aside = self._write_aside(checkpoint)
-            aside.rename(target)
-            for parent in (target.parent, target.parent.parent, self._checkpoints):
-                _flush(parent)
-            self._put_in_index(meta, target, version)
+        path = checkpoint.meta.path
+        if not overwrite and path in self._index:
+            raise CheckpointExistsError(f"{path} exists already")
+        self._put_in_place(checkpoint.meta, self._folders.write(path, contents(checkpoint)), overwrite=overwrite)
 
     def find(self, path: str) -> CheckpointMeta | None:
         """Return what is known about a checkpoint, from memory."""
@@ -92,81 +109,166 @@ class FileStore:
         Raises:
             CheckpointMissingError: there is none.
         """
-        with self._lock:  # a replacement must not remove the folder meanwhile
+        while True:
+            meta, folder = self._require(path)
+            try:
+                return self._folders.read(folder, meta)
+            except FileNotFoundError as error:
+                # Replaced or deleted meanwhile, or damaged from outside.
+                if self._index.get(path, (None, None))[1] == folder:
+                    raise CheckpointMissingError(f"a file of the checkpoint {path} is missing") from error
+
+    def checkpoints(self) -> Sequence[CheckpointMeta]:
+        """Return what is known about all checkpoints, from memory."""
+        return [meta for meta, _ in self._index.copy().values()]
+
+    def update(self, meta: CheckpointMeta) -> None:
+        """Replace what is known about a checkpoint.
+
+        Raises:
+            CheckpointMissingError: it is not there, or under another uid.
+        """
+        with self._lock:
+            _, folder = self._require(meta.path, meta.uid)
+            values = (meta.owner, _text(meta), meta.path)
+            self._database.commit(("UPDATE checkpoints SET owner = ?, record = ? WHERE path = ?", values))
+            self._index[meta.path] = (meta, folder)
+
+    def delete(self, path: str) -> None:
+        """Remove a checkpoint, if it is there."""
+        with self._lock:
             found = self._index.get(path)
             if found is None:
-                raise CheckpointMissingError(f"there is no checkpoint {path}")
-            meta, folder, _ = found
-            optimizer = unpacked(folder / OPTIMIZER) if meta.has_optimizer else {}
-            return Checkpoint(meta, unpacked(folder / ADAPTER), optimizer)
+                return
+            self._database.commit(("DELETE FROM checkpoints WHERE path = ?", (path,)), flush=True)
+            del self._index[path]
+        self._writer.remove(found[1])
 
-    def remember_session(self, session_id: str) -> None:
-        """Note that a session exists."""
-        with self._session_file.open("a", encoding="ascii") as file:
-            file.write(f"{session_id}\n")
+    def copy(self, source: str, meta: CheckpointMeta) -> None:
+        """Keep the files of one checkpoint under another path too.
 
-    def earlier_sessions(self) -> Sequence[str]:
-        """Return the sessions noted before this store was opened."""
-        return self._earlier
-
-    def _folder(self, path: str, version: int) -> Path:
-        parsed = ParsedCheckpointTinkerPath.from_tinker_path(path)
-        segment, name = parsed.checkpoint_id.split("/")
-        run = quote(parsed.training_run_id, safe="")  # a colon is no character for every file system
-        return self._checkpoints / run / segment / f"{name}{_VERSION}{version}"
-
-    def _write_aside(self, checkpoint: Checkpoint) -> Path:
-        folder = self._aside / uuid.uuid4().hex
-        folder.mkdir()
+        Raises:
+            CheckpointMissingError: there is no source.
+            CheckpointExistsError: the path is taken.
+        """
+        _, folder = self._require(source)
+        if meta.path in self._index:
+            raise CheckpointExistsError(f"{meta.path} exists already")
         try:
-            _write_file(folder / META, msgspec.json.format(msgspec.json.encode(checkpoint.meta)))
-            _write_file(folder / ADAPTER, packed(checkpoint.adapter))
-            if checkpoint.meta.has_optimizer:
-                _write_file(folder / OPTIMIZER, packed(checkpoint.optimizer))
-            _flush(folder)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            linked = self._folders.link(meta.path, folder)
+        except FileNotFoundError as error:
+            raise CheckpointMissingError(f"there is no checkpoint {source}") from error
+        self._put_in_place(meta, linked, overwrite=False)
+
+    def pack(self, path: str, uid: str, target: Path) -> None:
+        """Write a checkpoint's files into a tar.gz.
+
+        Raises:
+            CheckpointMissingError: there is none, or another uid.
+        """
+        _, folder = self._require(path, uid)
+        try:
+            write_archive(target, {file.name: file for file in folder.iterdir()})
+        except FileNotFoundError as error:
+            raise CheckpointMissingError(f"there is no checkpoint {path}") from error
+
+    def put_session(self, record: SessionRecord) -> None:
+        """Keep a session's record; one that lives survives a kill when this returns, so that it can be missed then."""
+        change = (_PUT_SESSION, (record.session_id, record.owner, _text(record)))
+        if record.status == "active":
+            self._database.commit(change)
+        else:
+            self._writer.note(change)
+
+    def sessions(self) -> Sequence[SessionRecord]:
+        """Return the records of all sessions."""
+        rows = self._database.rows("SELECT record FROM sessions ORDER BY rowid")
+        return [msgspec.json.decode(record, type=SessionRecord) for (record,) in rows]
+
+    def put_run(self, record: RunRecord) -> None:
+        """Keep a training run's record; on disk soon, and before any checkpoint that is written later."""
+        self._writer.note((_PUT_RUN, (record.run_id, record.owner, _text(record))))
+
+    def runs(self) -> Sequence[RunRecord]:
+        """Return the records of all training runs."""
+        rows = self._database.rows("SELECT record FROM runs ORDER BY rowid")
+        return [msgspec.json.decode(record, type=RunRecord) for (record,) in rows]
+
+    def keep_future(self, record: FutureRecord) -> None:
+        """Keep a finished future; it survives a kill when this returns."""
+        self._database.commit(record)
+
+    def note_future(self, record: FutureRecord) -> None:
+        """Keep a finished future soon."""
+        self._writer.note(record)
+
+    def find_future(self, request_id: str) -> FutureRecord | None:
+        """Return a finished future."""
+        return self._database.find_future(request_id)
+
+    def find_number(self, model_id: str, seq_id: int) -> FutureRecord | None:
+        """Return the finished future of a model's operation by its number."""
+        return self._database.find_number(model_id, seq_id)
+
+    def forget_result(self, request_id: str) -> None:
+        """Drop a future's result."""
+        self._database.commit(("UPDATE futures SET body = NULL WHERE request_id = ?", (request_id,)))
+
+    def close(self) -> None:
+        """Finish what is being written, and let another process open the store."""
+        self._writer.close()
+        self._database.close()
+        self._lock_file.close()
+
+    def _put_in_place(self, meta: CheckpointMeta, folder: Path, *, overwrite: bool) -> None:
+        run_id = ParsedCheckpointTinkerPath.from_tinker_path(meta.path).training_run_id
+        values = (meta.path, run_id, meta.owner, self._folders.place_of(folder), _text(meta))
+        change: Change = (_REPLACE_CHECKPOINT if overwrite else _ADD_CHECKPOINT, values)
+        try:
+            with self._lock:
+                self._database.commit(change, flush=True)
+                replaced = self._index.get(meta.path)
+                self._index[meta.path] = (meta, folder)
+        except BaseException as error:
+            self._writer.remove(folder)
+            if isinstance(error, sqlite3.IntegrityError):
+                raise CheckpointExistsError(f"{meta.path} exists already") from error
             raise
-        return folder
+        if replaced is not None:
+            self._writer.remove(replaced[1])
 
-    def _scan(self) -> Iterator[tuple[CheckpointMeta, Path, int]]:
-        for folder in sorted(self._checkpoints.glob(f"*/*/*{_VERSION}*")):
-            version = int(folder.name.rpartition(_VERSION)[2])
-            meta = msgspec.json.decode((folder / META).read_bytes(), type=CheckpointMeta)
-            yield meta, folder, version
+    def _require(self, path: str, uid: str | None = None) -> tuple[CheckpointMeta, Path]:
+        found = self._index.get(path)
+        if found is None or uid not in (None, found[0].uid):
+            raise CheckpointMissingError(f"there is no checkpoint {path}")
+        return found
 
-    def _put_in_index(self, meta: CheckpointMeta, folder: Path, version: int) -> None:
-        """Let the higher version count, and remove the other one."""
-        known = self._index.get(meta.path)
-        if known is not None and known[2] > version:
-            self._remove(folder)
-            return
-        self._index[meta.path] = (meta, folder, version)
-        if known is not None:
-            self._remove(known[1])
+    def _read_checkpoints(self) -> None:
+        rows = self._database.rows
+        for path, place, record in rows("SELECT path, folder, record FROM checkpoints ORDER BY rowid"):
+            folder = self._folders.at(place)
+            if folder is None:
+                _LOG.warning("the files of %s are gone: it is not a checkpoint any more", path)
+                self._database.commit(("DELETE FROM checkpoints WHERE path = ?", (path,)))
+            else:
+                self._index[path] = (msgspec.json.decode(record, type=CheckpointMeta), folder)
+        self._folders.remove_others([folder for _, folder in self._index.values()])
 
-    def _remove(self, folder: Path) -> None:
-        aside = self._aside / uuid.uuid4().hex
-        folder.rename(aside)  # first out of sight, as a whole
-        shutil.rmtree(aside)
-
-    def _read_sessions(self) -> list[str]:
-        if not self._session_file.exists():
-            return []
-        return self._session_file.read_text(encoding="ascii").split()[-KEPT_SESSIONS:]
+    def _forget_old_records(self) -> None:
+        self._database.commit((_FORGET_SESSIONS, (KEPT_RECORDS,)), (_FORGET_RUNS, (KEPT_RECORDS,)))
 
 
-def _write_file(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def _text(record: CheckpointMeta | SessionRecord | RunRecord) -> str:
+    return msgspec.json.encode(record).decode()
 
 
-def _flush(folder: Path) -> None:
-    """Flush a folder's own entries to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _locked(path: Path) -> IO[bytes]:
+    file = path.open("ab")
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise ConfigError(
+            f"{path.parent} is in use by another server.", advice="Stop it, or choose another data directory."
+        ) from error
+    return file

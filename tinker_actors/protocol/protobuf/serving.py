@@ -16,7 +16,7 @@ from tinker_actors.protocol.codec import base64_text
 from tinker_actors.protocol.protobuf.arrays import raw, tensor_parts
 from tinker_actors.protocol.protobuf.schema import FLOAT32, INT64, LENGTH, STOP, messages
 from tinker_actors.types.sampling import TopkArrays, topk_arrays
-from tinker_actors.types.tensors import Array
+from tinker_actors.types.tensors import Array, TensorData
 from tinker_actors.types.wire import (
     ForwardBackwardInput,
     ForwardBackwardRequest,
@@ -40,8 +40,8 @@ class Completed(Protocol):
         ...
 
     @property
-    def logprobs(self) -> Sequence[float] | Array | None:
-        """Log-probability of each of them, or None."""
+    def logprobs(self) -> Sequence[float | None] | Array | None:
+        """Log-probability of each of them (None is NaN), or None."""
         ...
 
     @property
@@ -53,20 +53,28 @@ class Completed(Protocol):
 # ---------------------------------------------------------------- requests
 
 
-def decode_forward_backward_request(body: bytes) -> ForwardBackwardRequest | ForwardRequest:
-    """Decode a ForwardBackwardRequest message; with `forward_only` it is a ForwardRequest.
+def parse_forward_backward_request(body: bytes) -> Any:
+    """Return a ForwardBackwardRequest message, of which only the fields can be trusted to be there.
+
+    Raises:
+        ValueError: no such message.
+    """
+    kinds = messages()
+    try:
+        return kinds.ForwardBackwardRequest.FromString(body)
+    except kinds.decode_error as error:
+        raise ValueError(f"not a ForwardBackwardRequest message: {error}") from error
+
+
+def forward_backward_request(request: Any) -> ForwardBackwardRequest | ForwardRequest:
+    """Return the record of a parsed message; with `forward_only` it is a ForwardRequest.
 
     Token ids are int32 arrays, tensors int64 or float32 arrays, CSR indices int64 arrays, images base64 text. A missing
     `seq_id` is 0. Provenance spans are left out.
 
     Raises:
-        ValueError: no such message, or one that contradicts itself; the message names the datum.
+        ValueError: the message contradicts itself; says which datum.
     """
-    kinds = messages()
-    try:
-        request = kinds.ForwardBackwardRequest.FromString(body)
-    except kinds.decode_error as error:
-        raise ValueError(f"not a ForwardBackwardRequest message: {error}") from error
     data = []
     for index, datum in enumerate(request.data):
         try:
@@ -77,6 +85,15 @@ def decode_forward_backward_request(body: bytes) -> ForwardBackwardRequest | For
     if request.forward_only:
         return ForwardRequest(forward_input=given, model_id=request.model_id, seq_id=request.seq_id)
     return ForwardBackwardRequest(forward_backward_input=given, model_id=request.model_id, seq_id=request.seq_id)
+
+
+def decode_forward_backward_request(body: bytes) -> ForwardBackwardRequest | ForwardRequest:
+    """Do both: parse, and return the record.
+
+    Raises:
+        ValueError: no such message, or one that contradicts itself.
+    """
+    return forward_backward_request(parse_forward_backward_request(body))
 
 
 def _config(request: Any) -> dict[str, Any] | None:
@@ -171,7 +188,7 @@ def encode_sample_response(
     topk_prompt_logprobs: Ranked | None = None,
     *,
     topk_sampled_logprobs: Sequence[Ranked | None] = (),
-    target_prompt_logprobs: Array | None = None,
+    target_prompt_logprobs: TensorData | Array | None = None,
     prompt_cache_hit_tokens: int = 0,
 ) -> bytes:
     """Encode the result of a sample request.
@@ -181,7 +198,7 @@ def encode_sample_response(
         prompt_logprobs: per prompt token a number, or None or NaN.
         topk_prompt_logprobs: per prompt token None or the likeliest `(token, logprob)`.
         topk_sampled_logprobs: per sequence the same for its tokens, or None; empty when not asked for.
-        target_prompt_logprobs: dense, float32, in the request's shape.
+        target_prompt_logprobs: float32, in the request's shape; an array, or a tensor that may be sparse.
         prompt_cache_hit_tokens: prompt tokens that were in a cache.
     """
     result = messages().SampleResponse(prompt_cache_hit_tokens=prompt_cache_hit_tokens)
@@ -198,12 +215,23 @@ def encode_sample_response(
     if topk_prompt_logprobs is not None:
         _rank(result.topk_prompt_logprobs, topk_arrays(topk_prompt_logprobs))
     if target_prompt_logprobs is not None:
-        tensor = result.target_prompt_logprobs
-        tensor.dense = np.asarray(target_prompt_logprobs, "<f4").tobytes()
-        tensor.dtype = FLOAT32
-        tensor.shape.extend(np.shape(target_prompt_logprobs))
+        if not isinstance(target_prompt_logprobs, TensorData):
+            target_prompt_logprobs = TensorData.from_numpy(np.asarray(target_prompt_logprobs, np.float32))
+        _put(result.target_prompt_logprobs, target_prompt_logprobs)
     encoded: bytes = result.SerializeToString()
     return encoded
+
+
+def _put(message: Any, tensor: TensorData) -> None:
+    values = tensor._array.astype("<f4").tobytes()
+    if tensor.sparse_crow_indices is None:
+        message.dense = values
+    else:
+        message.sparse_csr.values = values
+        message.sparse_csr.crow_indices = np.asarray(tensor.sparse_crow_indices, "<i8").tobytes()
+        message.sparse_csr.col_indices = np.asarray(tensor.sparse_col_indices, "<i8").tobytes()
+    message.dtype = FLOAT32
+    message.shape.extend(tensor.shape or ())
 
 
 def _or_nones(ranked: Sequence[Ranked | None], count: int) -> Iterator[Ranked | None]:

@@ -1,0 +1,184 @@
+"""Continuous batching: who joins whose batch, whose turn it is, and when an answer comes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tinker_actors.local.core import Limits
+from tinker_actors.local.core.batches import STEPS_PER_TURN
+from tinker_actors.local.ledger import LEDGER_NAME, LedgerDecoding
+
+LONG = {"max_tokens": 1000, "stop": []}
+
+
+def turn(driver):
+    job = driver.core.next_job("sample")
+    if job is None:
+        return None
+    return driver.core.finish(job, job.run(), driver.now)
+
+
+def drawing(driver):
+    return driver.core.state.sample_queue.drawing
+
+
+@pytest.fixture
+def trained(make_driver):
+    """Return samplers with weights of their own, all of one session."""
+
+    def make(driver, count):
+        session = driver.session()
+        model = driver.model(session)
+        found = []
+        for number in range(count):
+            body = {"model_id": model, "seq_id": number + 1, "sampling_session_seq_id": number}
+            request_id = driver.submit("save_weights_for_sampler", body)
+            driver.work("train")
+            found.append(driver.result(request_id)["sampling_session_id"])
+        return found
+
+    return make
+
+
+def test_a_short_sample_joins_a_long_one_and_is_answered_first(driver, bodies):
+    sampler = driver.sampler()
+    long = driver.submit("asample", bodies.sample(sampler, 0, sampling_params=LONG))
+    turn(driver)
+    short = driver.submit("asample", bodies.sample(sampler, 1))
+    assert short in turn(driver)
+    assert drawing(driver) == 1
+    driver.work()
+    assert len(driver.result(long)["sequences"][0]["tokens"]) == 1000
+
+
+def test_an_answer_does_not_wait_for_the_end_of_its_turn(driver, bodies):
+    sampler = driver.sampler()
+    driver.submit("asample", bodies.sample(sampler, 0, sampling_params=LONG))
+    short = driver.submit("asample", bodies.sample(sampler, 1, sampling_params={"max_tokens": 1}))
+    assert turn(driver) == {short}
+
+
+def test_a_turn_ends_at_once_when_somebody_comes_who_fits_in(driver, bodies, monkeypatch):
+    """As when the request arrives while the worker's thread is decoding."""
+    sampler = driver.sampler()
+    driver.submit("asample", bodies.sample(sampler, 0, sampling_params=LONG))
+    steps = []
+    step = LedgerDecoding.step
+
+    def busy(decoding):
+        steps.append(None)
+        if len(steps) == 3:
+            driver.submit("asample", bodies.sample(sampler, 1))
+        return step(decoding)
+
+    monkeypatch.setattr(LedgerDecoding, "step", busy)
+    turn(driver)
+    assert len(steps) == 3
+    turn(driver)
+    assert drawing(driver) == 1
+
+
+def test_a_turn_is_no_longer_than_a_few_tokens(driver, bodies, monkeypatch):
+    driver.submit("asample", bodies.sample(driver.sampler(), 0, sampling_params=LONG))
+    steps = []
+    step = LedgerDecoding.step
+    monkeypatch.setattr(LedgerDecoding, "step", lambda decoding: steps.append(None) or step(decoding))
+    turn(driver)
+    assert len(steps) == STEPS_PER_TURN
+
+
+def test_a_batch_takes_no_more_completions_than_fit_in(make_driver, bodies):
+    driver = make_driver(Limits(batched_sequences=4))
+    sampler = driver.sampler()
+    for number in range(3):
+        driver.submit("asample", bodies.sample(sampler, number, num_samples=2, sampling_params=LONG))
+    turn(driver)
+    assert drawing(driver) == 2
+    assert len(driver.core.state.sample_queue) == 1
+    driver.work()
+    assert drawing(driver) == len(driver.core.state.sample_queue) == 0
+
+
+def test_a_request_for_many_completions_leaves_half_of_the_room_to_others(make_driver, bodies):
+    driver = make_driver(Limits(batched_sequences=4))
+    sampler = driver.sampler()
+    many = driver.submit("asample", bodies.sample(sampler, 0, num_samples=100, sampling_params=LONG))
+    shorts = [driver.submit("asample", bodies.sample(sampler, number)) for number in (1, 2)]
+    assert turn(driver) == set(shorts)
+    driver.work()
+    assert len(driver.result(many)["sequences"]) == 100
+
+
+def test_weights_take_turns(driver, bodies, trained):
+    one, two = trained(driver, 2)
+    driver.submit("asample", bodies.sample(one, 0, sampling_params=LONG))
+    other = driver.submit("asample", bodies.sample(two, 0, sampling_params={**LONG, "max_tokens": 2 * STEPS_PER_TURN}))
+    decided = [turn(driver) for _ in range(4)]
+    assert decided == [set(), set(), set(), {other}]
+
+
+def test_with_more_weights_than_places_nobody_is_kept_waiting_by_newcomers(make_driver, bodies, trained):
+    driver = make_driver(Limits(live_batches=2))
+    *busy, late = trained(driver, 3)
+    count = 0
+
+    def keep_busy():
+        nonlocal count
+        for sampler in busy:
+            driver.submit("asample", bodies.sample(sampler, count, sampling_params={"max_tokens": 40, "stop": []}))
+            count += 1
+
+    keep_busy()
+    turn(driver)
+    waiting = driver.submit("asample", bodies.sample(late, 0))
+    for _ in range(20):
+        keep_busy()
+        if waiting in (turn(driver) or ()):
+            break
+    else:
+        raise AssertionError("its turn never came")
+    driver.work()
+    assert drawing(driver) == 0
+
+
+def test_weights_that_nobody_samples_from_any_more_leave_no_decoding_behind(driver, bodies):
+    driver.submit("asample", bodies.sample(driver.sampler()))
+    driver.work()
+    queue = driver.core.state.sample_queue
+    assert not queue._live
+    assert not queue._line
+
+
+def test_what_goes_wrong_while_decoding_fails_those_who_were_there_and_no_later_one(driver, bodies, monkeypatch):
+    sampler = driver.sampler()
+    ids = [driver.submit("asample", bodies.sample(sampler, number, sampling_params=LONG)) for number in range(2)]
+    turn(driver)
+    with monkeypatch.context() as patched:
+        patched.setattr(LedgerDecoding, "step", lambda _: (_ for _ in ()).throw(ValueError("not finite")))
+        assert turn(driver) == set(ids)
+    assert {driver.result(one)["error"] for one in ids} == {"not finite"}
+    later = driver.submit("asample", bodies.sample(sampler, 2))
+    driver.work()
+    assert driver.result(later)["type"] == "sample"
+
+
+def test_a_session_that_ends_takes_its_samples_out_of_the_batch(driver, bodies):
+    session = driver.session()
+    gone, stays = driver.sampler(session), driver.sampler()
+    driver.submit("asample", bodies.sample(gone, 0, sampling_params=LONG))
+    kept = driver.submit("asample", bodies.sample(stays, 0, sampling_params=LONG))
+    turn(driver)
+    driver.good(f"sessions/{session}/finish", {"reason": {"type": "success"}})
+    turn(driver)
+    assert drawing(driver) == 1
+    driver.work()
+    assert driver.result(kept)["type"] == "sample"
+
+
+def test_samples_of_the_base_model_share_a_batch_whoever_asks(driver, bodies):
+    for number in range(2):
+        driver.submit("asample", bodies.sample(driver.sampler(), number, sampling_params=LONG))
+    driver.submit("asample", {**bodies.sample(None, None, sampling_params=LONG), "base_model": LEDGER_NAME})
+    turn(driver)
+    assert len(driver.core.state.sample_queue._live) == 1
+    assert drawing(driver) == 3

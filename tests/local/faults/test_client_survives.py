@@ -1,0 +1,130 @@
+"""The real client on a server that misbehaves: every loss, every weight and every sample as if nothing had happened."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import tinker_actors as ta
+from tinker_actors.events import SessionLost
+
+HANG = 60.0
+
+SURVIVABLE = {
+    "delay": {"kind": "delay", "seconds": 0.02},
+    "408": {"status": 408},
+    "409": {"status": 409},
+    "429": {"status": 429, "retry_after": 0.05},
+    "500": {"status": 500},
+    "502 page": {"status": 502, "html": True},
+    "503": {"status": 503, "retry_after": 0.05},
+    "reset before": {"kind": "reset_before"},
+    "reset in the middle": {"kind": "reset_middle"},
+    "reset after": {"kind": "reset_after"},
+    "reply lost": {"kind": "reply_lost"},
+    "truncated": {"kind": "truncated"},
+    "duplicated": {"kind": "duplicated"},
+    "paused": {"kind": "paused_capacity", "reason": "The cluster is full."},
+    "clock": {"kind": "clock_skew", "seconds": 40.0},
+}
+
+
+@pytest.mark.parametrize("fault", SURVIVABLE)
+def test_a_run_in_which_every_fourth_request_is_struck_gives_what_an_undisturbed_one_gives(
+    server, program, undisturbed, fault
+):
+    server.faults.add("*", every=4, name="it", **SURVIVABLE[fault])
+    with program(server.url) as disturbed:
+        assert (disturbed.train(), disturbed.sample()) == undisturbed
+    assert server.faults.counts()["it"].struck >= 1
+
+
+@pytest.mark.parametrize("endpoint", ["forward_backward", "optim_step", "save_weights_for_sampler", "asample"])
+@pytest.mark.parametrize("kind", ["reply_lost", "reset_middle", "truncated", "duplicated"])
+def test_what_was_done_and_not_answered_is_done_once(server, program, undisturbed, endpoint, kind):
+    server.faults.add(endpoint, kind, times=1, name="it")
+    with program(server.url) as disturbed:
+        trained, sampled = disturbed.train(), disturbed.sample()
+    assert server.faults.counts()["it"].struck == 1
+    assert (trained, sampled) == undisturbed
+    assert trained[-1]["steps:max"] == 3
+    assert trained[-1]["weights:unique"] == undisturbed[0][-1]["weights:unique"]
+
+
+def test_an_undisturbed_run_really_depends_on_what_is_applied(server, program, undisturbed):
+    with program(server.url) as other:
+        other.trainer.optim_step().result(HANG)
+        assert other.train()[-1]["weights:unique"] != undisturbed[0][-1]["weights:unique"]
+
+
+@pytest.mark.parametrize("endpoint", ["forward_backward", "optim_step", "retrieve_future", "asample"])
+@pytest.mark.parametrize("fault", [{"kind": "corrupted"}, {"status": 200, "html": True}], ids=["corrupted", "page"])
+def test_an_answer_that_says_nothing_is_never_taken_for_a_result(server, program, undisturbed, endpoint, fault):
+    server.faults.add(endpoint, times=1, name="it", **fault)
+    with program(server.url) as disturbed:
+        try:
+            assert (disturbed.train(), disturbed.sample()) == undisturbed
+        except ta.APIResponseValidationError as error:
+            assert error.outcome == "unknown"  # noqa: PT017 - a client may as well ask again, and succeed
+    assert server.faults.counts()["it"].struck == 1
+
+
+def test_a_sample_whose_result_is_evicted_is_drawn_again(server, program, undisturbed):
+    server.faults.add("retrieve_future", "evicted", of="sample", times=3, name="it")
+    with program(server.url) as disturbed:
+        assert (disturbed.train(), disturbed.sample()) == undisturbed
+    assert server.faults.counts()["it"].struck == 3
+
+
+def test_a_step_whose_result_is_evicted_is_not_repeated_and_says_so(server, program):
+    server.faults.add("retrieve_future", "evicted", of="optim_step", times=1)
+    with program(server.url) as disturbed:
+        gradient, step = disturbed.step(0)
+        assert gradient.result(HANG)
+        with pytest.raises(ta.OutcomeUnknownError) as error:
+            step.result(HANG)
+        assert error.value.outcome == "unknown"
+        assert disturbed.step(1)[1].result(HANG).metrics["steps:max"] == 2
+
+
+@pytest.mark.parametrize("endpoint", ["create_model", "forward_backward", "optim_step", "asample", "retrieve_future"])
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_lost_session_fails_what_belongs_to_it_and_is_announced(server, program, endpoint, status):
+    with program(server.url) as disturbed:
+        lost = threading.Event()
+        disturbed.service.events.subscribe(lambda _: lost.set(), SessionLost)
+        server.faults.add(endpoint, "session_lost", status=status, times=1)
+        with pytest.raises(ta.SessionLostError) as error:
+            disturbed.train(), disturbed.sample()
+        assert lost.wait(HANG)
+        assert "create_training_client_from_state_with_optimizer" in error.value.advice
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_heartbeat_answered_with_gone_after_two_steps_ends_the_session(server, program, status):
+    server.faults.add("session_heartbeat", status=status, after_step=2)
+    with program(server.url, heartbeat_interval=0.02) as disturbed:
+        lost = threading.Event()
+        disturbed.service.events.subscribe(lambda _: lost.set(), SessionLost)
+        for number in range(2):
+            assert disturbed.step(number)[1].result(HANG).metrics["steps:max"] == number + 1
+        assert lost.wait(HANG)
+        with pytest.raises(ta.SessionLostError):
+            disturbed.step(2)[1].result(HANG)
+
+
+@pytest.mark.parametrize("kind", ["paused_rate_limit", "paused_capacity"])
+@pytest.mark.parametrize("status", [200, 408])
+def test_a_pause_shows_in_progress_with_its_reason(server, program, kind, status):
+    said = "Three training clients is the limit."
+    server.faults.add("retrieve_future", kind, of="optim_step", reason=said, status=status)
+    with program(server.url) as paused:
+        step = paused.step(0)[1]
+        pause = threading.Event()
+        while (progress := step.progress()).reason != "paused by the server":
+            assert not step.done()
+            pause.wait(0.01)
+        assert progress.detail == said
+        server.faults.clear()
+        assert step.result(HANG).metrics["steps:max"] == 1

@@ -1,0 +1,232 @@
+"""Archives over sockets: linked, downloaded in whole and in parts, made once for many."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+import tarfile
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+from starlette.requests import Request
+
+from tinker_actors.local import archiving
+from tinker_actors.local.archiving import Archives
+from tinker_actors.local.core.keeping import CheckpointMissingError
+from tinker_actors.local.core.messages import Answer, Attachment
+
+RANGES = 50
+
+
+@pytest.fixture(scope="module")
+def saved(server):
+    """Two saved checkpoints of one model: their run and names, and a way to fetch links."""
+    http = requests.Session()
+    http.trust_env = False
+    yield Saved(server.url, http)
+    http.close()
+
+
+class Saved:
+    """Checkpoints of a model on a server."""
+
+    def __init__(self, url: str, http: requests.Session) -> None:
+        self.url, self.http = url, http
+        session = self.post("create_session", {"tags": [], "sdk_version": "t"})["session_id"]
+        made = {"session_id": session, "model_seq_id": 0, "base_model": "local/tiny", "lora_config": {"rank": 8}}
+        self.model = self.result(self.post("create_model", made))["model_id"]
+        self.count = 0
+
+    def post(self, path, body):
+        answer = self.http.post(f"{self.url}/api/v1/{path}", json=body, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def result(self, accepted):
+        for _ in range(100):
+            said = self.post("retrieve_future", {"request_id": accepted["request_id"], "allow_metadata_only": False})
+            if said.get("type") != "try_again":
+                return said
+        raise AssertionError("it is never decided")
+
+    def save(self):
+        """Save a checkpoint, and return its place below `training_runs`."""
+        self.count += 1
+        name = f"c{self.count}"
+        self.result(self.post("save_weights", {"model_id": self.model, "seq_id": self.count, "path": name}))
+        return f"{self.url}/api/v1/training_runs/{self.model}/checkpoints/weights/{name}"
+
+    def link(self, place):
+        answer = self.http.get(f"{place}/archive", allow_redirects=False, timeout=60)
+        assert answer.status_code == 302
+        return answer.headers["location"]
+
+
+@pytest.fixture(scope="module")
+def link(saved):
+    return saved.link(saved.save())
+
+
+@pytest.fixture(scope="module")
+def whole(link):
+    return requests.get(link, timeout=60)
+
+
+def test_the_archive_is_a_tar_of_the_adapter(whole):
+    assert whole.status_code == 200
+    assert whole.headers["content-type"] == "application/gzip"
+    assert whole.headers["accept-ranges"] == "bytes"
+    assert int(whole.headers["content-length"]) == len(whole.content)
+    with tarfile.open(fileobj=io.BytesIO(whole.content)) as tar:
+        names = tar.getnames()
+    assert {"adapter_model.safetensors", "adapter_config.json"} <= set(names)
+
+
+def test_random_parts_put_together_are_the_whole(link, whole):
+    chance = random.Random(1)
+    size = len(whole.content)
+    cuts = sorted(chance.sample(range(1, size), RANGES - 1))
+    parts = list(zip([0, *cuts], [*cuts, size], strict=True))
+    chance.shuffle(parts)
+    found = bytearray(size)
+    with requests.Session() as http:
+        for start, end in parts:
+            answer = http.get(link, headers={"range": f"bytes={start}-{end - 1}"}, timeout=60)
+            assert answer.status_code == 206
+            assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/{size}"
+            assert answer.headers["etag"] == whole.headers["etag"]
+            assert int(answer.headers["content-length"]) == end - start
+            found[start:end] = answer.content
+    assert bytes(found) == whole.content
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"range": "bytes=10000000000-"}, 416),
+        ({"range": "bytes=0-1,4-5"}, 200),
+        ({"range": "bytes=0-9", "if-range": '"another"'}, 200),
+        ({"range": "bytes=0-9", "if-range": "ETAG"}, 206),
+        ({"if-none-match": "ETAG"}, 304),
+    ],
+)
+def test_what_else_a_request_may_ask_for(link, whole, headers, status):
+    asked = {name: value.replace("ETAG", whole.headers["etag"]) for name, value in headers.items()}
+    answer = requests.get(link, headers=asked, timeout=60)
+    assert answer.status_code == status
+    if status == 416:
+        assert answer.headers["content-range"] == f"bytes */{len(whole.content)}"
+    if status == 200:
+        assert answer.content == whole.content
+
+
+def test_a_head_tells_the_size_and_sends_nothing(link, whole):
+    answer = requests.head(link, timeout=60)
+    assert answer.status_code == 200
+    assert answer.headers["content-length"] == str(len(whole.content))
+    assert answer.content == b""
+
+
+def test_who_follows_the_redirect_gets_the_archive(saved):
+    answer = saved.http.get(f"{saved.save()}/archive", timeout=60)
+    assert answer.status_code == 200
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as tar:
+        assert "adapter_model.safetensors" in tar.getnames()
+
+
+def test_a_link_with_another_signature_is_refused(link):
+    assert requests.get(f"{link}0", timeout=60).status_code == 403
+
+
+def test_many_at_once_get_the_same_bytes(saved):
+    link = saved.link(saved.save())
+    with ThreadPoolExecutor(8) as pool:
+        contents = list(pool.map(lambda _: requests.get(link, timeout=60).content, range(16)))
+    assert len(contents[0]) > 0
+    assert all(content == contents[0] for content in contents)
+
+
+def test_a_link_to_a_deleted_checkpoint_leads_nowhere(saved):
+    place = saved.save()
+    link = saved.link(place)
+    assert requests.get(link, timeout=60).status_code == 200
+    assert saved.http.delete(place, timeout=60).status_code == 200
+    assert requests.get(link, timeout=60).status_code == 404
+
+
+class CountingStore:
+    """Packs what is asked for, unless it is told not to."""
+
+    def __init__(self):
+        self.packed = []
+        self.error = None
+
+    def pack(self, path, uid, target):
+        if self.error is not None:
+            raise self.error
+        self.packed.append(uid)
+        target.write_bytes(uid.encode())
+
+
+async def sent(archives, uid):
+    scope = {"type": "http", "method": "GET", "headers": []}
+    response = await archives.respond(Answer(200, b""), Attachment("tinker://a/weights/b", uid, "b"), Request(scope))
+    messages = []
+
+    async def send(message):
+        messages.append(message)
+
+    await response(scope, None, send)
+    return messages[0]["status"], b"".join(message.get("body", b"") for message in messages)
+
+
+def test_archives_are_made_once_and_the_ones_asked_for_longest_ago_go_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(archiving, "KEPT", 2)
+    (tmp_path / "archives").mkdir()
+    (tmp_path / "archives" / "leftover").touch()
+    store = CountingStore()
+
+    async def scenario():
+        archives = Archives(store, tmp_path / "archives")
+        for uid in ("a", "b", "a", "c", "a", "b"):
+            assert await sent(archives, uid) == (200, uid.encode())
+        assert sorted(path.name for path in (tmp_path / "archives").iterdir()) == ["a.tar.gz", "b.tar.gz"]
+        archives.close()
+
+    asyncio.run(scenario())
+    assert store.packed == ["a", "b", "c", "b"]
+    assert not (tmp_path / "archives").exists()
+
+
+def test_a_temporary_folder_goes_when_the_archives_are_closed(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    async def scenario():
+        archives = Archives(CountingStore(), None)
+        await sent(archives, "a")
+        return archives
+
+    archives = asyncio.run(scenario())
+    assert len(list(tmp_path.iterdir())) == 1
+    archives.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(CheckpointMissingError("gone meanwhile"), 404), (OSError(28, "No space left"), 503)]
+)
+def test_an_archive_that_can_not_be_made_is_said_so(tmp_path, caplog, error, status):
+    store = CountingStore()
+    store.error = error
+
+    async def scenario():
+        archives = Archives(store, tmp_path / "archives")
+        assert (await sent(archives, "a"))[0] == status
+        store.error = None
+        assert await sent(archives, "a") == (200, b"a")
+
+    asyncio.run(scenario())
+    assert ("can't be packed" in caplog.text) is (status == 503)

@@ -1,0 +1,95 @@
+"""Keys and tokens on a real server: asked for, refused, never shown."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from tinker_actors.local.__main__ import main
+from tinker_actors.local.process import KEYS_VARIABLE, LocalServer, LocalServerError
+
+ANN, BOB = "tml-ann=with=signs", "tml-bob"
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    keys = {ANN: "ann", BOB: "bob"}
+    with LocalServer(engine="ledger", api_keys=keys, jwt=True, log_level="debug") as running:
+        yield running
+
+
+def call(server, key, method="GET", path="sessions", **options):
+    headers = {} if key is None else {"X-API-Key": key}
+    return requests.request(method, f"{server.url}/api/v1/{path}", headers=headers, timeout=60, **options)
+
+
+def test_a_server_with_keys_tells_owners_apart(guarded):
+    made = call(guarded, ANN, "POST", "create_session", json={"tags": [], "sdk_version": "0"}).json()["session_id"]
+    assert made in call(guarded, ANN).json()["sessions"]
+    assert call(guarded, BOB).json()["sessions"] == []
+    assert call(guarded, None).status_code == 401
+    assert call(guarded, "tml-nobody").status_code == 401
+    assert call(guarded, None, path="healthz").status_code == 200
+
+
+def test_a_token_from_the_server_opens_it(guarded):
+    config = call(guarded, ANN, "POST", "client/config", json={"sdk_version": "0"}).json()
+    assert config["pjwt_auth_enabled"] is True
+    token = call(guarded, ANN, "POST", "auth/token", json={}).json()["jwt"]
+    assert call(guarded, token).json() == call(guarded, ANN).json()
+    answer = call(guarded, token[:-2])
+    assert answer.status_code == 401
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+
+
+def test_keys_are_in_no_log_argument_repr_or_file(tmp_path):
+    server = LocalServer(engine="ledger", api_keys={ANN: "ann"}, data_dir=tmp_path, log_level="debug")
+    with server:
+        call(server, ANN, "POST", "create_session", json={"tags": [], "sdk_version": "0"})
+        call(server, BOB)
+        shown = Path(f"/proc/{server.pid}/cmdline").read_bytes() + repr(server).encode()
+        shown += server._log_tail().encode()
+    assert b"create_session" in shown, "the log is there"
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert kept
+    for key in (ANN, BOB):
+        assert key.encode() not in shown + kept
+
+
+def test_with_keys_a_server_may_be_reached_from_anywhere():
+    with LocalServer(host="0.0.0.0", engine="ledger", api_keys={BOB: "bob"}) as server:
+        port = server.url.rpartition(":")[2]
+        answer = requests.get(f"http://127.0.0.1:{port}/api/v1/sessions", headers={"X-API-Key": BOB}, timeout=60)
+        assert answer.json() == {"sessions": []}
+    with pytest.raises(LocalServerError, match="asks nobody for a key"):
+        LocalServer(host="0.0.0.0", engine="ledger").start()
+
+
+@pytest.mark.parametrize("given", ["tml-secret", "=owner", "tml-secret=", ""])
+def test_an_option_that_is_no_key_is_refused_without_being_repeated(given, capsys):
+    with pytest.raises(SystemExit):
+        main(["--api-key", given])
+    said = capsys.readouterr().err
+    assert "not KEY=OWNER" in said
+    assert "tml-secret" not in said
+
+
+def test_keys_may_be_options_too():
+    command = [sys.executable, "-m", "tinker_actors.local", "--engine", "ledger", "--api-key", f"{ANN}=ann"]
+    environment = {**os.environ, KEYS_VARIABLE: '{"tml-bob": "bob"}'}
+    with subprocess.Popen(
+        [*command, "--until-eof"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    ) as child:
+        url = child.stdout.readline().split(b'"url":"')[1].split(b'"')[0].decode()
+        statuses = [
+            requests.get(f"{url}/api/v1/sessions", headers={"X-API-Key": key}, timeout=60).status_code
+            for key in (ANN, BOB, "tml-other")
+        ]
+        child.stdin.close()
+        child.wait(60)
+    assert statuses == [200, 200, 401]

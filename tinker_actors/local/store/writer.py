@@ -1,0 +1,66 @@
+"""Writer: a thread for what nobody waits for: what was noted, and files of checkpoints that are gone."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sqlite3
+import threading
+from pathlib import Path
+from queue import SimpleQueue
+
+from tinker_actors.local.core.keeping import FutureRecord
+from tinker_actors.local.store.database import Change, Database
+
+_LOG = logging.getLogger(__name__)
+
+MOST_WAITING_BYTES = 64 * 2**20
+"""Results beyond this are not written: a disk that is too slow must not fill the memory instead."""
+
+
+class Writer:
+    """Writes notes soon and removes folders some time. `note` is for one thread at a time.
+
+    Args:
+        database: where notes go.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._work: SimpleQueue[int | Path | None] = SimpleQueue()
+        self._waiting_bytes = 0
+        self._written_bytes = 0
+        # A daemon: a store that nobody closed must not keep the interpreter alive.
+        self._thread = threading.Thread(target=self._run, name="tinker-local-writer", daemon=True)
+        self._thread.start()
+
+    def note(self, change: FutureRecord | Change) -> None:
+        """Have something written."""
+        size = len(change.body or b"") if isinstance(change, FutureRecord) else 0
+        if size and self._waiting_bytes - self._written_bytes + size > MOST_WAITING_BYTES:
+            _LOG.warning("the disk is too slow: a result of %d bytes is kept in memory only", size)
+            return
+        self._waiting_bytes += size
+        self._database.note(change)
+        self._work.put(size)
+
+    def remove(self, folder: Path) -> None:
+        """Have a folder removed that nothing refers to any more."""
+        self._work.put(folder)
+
+    def close(self) -> None:
+        """Finish what was asked for, and end."""
+        self._work.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (piece := self._work.get()) is not None:
+            if isinstance(piece, Path):
+                # What can't be removed now is removed when the store is opened the next time.
+                shutil.rmtree(piece, ignore_errors=True)
+                continue
+            try:
+                self._database.commit()
+            except sqlite3.Error:
+                _LOG.exception("results are not kept on disk for now")
+            self._written_bytes += piece
