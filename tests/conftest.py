@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 
 import pytest
 
 _HANG = 30.0
+
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process they start. Some
+# tests are about Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

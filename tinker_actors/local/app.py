@@ -200,6 +200,7 @@ class App:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             self._wake_waiting(self._core.tick(self._now()))
+            self._after_change()
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time() + self.clock_offset

@@ -35,6 +35,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         stored_futures: most finished futures that the store remembers at all.
         open_futures: most futures of one owner that are pending at once; beyond it 429.
         token_seconds: how long a token (JWT) is good.
+        gap_seconds: operations that wait for a number that has not come for this long fail. Official clients repeat a
+            request for 300 s, so it is longer than that.
         session_seconds: a session without a heartbeat for this long is lost. SkyRL's server uses 300 too.
     """
 
@@ -56,4 +58,5 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     stored_futures: int = 1_000_000
     open_futures: int = 100_000
     token_seconds: float = 3600.0
+    gap_seconds: float = 600.0
     session_seconds: float = 300.0

@@ -77,6 +77,7 @@ class Model:
         running: the operation being done.
         closed: whether the model has been unloaded.
         has_turn: kept by `Turns`.
+        gap: the number that everything waits for and since when, kept by `gaps`.
     """
 
     def __init__(self, model_id: str, session_id: str, base_model: str | None, lora: LoraConfig | None) -> None:
@@ -92,6 +93,7 @@ class Model:
         self.running: Operation | None = None
         self.closed = False
         self.has_turn = False
+        self.gap: tuple[int, float] | None = None
 
     @property
     def idle(self) -> bool:

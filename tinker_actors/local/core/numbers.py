@@ -88,6 +88,10 @@ class Numbers:
             self._used[number] = Used(digest_of(request), answer, refused)
         return answer
 
+    def give_up(self, number: int, answer: Answer) -> None:
+        """Let a number that never came count as refused; should it come after all, `answer` is its answer."""
+        self._used[number] = Used(b"", answer, refused=True)
+
     def forget(self, number: int) -> None:
         """Drop a number; it counts as never used."""
         self._used.pop(number, None)

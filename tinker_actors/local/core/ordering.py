@@ -7,6 +7,7 @@ so numbers arrive early, late and twice; a number that has left never leaves aga
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -56,6 +57,24 @@ class Sequencer(Generic[T]):
         self._ready.clear()
         self._early.clear()
         return left
+
+    @property
+    def missing(self) -> int | None:
+        """The number that everything inside waits for, or None when nothing waits for one."""
+        return self.next_number if self._early and not self._ready else None
+
+    def skip_missing(self, change: Callable[[T, int], T]) -> list[int]:
+        """Let everything that waits leave in its order, and return the numbers that were missing.
+
+        Args:
+            change: is given each item and the nearest missing number before it; what it returns leaves instead.
+        """
+        missing: list[int] = []
+        for number in sorted(self._early):
+            missing += range(self.next_number, number)
+            self._ready.append(change(self._early.pop(number), missing[-1]))
+            self.next_number = number + 1
+        return missing
 
     @property
     def ready(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tinker_actors.local.core import polling, sampling, sessions, streaming, submitting
+from tinker_actors.local.core import gaps, polling, sampling, sessions, streaming, submitting
 from tinker_actors.local.core.access import KEY_HEADER, Access
 from tinker_actors.local.core.jobs import Job, JobKind, Result
 from tinker_actors.local.core.keeping import Store
@@ -109,10 +109,14 @@ class ServiceCore:
         return self.take_decided()
 
     def tick(self, now: float) -> set[str]:
-        """Let time pass: sessions whose heartbeats have stopped are ended. Returns ids like `finish`."""
+        """Let time pass: sessions without heartbeats end, old checkpoints go, gaps in numbers are given up.
+
+        Returns ids like `finish`. There may be jobs to do afterwards.
+        """
         self._state.now = now
         sessions.expire_sessions(self._state, now)
         self._state.catalog.expire_checkpoints(self._state.wall)
+        gaps.give_up_gaps(self._state, now)
         return self.take_decided()
 
     def take_decided(self) -> set[str]:

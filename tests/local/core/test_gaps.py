@@ -1,0 +1,60 @@
+"""Operations that wait for a number that never comes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tinker_actors.local.core import Limits
+
+GAP = 60.0
+
+
+@pytest.fixture
+def driver(make_driver):
+    return make_driver(Limits(gap_seconds=GAP))
+
+
+def wait_for_the_gap(driver):
+    driver.core.tick(driver.now)
+    driver.now += GAP
+    driver.core.tick(driver.now)
+    driver.work()
+
+
+def test_what_waits_for_a_missing_number_fails_and_names_it(driver, bodies):
+    model = driver.model()
+    first = driver.submit("forward_backward", bodies.forward_backward(model, 1))
+    late = driver.submit("forward_backward", bodies.forward_backward(model, 3))
+    step = driver.submit("optim_step", bodies.optim_step(model, 4))
+    driver.work()
+    assert driver.result(first)["metrics"]
+    wait_for_the_gap(driver)
+    assert "seq_id 2 of" in driver.result(late)["error"]
+    assert "never came" in driver.result(late)["error"]
+    refused = driver.result(step)
+    assert refused["preceding_seq_id"] == 2
+    assert "discarded" in refused["error"]
+
+
+def test_the_model_goes_on_behind_a_gap_and_the_late_number_is_refused(driver, bodies):
+    model = driver.model()
+    driver.submit("optim_step", bodies.optim_step(model, 2))
+    wait_for_the_gap(driver)
+    status, _ = driver.call("forward_backward", bodies.forward_backward(model, 1))
+    assert status == 409
+    gradient = driver.submit("forward_backward", bodies.forward_backward(model, 3))
+    step = driver.submit("optim_step", bodies.optim_step(model, 4))
+    driver.work()
+    assert driver.result(gradient)["metrics"]
+    assert driver.result(step)["metrics"]["steps:max"] == 1
+
+
+def test_a_number_that_comes_in_time_is_no_gap(driver, bodies):
+    model = driver.model()
+    late = driver.submit("optim_step", bodies.optim_step(model, 2))
+    driver.core.tick(driver.now)
+    driver.now += 0.9 * GAP
+    driver.core.tick(driver.now)
+    driver.submit("forward_backward", bodies.forward_backward(model, 1))
+    driver.work()
+    assert driver.result(late)["metrics"]["steps:max"] == 1

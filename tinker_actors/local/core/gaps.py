@@ -1,0 +1,55 @@
+"""Gaps: what becomes of operations that wait for a number that never comes.
+
+A client that gave up on a request, or died between two, leaves a number open. For a while it may still come; then what
+waits behind it fails and says which number is missing, and the model goes on behind them. An operation that never came
+counts as a failed gradient, because it may have been one: the next step is refused.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from tinker_actors.local.core.jobs import Success
+from tinker_actors.local.core.messages import NO_RETRY, RefusedError
+from tinker_actors.local.core.models import Model, Operation, Taint
+from tinker_actors.local.core.ports import TrainedModel
+from tinker_actors.local.core.state import CoreState
+
+
+def give_up_gaps(core: CoreState, now: float) -> None:
+    """Fail what has waited for a missing number for longer than the limit.
+
+    Args:
+        core: the state.
+        now: the time, in seconds.
+    """
+    for model in core.models.values():
+        waits_for = model.sequencer.missing
+        if waits_for is None:
+            model.gap = None
+        elif model.gap is None or model.gap[0] != waits_for:
+            model.gap = (waits_for, now)
+        elif now - model.gap[1] >= core.limits.gap_seconds:
+            _give_up(core, model)
+
+
+def _give_up(core: CoreState, model: Model) -> None:
+    model.gap = None
+    missing = model.sequencer.skip_missing(lambda operation, number: _failing(operation, number, model.model_id))
+    refusal = RefusedError(409, "This number was given up: what was behind it has failed already.", NO_RETRY)
+    for number in missing:
+        model.numbers.give_up(number, refusal.answer())
+    if model.taint is None:
+        model.taint = Taint("the operation", missing[0], "it never came")
+    core.turns.offer(model)
+
+
+def _failing(operation: Operation, missing: int, model_id: str) -> Operation:
+    """Return the same operation, as one that fails when its turn comes."""
+
+    def fail(_: TrainedModel) -> Success:
+        raise ValueError(
+            f"{operation.kind} with seq_id {operation.seq_id} was not done: seq_id {missing} of {model_id} never came."
+        )
+
+    return msgspec.structs.replace(operation, work=fail)
