@@ -274,3 +274,19 @@ def start(
         return server, lane.transport(server.target(ssl_context=client_tls), **options)
 
     return both
+
+
+@pytest.fixture
+def pair():
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    yield ours, theirs
+    ours.close()
+    theirs.close()
+
+
+@pytest.fixture
+def inbox():
+    made = SelectorInbox()
+    yield made
+    made.close()

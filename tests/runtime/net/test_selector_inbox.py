@@ -9,44 +9,9 @@ import pytest
 
 from tinker_actors.runtime.selector_inbox import READ, WRITE, SelectorInbox
 
+from .owners import Owner
+
 HANG = 30.0
-
-
-class Owner:
-    """Records what a registered socket's owner is told."""
-
-    def __init__(self, sock, on_ready=None):
-        self.sock = sock
-        self.events = []
-        self.errors = []
-        self.lost = threading.Event()
-        self.ready = threading.Event()
-        self._on_ready = on_ready or (lambda: sock.recv(100))
-
-    def on_ready(self, events):
-        self.events.append(events)
-        self.ready.set()
-        self._on_ready()
-
-    def on_lost(self, error):
-        self.errors.append(error)
-        self.lost.set()
-
-
-@pytest.fixture
-def pair():
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    yield ours, theirs
-    ours.close()
-    theirs.close()
-
-
-@pytest.fixture
-def inbox():
-    made = SelectorInbox()
-    yield made
-    made.close()
 
 
 def count_wakes(inbox, monkeypatch):
