@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from tinker_actors.types.sampling import SampledSequence, SamplingParams, TopkLogprobs
+from tinker_actors.types.sampling import SamplingParams
 from tinker_actors.types.training import AdamParams, LoraConfig
 
 QueueState = Literal["active", "paused_capacity", "paused_rate_limit"]
@@ -286,15 +286,6 @@ class SampleRequest(Body, tag_field="type", tag="sample"):
     topk_prompt_logprobs: int | None = 0
 
 
-class WireSampleResponse(Body, tag_field="type", tag="sample"):
-    """The result of a sample future in JSON."""
-
-    sequences: list[SampledSequence]
-    prompt_logprobs: list[float | None] | None = None
-    topk_prompt_logprobs: list[TopkLogprobs | None] | None = None
-    prompt_cache_hit_tokens: int = 0
-
-
 # ---------------------------------------------------------------- futures
 
 
@@ -341,22 +332,3 @@ class CancelFutureRequest(Body):
     """`POST cancel_future`."""
 
     request_id: str
-
-
-class PollReply(Body):
-    """The fields that tell what a reply of `retrieve_future` means, before its content is looked at.
-
-    Attributes:
-        type: `"try_again"` when the result is not there yet.
-        status: `"complete_metadata"` when the result is too large to come unasked.
-        error: the failure's text, when the operation failed.
-    """
-
-    type: str | None = None
-    status: str | None = None
-    response_payload_size: int | None = None
-    error: str | None = None
-    category: str | None = None
-    preceding_seq_id: int | None = None
-    queue_state: str | None = None
-    queue_state_reason: str | None = None
