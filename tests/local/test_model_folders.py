@@ -7,12 +7,20 @@ import json
 import numpy as np
 import pytest
 
+import tinker_actors as ta
 from tinker_actors.errors import ConfigError
 from tinker_actors.local.core.ports import SampleTask
-from tinker_actors.local.engine.tiny import TINY_CONFIG, TINY_NAME, tiny_base
-from tinker_actors.local.model_folders import load_model_folders, model_config
+from tinker_actors.local.engine.base import BaseModel
+from tinker_actors.local.engine.data import Datum as EngineDatum
+from tinker_actors.local.engine.lora import LoraSpec
+from tinker_actors.local.engine.model import LoraModel
+from tinker_actors.local.engine.tiny import EOS, TINY_CONFIG, TINY_NAME, tiny_base, tiny_tokenizer_json
+from tinker_actors.local.model_folders import load_model_folders
 from tinker_actors.local.numpy_engine import NumpyEngine
+from tinker_actors.local.process import LocalServer
 from tinker_actors.local.store.tensor_files import packed
+
+HANG = 60.0
 
 CONFIG = {
     "model_type": "llama",
@@ -76,13 +84,11 @@ def test_a_stop_string_without_a_tokenizer_is_refused(folder):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"model_type": "gpt2"}, "llama, qwen2, qwen3"),
-        ({"hidden_size": None}, "NoneType"),
-        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "scaled rotary"),
-        ({"rope_parameters": {"rope_type": "yarn"}}, "scaled rotary"),
-        ({"attention_bias": True}, "biases"),
-        ({"hidden_act": "gelu"}, "activation gelu"),
-        ({"use_sliding_window": True}, "sliding-window"),
+        ({"model_type": "gpt2"}, "'gpt2' is not supported"),
+        ({"vocab_size": None}, "lacks vocab_size"),
+        ({"rms_norm_eps": None}, "NoneType"),
+        ({"num_attention_heads": 0, "head_dim": None}, "zero"),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "rotary embeddings of type 'llama3'"),
         ({"num_hidden_layers": 3}, "weights lack"),
         ({"vocab_size": 300}, "shape"),
     ],
@@ -100,27 +106,63 @@ def test_missing_and_broken_files_are_named(folder, tmp_path):
         load_model_folders({"mine": folder})
     with pytest.raises(ConfigError, match=r"config\.json"):
         load_model_folders({"mine": tmp_path / "nowhere"})
-    short = {name: value for name, value in CONFIG.items() if name != "vocab_size"}
-    (folder / "config.json").write_text(json.dumps(short))
-    with pytest.raises(ConfigError, match="lacks 'vocab_size'"):
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ConfigError, match="lack"):
         load_model_folders({"mine": folder})
 
 
-def test_bfloat16_is_refused_by_name(folder):
-    header = json.dumps({"w": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}).encode()
-    (folder / "model-00002-of-00002.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0")
-    with pytest.raises(ConfigError, match="w is BF16"):
+def test_a_tokenizer_that_can_not_be_read_is_named(folder):
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"'mine'.*tokenizer\.json can't be read"):
         load_model_folders({"mine": folder})
 
 
-@pytest.mark.parametrize(
-    ("kind", "bias", "norm"), [("llama", False, False), ("qwen2", True, False), ("qwen3", False, True)]
-)
-def test_the_architectures_differ_where_they_should(kind, bias, norm):
-    config = model_config({**CONFIG, "model_type": kind, "eos_token_id": 5})
-    assert (config.attention_bias, config.qk_norm, config.eos_token_ids) == (bias, norm, (5,))
-    bare = {
-        name: value for name, value in CONFIG.items() if name not in ("head_dim", "num_key_value_heads", "rope_theta")
-    }
-    config = model_config({**bare, "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}})
-    assert (config.head_dim, config.n_kv_heads, config.rope_theta) == (24, 4, 5e5)
+def test_the_architecture_is_told_and_adapters_bear_the_name(folder):
+    served = load_model_folders({"own/copy": folder})["own/copy"]
+    assert (served.arch, served.base.name) == ("llama", "own/copy")
+
+
+def test_text_is_that_of_the_folders_tokenizer(folder):
+    (folder / "tokenizer.json").write_text(tiny_tokenizer_json())
+    engine = NumpyEngine(load_model_folders({"own/copy": folder}))
+    tokens = [*"grün".encode()[:3], EOS]
+    assert engine.text("own/copy", tokens) == engine.text(TINY_NAME, tokens) == "gr\ufffd<|eos|>"
+
+
+def bfloat16(weights):
+    """A safetensors file's content, and the float32 arrays that its numbers are."""
+    header, content, rounded = {}, b"", {}
+    for name, array in weights.items():
+        halves = (np.ascontiguousarray(array, np.float32).view(np.uint32) >> 16).astype("<u2")
+        rounded[name] = (halves.astype(np.uint32) << 16).view(np.float32)
+        offsets = [len(content), len(content) + halves.nbytes]
+        header[name] = {"dtype": "BF16", "shape": list(array.shape), "data_offsets": offsets}
+        content += halves.tobytes()
+    table = json.dumps(header).encode()
+    return len(table).to_bytes(8, "little") + table + content, rounded
+
+
+def test_a_bfloat16_folder_trains_samples_and_stops_at_a_string(tmp_path):
+    content, rounded = bfloat16(tiny_base().weights)
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "model.safetensors").write_bytes(content)
+    (tmp_path / "tokenizer.json").write_text(tiny_tokenizer_json())
+    ids = np.frombuffer(b"abcdefgh", np.uint8).astype(np.int64)
+    expected = LoraModel(BaseModel(TINY_CONFIG, rounded), LoraSpec(rank=4, seed=0)).forward(
+        [EngineDatum(ids[:-1], ids[1:])], "cross_entropy"
+    )
+    with LocalServer(models={"own/half": tmp_path}) as server, ta.ServiceClient(base_url=server.url) as service:
+        trainer = service.create_lora_training_client("own/half", rank=4, seed=0)
+        datum = ta.Datum(ta.ModelInput.from_ints(ids[:-1].tolist()), {"target_tokens": ids[1:].tolist()})
+        losses = []
+        for _ in range(15):
+            passed = trainer.forward_backward([datum], "cross_entropy")
+            trainer.optim_step(ta.AdamParams(learning_rate=0.005)).result(HANG)
+            losses.append(passed.result(HANG))
+        first = losses[0].loss_fn_outputs[0]["logprobs"].to_numpy()
+        np.testing.assert_allclose(first, expected.logprobs[0], rtol=1e-5)
+        assert losses[1].metrics["loss:sum"] < losses[0].metrics["loss:sum"]
+        sampler = trainer.save_weights_and_get_sampling_client()
+        params = ta.SamplingParams(max_tokens=6, temperature=0, stop=["de"])
+        (sequence,) = sampler.sample(ta.ModelInput.from_ints(list(b"ab")), 1, params).result(HANG).sequences
+    assert (bytes(sequence.tokens), sequence.stop_reason) == (b"cde", "stop")

@@ -159,7 +159,13 @@ def test_settings_that_are_no_numbers_or_unknown_are_refused(engine, config):
         engine.create(TINY_NAME, LORA).forward_backward(data, "ppo", config)
 
 
-def test_several_targets_per_position_are_refused(engine):
-    data = [Example(np.array([1, 2]), np.array([[1, 2], [3, 4]]), {})]
+def test_several_targets_per_position_are_each_scored_where_the_loss_takes_them(engine):
+    model = engine.create(TINY_NAME, LORA)
+    tokens, targets = np.array([97, 98]), np.array([[1, 2, 3], [4, 5, 6]])
+    output = model.forward_backward([Example(tokens, targets, {})], "cross_entropy", {})
+    single = [model.forward([Example(tokens, column, {})], "cross_entropy", {}).logprobs[0] for column in targets.T]
+    np.testing.assert_allclose(output.logprobs[0], np.stack(single, axis=1), rtol=1e-5)
+    assert output.metrics["loss:sum"] == pytest.approx(-np.sum(single), rel=1e-5)
+    inputs = {name: np.zeros(targets.shape) for name in ("logprobs", "advantages")}
     with pytest.raises(ValueError, match="one target per position"):
-        engine.create(TINY_NAME, LORA).forward_backward(data, "cross_entropy", {})
+        model.forward_backward([Example(tokens, targets, inputs)], "ppo", {})

@@ -32,7 +32,7 @@ class ServedModel(msgspec.Struct, frozen=True, eq=False):
         base: its weights.
         arch: name of its architecture.
         stand_in: whether it only bears the name.
-        detokenise: turns its tokens to text, for stop strings; None if there is no tokenizer.
+        detokenise: turns its tokens to text, for stop strings and streams; None if there is no tokenizer.
     """
 
     base: BaseModel
@@ -166,8 +166,6 @@ def _spec(config: LoraConfig) -> LoraSpec:
 
 
 def _datum(example: Example, taken: set[str] | None = None) -> Datum:
-    if example.targets.ndim != 1:
-        raise ValueError(f"this server takes one target per position, not target_tokens of {example.targets.shape}")
     inputs = {name: values for name, values in example.inputs.items() if taken is None or name in taken}
     return Datum(example.tokens, example.targets, inputs)
 

@@ -6,6 +6,7 @@ import json
 import random
 
 import pytest
+from tokenizers.decoders import ByteFallback
 
 from tinker_actors.local.core import Limits
 from tinker_actors.local.core.streams import Stream, TextPieces
@@ -34,6 +35,17 @@ def test_the_pieces_of_any_bytes_are_their_text(seed):
     parts = ["ü€😀\ufffdz".encode(), b"\xff", b"\xe2\x82", b"plain text "]
     data = b"".join(rng.choice(parts) for _ in range(100))
     assert "".join(pieces(data)) == utf8(data)
+
+
+@pytest.mark.parametrize("text", ["世界", "ü" * 50, "世界" * 50, "😀" * 50, "a世 😀ü" * 20, "a" * 70 + "世" * 40])
+def test_characters_come_whole_from_a_tokenizer_that_falls_back_on_bytes(text):
+    """Such a one makes U+FFFD of every byte in a run of bytes, whole characters too, as long as the run ends in one."""
+    decoder = ByteFallback()
+    grown = TextPieces(lambda tokens: "".join(decoder.decode([f"<0x{byte:02X}>" for byte in tokens])))
+    data = text.encode()
+    given = [grown.add(byte) for byte in data]
+    assert [piece for piece in given if piece] == list(text)
+    assert grown.rest() == ""
 
 
 def test_without_a_tokenizer_there_is_no_text():

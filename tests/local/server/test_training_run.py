@@ -80,6 +80,30 @@ def test_a_failed_gradient_keeps_the_step_behind_it_from_being_applied(wire, bod
     assert wire.do("forward", forward(model, 4, bodies))["metrics"] == before
 
 
+def test_several_targets_per_position_come_back_in_their_shape(wire, bodies):
+    model = wire.create_model(8)
+    columns = [b"bcd", b"xyz"]
+    single = bodies.gradient(model, 1, *(b"a" + column for column in columns))
+    for one, column in zip(single["forward_backward_input"]["data"], columns, strict=True):
+        one["model_input"]["chunks"][0]["tokens"] = list(b"abc")
+        one["loss_fn_inputs"]["target_tokens"]["data"] = list(column)
+    body = {"model_id": model, "seq_id": 1, "forward_input": single["forward_backward_input"]}
+    apart = [one["logprobs"]["data"] for one in wire.do("forward", body)["loss_fn_outputs"]]
+    both = bodies.gradient(model, 2, b"abcd")
+    weights = [1.0, 0.5, 0.0, 2.0, 1.0, 0.25]
+    both["forward_backward_input"]["data"][0]["loss_fn_inputs"] = {
+        "target_tokens": {"data": list(b"bxcydz"), "dtype": "int64", "shape": [3, 2]},
+        "weights": {"data": weights, "dtype": "float32", "shape": [3, 2]},
+    }
+    result = wire.do("forward_backward", both)
+    (output,) = result["loss_fn_outputs"]
+    flat = [value for pair in zip(*apart, strict=True) for value in pair]
+    assert output["logprobs"]["shape"] == [3, 2]
+    assert output["logprobs"]["data"] == pytest.approx(flat, rel=1e-5)
+    loss = -sum(weight * value for weight, value in zip(weights, flat, strict=True))
+    assert result["metrics"]["loss:sum"] == pytest.approx(loss, rel=1e-5)
+
+
 def test_a_long_sample_can_be_cancelled_while_it_is_drawn(wire, bodies):
     params = {"max_tokens": 2000, "stop": []}
     running = wire.submit(

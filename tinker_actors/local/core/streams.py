@@ -12,7 +12,8 @@ from tinker_actors.protocol import codec
 
 _REPLACEMENT = "\ufffd"
 _LONGEST_WINDOW = 64
-_KEPT_OF_WINDOW = 8
+_KEPT_OF_WINDOW = 12
+"""A multiple of 2, 3 and 4, so that a run of characters of one size, spelled in bytes, is cut between two of them."""
 
 Text = Callable[[Sequence[int]], str | None]
 """Tokens to text; None where there is no tokenizer."""
@@ -21,9 +22,10 @@ Text = Callable[[Sequence[int]], str | None]
 class TextPieces:
     """Text that grows by tokens, given out in whole characters.
 
-    A token may end inside a character. The text of what is there then ends with one U+FFFD, which is held back until
-    the next token shows whether it becomes a character. Only the last tokens are decoded again each time: where in the
-    completion the text begins changes nothing about its end.
+    A token may end inside a character. The text then ends with U+FFFD: one for all of the character's bytes, or one
+    for each byte of the run of bytes that it is in, as tokenizers with a byte fallback have it. They are held back
+    until a later token shows what they become. Only the last tokens are decoded again each time, once their text by
+    themselves is the end of the whole text.
 
     Args:
         text: turns tokens to text.
@@ -38,12 +40,14 @@ class TextPieces:
         """Add a token, and return the characters that are complete now and were not before."""
         self._window.append(token)
         whole = self._text(self._window) or ""
-        complete = whole.removesuffix(_REPLACEMENT)
+        complete = whole.rstrip(_REPLACEMENT)
         piece = complete[self._shown :]
         self._shown = max(self._shown, len(complete))
-        if len(self._window) > _LONGEST_WINDOW and complete is whole:
-            del self._window[:-_KEPT_OF_WINDOW]
-            self._shown = len(self._text(self._window) or "")
+        if len(self._window) > _LONGEST_WINDOW and complete == whole:
+            kept = self._window[-_KEPT_OF_WINDOW:]
+            end = self._text(kept) or ""
+            if whole.endswith(end):
+                self._window, self._shown = kept, len(end)
         return piece
 
     def rest(self) -> str:
