@@ -51,6 +51,20 @@ def test_a_string_of_wide_characters_is_found_behind_a_long_text():
     assert first_end(rule, tokens) == len(tokens)
 
 
+def test_a_string_is_found_where_the_window_begins_inside_a_character():
+    def byte_fallback(tokens):
+        """Decode as tokenizers with byte fallback do: a run of bytes that is not UTF-8 is lost byte by byte."""
+        try:
+            return bytes(tokens).decode()
+        except UnicodeDecodeError:
+            return "\ufffd" * len(tokens)
+
+    rule = StopRule(("界",), TINY_CONFIG, byte_fallback)
+    for count in range(1, 12):
+        tokens = ("世" * count + "界").encode()
+        assert first_end(rule, tokens) == len(tokens), count
+
+
 def test_a_string_needs_a_tokenizer():
     with pytest.raises(ValueError, match="tokenizer"):
         StopRule(("x",), TINY_CONFIG, None)

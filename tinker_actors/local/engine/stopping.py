@@ -13,6 +13,9 @@ SLACK_TOKENS = 8
 """Tokens decoded in front of the longest that a stop string can take: the start of a text decodes differently in some
 tokenizers (a leading space is dropped, a split character comes out as a replacement)."""
 
+_BYTES_PER_CHARACTER = 4  # at most, in UTF-8
+_REPLACEMENT = "\ufffd"
+
 
 class StopRule:
     """Decides after each token whether a completion is over. Immutable.
@@ -47,5 +50,13 @@ class StopRule:
             return True
         if not self._strings or self._detokenise is None:
             return False
-        text = self._detokenise(tokens[-self._window :])
-        return any(string in text for string in self._strings)
+        begin = max(0, len(tokens) - self._window)
+        # Where a token is a byte, the window may begin inside a character, and some decoders then lose the characters
+        # behind it too. One of a few beginnings further on is the beginning of a character.
+        for first in range(begin, begin + _BYTES_PER_CHARACTER):
+            text = self._detokenise(tokens[first:])
+            if any(string in text for string in self._strings):
+                return True
+            if not text.startswith(_REPLACEMENT):
+                return False
+        return False
