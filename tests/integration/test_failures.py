@@ -150,3 +150,15 @@ def test_closing_says_what_it_had_to_leave(server, caplog):
     with pytest.raises(ta.ClientClosedError):
         pending.result(HANG)
     assert "unfinished" in caplog.text
+
+
+def test_lanes_that_can_not_start_fail_what_they_were_given(tmp_path, caplog):
+    cafile = tmp_path / "authority.pem"
+    cafile.write_text("no certificate at all")
+    with ta.ServiceClient(base_url="https://localhost:9", config=ta.Config(cafile=str(cafile))) as service:
+        trainer = service.create_lora_training_client("local/tiny")
+        with pytest.raises(ta.ActorCrashedError, match="lane can't be kept alive"):
+            trainer.result(HANG)
+        with pytest.raises(ta.ActorCrashedError):
+            trainer.optim_step().result(HANG)
+    assert caplog.text.count("is replaced") < 60

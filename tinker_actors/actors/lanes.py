@@ -19,11 +19,12 @@ from tinker_actors.actors.messages import Cancel, Shutdown
 from tinker_actors.actors.platform import Platform
 from tinker_actors.actors.work import Call, Work
 from tinker_actors.config import Config
-from tinker_actors.errors import ClientClosedError
+from tinker_actors.errors import ActorCrashedError, ClientClosedError
 from tinker_actors.events.records import LaneReplaced
 from tinker_actors.protocol.retry import RetryBudget
-from tinker_actors.runtime.actor import Describe, Executor, Ping, Ref, RuntimeActor, Terminated, logger, tell
+from tinker_actors.runtime.actor import Describe, Executor, Ping, Ref, RuntimeActor, Terminated, guarded, logger, tell
 from tinker_actors.runtime.hub import EventHub
+from tinker_actors.runtime.supervisor import RestartIntensity
 
 LaneName = Literal["control", "train", "sample"]
 LANES: tuple[LaneName, ...] = ("control", "train", "sample")
@@ -32,6 +33,8 @@ LANES: tuple[LaneName, ...] = ("control", "train", "sample")
 # whole process stood still, everybody is late once.
 _BEAT_EVERY = 5.0
 _MOST_BEATS_OWED = 3
+# A lane that died more often than the restart intensity allows rests this long before it is tried again.
+_REST = 1.0
 
 
 class Lanes:
@@ -111,6 +114,13 @@ class _Beat(msgspec.Struct, frozen=True, eq=False):
     """To the keeper, from itself: look after the lanes."""
 
 
+class _StartAgain(msgspec.Struct, frozen=True, eq=False):
+    """To the keeper, from itself: start a lane that died too often, after a rest."""
+
+    name: LaneName
+    error: BaseException | None
+
+
 class LaneKeeper(RuntimeActor):
     """Starts, watches and replaces the lanes."""
 
@@ -122,6 +132,7 @@ class LaneKeeper(RuntimeActor):
         self._settings = settings
         self._platform = platform
         self._pings: dict[str, tuple[int, pykka.Future[Any]]] = {}
+        self._restarts = {name: RestartIntensity() for name in LANES}
         self._stopping = False
         # Started here, not in on_start, so that the lanes are there when the constructor returns.
         for name in LANES:
@@ -135,6 +146,9 @@ class LaneKeeper(RuntimeActor):
         """Handle a message; see the classes above."""
         if isinstance(message, Terminated):
             self._ended(message)
+        elif isinstance(message, _StartAgain):
+            if not self._stopping:
+                self._replace(message.name, message.error)
         elif isinstance(message, _Beat):
             self._look()
             self.tell_later(_BEAT_EVERY, _Beat())
@@ -161,7 +175,23 @@ class LaneKeeper(RuntimeActor):
     def _ended(self, message: Terminated) -> None:
         for name in LANES:
             if self._lanes.refs.get(name) is message.ref and not self._stopping:
-                self._replace(name, message.error)
+                if self._restarts[name].allow(self.now()):
+                    self._replace(name, message.error)
+                else:
+                    self._fail_all(name, message.error)
+                    self.tell_later(_REST, _StartAgain(name, message.error))
+
+    def _fail_all(self, name: LaneName, error: BaseException | None) -> None:
+        """Fail what a lane that dies again and again can't carry; nobody else would ever tell its callers."""
+        table = self._settings[name].table
+        for item in list(table.values()):
+            if table.pop(item.id, None) is None:
+                continue
+            crash = ActorCrashedError(f"The {name} lane can't be kept alive: {error!r}.")
+            if isinstance(item, Work):
+                guarded(lambda item=item, crash=crash: item.sink.failed(item, crash), item.tracker.what)  # type: ignore[misc]
+            else:
+                guarded(lambda item=item, crash=crash: item.on_failed(crash), item.what)  # type: ignore[misc]
 
     def _replace(self, name: LaneName, error: BaseException | None) -> None:
         in_flight = len(self._settings[name].table)
