@@ -51,6 +51,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         max_submits: sample requests being submitted at a time.
         throttled_submits: the same for 10 s after the server asked to slow down.
         dispatch_bytes: estimated bytes of sample requests being submitted at a time.
+        queue_bytes: encoded sample requests held here, from the call until the result is there. When it is full,
+            `sample()` waits; in a thread with a running event loop the future waits instead, up to twice as much.
+        max_block: how long `sample()` waits for room before it raises `QueueFullError`.
+        response_bytes: results being fetched at a time of which the server told the size beforehand.
+        adaptive_limit: find out how many samples the server takes at a time, from its 429s and queue states.
+        use_retrieve_futures: hear of finished samples over one connection per sampler; default: where the server
+            offers it.
+        dialect: `"json"` or `"protobuf"` for what is sent to train; default: found out from the server's answers.
         max_chunk_len: datums in one request; default: what the server says, else 1,024.
         max_chunk_bytes: estimated bytes in one request; default: what the server says, else 5,000,000.
         server_orders: whether the server executes by `seq_id` and repeats answers to resent requests; default: found
@@ -80,6 +88,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_submits: int = 400
     throttled_submits: int = 10
     dispatch_bytes: int = 10 * 1024 * 1024
+    queue_bytes: int = 256 * 1024 * 1024
+    max_block: float = 30.0
+    response_bytes: int = 50 * 1024 * 1024
+    adaptive_limit: bool = True
+    use_retrieve_futures: bool | None = None
+    dialect: Literal["json", "protobuf"] | None = None
     max_chunk_len: int | None = None
     max_chunk_bytes: int | None = None
     server_orders: bool | None = None
@@ -127,7 +141,7 @@ _SECRET = {"api_key", "default_headers", "proxy"}
 _POSITIVE = (
     "connect_timeout", "request_timeout", "poll_timeout", "creation_timeout", "heartbeat_interval",
     "heartbeat_timeout", "silence_limit", "liveness_limit", "max_connections", "max_submits", "throttled_submits",
-    "dispatch_bytes", "max_chunk_len", "max_chunk_bytes",
+    "dispatch_bytes", "queue_bytes", "max_block", "response_bytes", "max_chunk_len", "max_chunk_bytes",
 )  # fmt: skip
 
 

@@ -314,6 +314,18 @@ class SamplerLostError(TinkerError):
     default_advice = "Create the sampler again from a saved checkpoint."
 
 
+class QueueFullError(TinkerError, RuntimeError):
+    """There is no room for another sample: those under way fill the memory that `Config(queue_bytes=)` allows."""
+
+    default_advice = "Wait for results before asking for more, or raise Config(queue_bytes=) or Config(max_block=)."
+
+
+class ForkedError(TinkerError, RuntimeError):
+    """The client was made before this process was forked; its threads and connections stayed in the parent."""
+
+    default_advice = "Make the client after os.fork(), or start processes with the spawn or forkserver method."
+
+
 class ActorCrashedError(TinkerError, RuntimeError):
     """An actor of this runtime died of a defect; its handle can't be used any more."""
 
