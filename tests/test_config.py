@@ -91,7 +91,7 @@ def test_everything_else_is_kept_as_it_was_given():
 POSITIVE = [
     "connect_timeout", "request_timeout", "poll_timeout", "creation_timeout", "heartbeat_interval",
     "heartbeat_timeout", "silence_limit", "liveness_limit", "max_connections", "max_submits", "throttled_submits",
-    "dispatch_bytes", "max_chunk_len", "max_chunk_bytes",
+    "dispatch_bytes", "queue_bytes", "max_block", "response_bytes", "max_chunk_len", "max_chunk_bytes",
 ]  # fmt: skip
 
 
