@@ -11,7 +11,7 @@ import pytest
 ROOT = "tinker_actors"
 PACKAGE = Path(__file__).parents[1] / ROOT
 MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in sorted(PACKAGE.rglob("*.py"))}
-ROOMS = [{"errors", "types"}, {"config", "events"}, {"protocol"}, {"runtime"}, {"actors"}, {"clients"}]
+ROOMS = [{"errors", "types", "version"}, {"config", "events"}, {"protocol"}, {"runtime"}, {"actors"}, {"clients"}]
 RANK = {f"{ROOT}.{room}": rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 DOORS = len(ROOMS)  # __init__, __main__, testing, cli
 LONGEST = 400

@@ -8,14 +8,12 @@ trainer = service.create_lora_training_client("local/tiny", rank=32, seed=0)
 
 from __future__ import annotations
 
+import importlib as _importlib
 import logging as _logging
+from typing import TYPE_CHECKING
 from typing import Any as _Any
 
 from tinker_actors import types
-from tinker_actors.clients.machine import version as _version
-from tinker_actors.clients.sampling import SamplingClient
-from tinker_actors.clients.service import ServiceClient
-from tinker_actors.clients.training import TrainingClient
 from tinker_actors.config import Config
 from tinker_actors.errors import (
     ActorCrashedError,
@@ -49,7 +47,6 @@ from tinker_actors.errors import (
     UnprocessableEntityError,
     WouldDeadlockError,
 )
-from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.types import (
     AdamParams,
     Datum,
@@ -75,6 +72,13 @@ from tinker_actors.types import (
     TensorData,
     TensorDtype,
 )
+from tinker_actors.version import VERSION as _VERSION
+
+if TYPE_CHECKING:
+    from tinker_actors.clients.sampling import SamplingClient
+    from tinker_actors.clients.service import ServiceClient
+    from tinker_actors.clients.training import TrainingClient
+    from tinker_actors.runtime.futures import APIFuture
 
 __all__ = [
     "APIConnectionError",
@@ -139,6 +143,8 @@ __all__ = [
     "types",
 ]
 
+__version__ = _VERSION
+
 _logging.getLogger("tinker_actors").addHandler(_logging.NullHandler())
 
 
@@ -152,7 +158,23 @@ def local_server(**options: _Any) -> _Any:
     return start(**options)
 
 
-def __getattr__(name: str) -> str:
-    if name == "__version__":
-        return _version()
-    raise AttributeError(f"module 'tinker_actors' has no attribute {name!r}")
+# Loaded when they are first asked for: a data loader that needs only the types, the server and the command line do
+# without actors and sockets.
+_HOMES = {
+    "APIFuture": "runtime.futures",
+    "SamplingClient": "clients.sampling",
+    "ServiceClient": "clients.service",
+    "TrainingClient": "clients.training",
+}
+
+
+def __getattr__(name: str) -> _Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(_importlib.import_module(f"{__name__}.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,13 +7,13 @@ import click
 import pytest
 
 from tinker_actors.cli import app, main
-from tinker_actors.clients.machine import version
 from tinker_actors.errors import ConfigError
+from tinker_actors.version import VERSION
 
 
 def test_version_prints_the_installed_version(capsys: pytest.CaptureFixture[str]):
     assert main(["version"]) == 0
-    assert capsys.readouterr().out.startswith(f"tinker-actors {version()} (Python 3.")
+    assert capsys.readouterr().out.startswith(f"tinker-actors {VERSION} (Python 3.")
 
 
 def test_help_lists_the_commands_and_the_exit_statuses(capsys: pytest.CaptureFixture[str]):

@@ -6,10 +6,10 @@ import platform
 
 import click
 
+from tinker_actors.version import VERSION
+
 
 @click.command()
 def version() -> None:
     """Print the version."""
-    from tinker_actors.clients.machine import version as installed  # noqa: PLC0415 - loads the clients
-
-    click.echo(f"tinker-actors {installed()} (Python {platform.python_version()})")
+    click.echo(f"tinker-actors {VERSION} (Python {platform.python_version()})")
