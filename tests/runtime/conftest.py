@@ -278,7 +278,7 @@ def blocked_reader():
 
     def start(future):
         join = _in_thread(future.result)
-        _until(lambda: future._blocked)
+        _until(lambda: future._gates)
         return join
 
     return start

@@ -1,4 +1,4 @@
-"""Delivery: one thread for users' callbacks, one wake-up of a loop per turn."""
+"""Delivery: one thread for users' callbacks, few wake-ups of a loop."""
 
 from __future__ import annotations
 
@@ -76,51 +76,150 @@ def test_a_callback_can_post_another():
     assert done.wait(HANG)
 
 
-class CountingLoop:
-    """A loop that only notes what it is asked to run."""
+class FakeLoop:
+    """A loop that notes what it is asked to run, and has a time of its own."""
 
     def __init__(self):
+        self.now = 100.0
         self.calls = []
+        self.timers = []
+        self.wakes = 0
+
+    def time(self):
+        return self.now
 
     def call_soon_threadsafe(self, callback):
         self.calls.append(callback)
 
+    def call_later(self, delay, callback):
+        self.timers.append((self.now + delay, callback))
+
+    def turn(self):
+        """Do what is due at this time, as one wake-up."""
+        due = [entry for entry in self.timers if entry[0] <= self.now]
+        self.timers = [entry for entry in self.timers if entry[0] > self.now]
+        calls, self.calls = self.calls, []
+        self.wakes += bool(calls or due)
+        for callback in calls:
+            callback()
+        for _, callback in due:
+            callback()
+
 
 class Waiter:
-    def __init__(self, *, done=False):
+    def __init__(self, bridge, *, done=False):
         self.results = []
+        self._bridge = bridge
         self._done = done
+        bridge.waiters += 1
 
     def done(self):
         return self._done
 
     def set_result(self, value):
         self.results.append(value)
+        self._bridge.waiters -= 1
 
 
 def test_a_bridge_wakes_its_loop_once_per_turn():
-    loop = CountingLoop()
+    loop = FakeLoop()
     bridge = LoopBridge(loop)
-    waiters = [Waiter() for _ in range(10)]
+    waiters = [Waiter(bridge) for _ in range(10)]
     for waiter in waiters[:6]:
         bridge.wake(waiter)
     assert len(loop.calls) == 1
-    loop.calls[0]()
+    loop.turn()
     assert [waiter.results for waiter in waiters] == [[None]] * 6 + [[]] * 4
     for waiter in waiters[6:]:
         bridge.wake(waiter)
-    assert len(loop.calls) == 2
-    loop.calls[1]()
+    assert len(loop.calls) == 1
+    loop.turn()
     assert [waiter.results for waiter in waiters] == [[None]] * 10
+    assert loop.wakes == 2
+
+
+@pytest.mark.parametrize("per_second", [50, 90, 200, 1_000, 20_000])
+def test_a_stream_of_results_wakes_its_loop_less_than_a_hundred_times_in_any_second(per_second):
+    loop = FakeLoop()
+    bridge = LoopBridge(loop)
+    waiters = [Waiter(bridge) for _ in range(3 * per_second + 1)]
+    woken = []
+    step = 1 / 4_000
+    arrived = 0
+    for tick in range(3 * 4_000):
+        loop.now = 100 + tick * step
+        while arrived < tick * step * per_second:
+            bridge.wake(waiters[arrived])
+            arrived += 1
+        before = loop.wakes
+        loop.turn()
+        woken += [loop.now] * (loop.wakes - before)
+        # Nobody waits longer than two rounds of gathering.
+        late = int((tick * step - 0.025) * per_second)
+        assert all(waiter.results for waiter in waiters[max(0, late - 1) : max(0, late)])
+
+    assert arrived >= 2 * per_second
+    for index, start in enumerate(woken):
+        assert sum(start <= moment < start + 1 for moment in woken[index:]) < 100
+    assert len(woken) >= min(per_second, 80) * 2
+
+
+def test_an_idle_loop_is_not_woken():
+    loop = FakeLoop()
+    bridge = LoopBridge(loop)
+    waiters = [Waiter(bridge) for _ in range(200)]
+    for waiter in waiters[:100]:
+        bridge.wake(waiter)
+        loop.turn()
+        loop.now += 0.001
+    loop.now += 1
+    loop.turn()
+    loop.now += 1
+    wakes = loop.wakes
+    for _ in range(100):
+        loop.now += 1
+        loop.turn()
+
+    assert loop.wakes == wakes
+    assert not loop.timers
+
+
+def test_one_who_waits_alone_is_never_kept_waiting():
+    """A result, the next request, its result: as fast as they come."""
+    loop = FakeLoop()
+    bridge = LoopBridge(loop)
+    for _ in range(1_000):
+        waiter = Waiter(bridge)
+        bridge.wake(waiter)
+        assert len(loop.calls) == 1
+        loop.turn()
+        assert waiter.results == [None]
+        loop.now += 0.0001
+
+
+def test_the_last_results_are_not_gathered_for():
+    loop = FakeLoop()
+    bridge = LoopBridge(loop)
+    waiters = [Waiter(bridge) for _ in range(50)]
+    for waiter in waiters[:40]:
+        bridge.wake(waiter)
+        loop.turn()
+    assert loop.timers
+    for waiter in waiters[40:]:
+        bridge.wake(waiter)
+    assert loop.calls
+    loop.turn()
+
+    assert [waiter.results for waiter in waiters] == [[None]] * 50
 
 
 def test_a_bridge_leaves_waiters_that_were_cancelled_meanwhile():
-    loop = CountingLoop()
+    loop = FakeLoop()
     bridge = LoopBridge(loop)
-    cancelled, waiting = Waiter(done=True), Waiter()
+    cancelled, waiting = Waiter(bridge, done=True), Waiter(bridge)
     bridge.wake(cancelled)
     bridge.wake(waiting)
-    loop.calls[0]()
+    loop.turn()
     assert (cancelled.results, waiting.results) == ([], [None])
 
 

@@ -182,7 +182,7 @@ def test_ctrl_c_leaves_a_training_operation_and_who_waits_for_it(training, block
     join = blocked_reader(future)
     interrupted(future)
     assert future.running()
-    assert future._loop_waiters == []
+    assert not future._loop_waiters
     future._settle("result")
     assert join() == "result"
     assert run(future.coroutine()) == "result"

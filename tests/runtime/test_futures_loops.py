@@ -94,7 +94,7 @@ def test_a_future_is_used_across_several_runs(training, settle_in_thread):
 
     asyncio.run(impatient())
     asyncio.run(impatient())
-    assert future._loop_waiters == []
+    assert not future._loop_waiters
 
     async def patient():
         settle_in_thread(future, "result")
@@ -186,3 +186,39 @@ def test_a_failed_future_that_was_awaited_goes_without_the_garbage_collector(tra
         assert run(main())() is None
     finally:
         gc.enable()
+
+
+def test_results_that_stream_in_wake_the_loop_less_than_a_hundred_times_a_second(training):
+    """Counted in the times the loop went to sleep, over the time that the stream really took."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        rounds, select = [], loop._selector.select
+
+        def counting(timeout=None):
+            if timeout != 0:  # else the loop is awake
+                rounds.append(timeout)
+            return select(timeout)
+
+        futures = [training() for _ in range(10_000)]
+        gathered = asyncio.gather(*(future.coroutine() for future in futures))
+        await turns()
+
+        def stream():
+            pause = threading.Event()
+            for start in range(0, 10_000, 20):
+                for future in futures[start : start + 20]:
+                    future._settle(1)
+                pause.wait(0.001)
+
+        loop._selector.select = counting
+        before, began = threading.active_count(), loop.time()
+        thread = threading.Thread(target=stream)
+        thread.start()
+        assert sum(await gathered) == 10_000
+        took = loop.time() - began
+        assert threading.active_count() <= before + 1
+        thread.join(HANG)
+        assert len(rounds) <= 100 * took + 20
+
+    run(main())

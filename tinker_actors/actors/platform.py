@@ -91,4 +91,5 @@ def _headers(config: Config, version: str) -> list[tuple[str, str]]:
     ]
     if config.api_key is not None:
         headers.append((API_KEY, config.api_key))
-    return [*headers, *config.default_headers.items()]
+    chosen = {name.lower() for name in config.default_headers}
+    return [*(pair for pair in headers if pair[0].lower() not in chosen), *config.default_headers.items()]

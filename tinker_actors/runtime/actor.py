@@ -169,8 +169,10 @@ class RuntimeActor(pykka.Actor):
         if self.actor_stopped.is_set():
             self._refuse(envelope)
             return
+        message = envelope.message
         try:
-            response = self._handle_receive(envelope.message)
+            # pykka's own messages are tuples; it looks for its four kinds one after the other.
+            response = self._handle_receive(message) if isinstance(message, tuple) else self.on_receive(message)
         except BaseException as error:
             if reply_to is not None and isinstance(error, Exception):
                 reply_to.set_exception()
@@ -222,11 +224,13 @@ class RuntimeActor(pykka.Actor):
 
 
 def tell(ref: Ref, message: Any) -> bool:
-    """Tell an actor that may be gone by now; return whether it was still there to be told."""
-    try:
-        ref.tell(message)
-    except pykka.ActorDeadError:
+    """Tell an actor that may be gone by now; return whether it was still there to be told.
+
+    What `ref.tell` does, without an error for the caller to catch: once per sample.
+    """
+    if ref.actor_stopped.is_set():
         return False
+    ref.actor_inbox.put(Envelope(message))
     return True
 
 

@@ -19,6 +19,8 @@ from tinker_actors.runtime.transport import BrokenKind
 _WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 # Reads or writes in a row before the lane's other sockets get their turn.
 _STEPS_PER_EVENT = 32
+# A TLS record that is not full is the last one of what its sender had to say, as a rule.
+_FULL_RECORD = 16 * 1024
 
 
 class ConnectionOwner(Protocol):
@@ -54,6 +56,7 @@ class Connection:
     __slots__ = (
         "_buffer",
         "_events",
+        "_full_read",
         "_inbox",
         "_is_tls",
         "_owner",
@@ -72,6 +75,7 @@ class Connection:
         self._buffer = buffer
         self._owner = owner
         self._is_tls = isinstance(sock, ssl.SSLSocket)
+        self._full_read = _FULL_RECORD if self._is_tls else len(buffer)
         self._events = READ
         self._write_blocked = False
         self._read_needs_write = False
@@ -93,8 +97,7 @@ class Connection:
             and use another, nothing has been sent. Any other failure arrives through the owner, later.
         """
         self.exchange = exchange
-        self._flush(exchange)
-        if self._write_error is None:
+        if self._flush(exchange):
             return True
         if self.served and not exchange.sent:
             self.exchange = None
@@ -109,7 +112,7 @@ class Connection:
         if exchange is None or not exchange.keep_alive or self._write_error is not None:
             return False
         # Bytes that lie decrypted in the TLS layer belong to nobody.
-        return not (isinstance(self._sock, ssl.SSLSocket) and self._sock.pending())
+        return not (self._is_tls and self._pending())
 
     def close(self) -> None:
         """Close the socket and forget the exchange. May be called twice."""
@@ -124,12 +127,10 @@ class Connection:
         if exchange is None:
             self._read_while_idle()
             return
-        if exchange.next_bytes() is not None or self._events != READ:
-            self._flush(exchange)
-        if self._write_error is not None:
+        if (exchange.unsent is not None or self._events != READ) and not self._flush(exchange):
             self._settle_write_error()
-        else:
-            self._drain(exchange)
+            return
+        self._drain(exchange)
 
     def on_lost(self, error: BaseException) -> None:
         """Fail the exchange, as the inbox can't watch the socket any more. Called by the inbox."""
@@ -141,28 +142,36 @@ class Connection:
             exchange.keep_alive = False
             self._owner.on_finished(self)
 
-    def _flush(self, exchange: Exchange) -> None:
-        """Write until the socket takes no more or the request is out, and watch for room if it is not."""
-        self._write_blocked = False
+    def _flush(self, exchange: Exchange) -> bool:
+        """Write until the socket takes no more or the request is out, and watch for room if it is not.
+
+        Returns:
+            Whether the connection is still good for writing.
+        """
+        blocked = False
         for _ in range(_STEPS_PER_EVENT):
             data = exchange.next_bytes()
             if data is None or self._write_error is not None:
                 break
             try:
-                exchange.wrote(self._sock.send(data))
+                if exchange.wrote(self._sock.send(data)):
+                    break
             except ssl.SSLWantReadError:
                 exchange.sent = True
                 break
             except _WOULD_BLOCK:
                 # A part of a TLS record may be out.
                 exchange.sent = exchange.sent or self._is_tls
-                self._write_blocked = True
+                blocked = True
                 break
             except OSError as error:
                 self._write_error = error
         else:
-            self._write_blocked = exchange.next_bytes() is not None
-        self._watch()
+            blocked = exchange.unsent is not None
+        if blocked or self._events != READ:
+            self._write_blocked = blocked
+            self._watch()
+        return self._write_error is None
 
     def _drain(self, exchange: Exchange) -> None:
         """Read until the exchange ends or there is nothing more for now."""
@@ -178,22 +187,26 @@ class Connection:
                 self._watch()
                 return
             except _WOULD_BLOCK:
-                break
+                return
             except OSError as error:
                 self._break(exchange, error)
                 return
             if count:
-                exchange.feed(buffer[:count])
+                exchange.feed(bytes(buffer[:count]))
             else:
                 exchange.eof()
             if exchange.outcome is not None:
                 self._owner.on_finished(self)
                 return
-            if count < len(buffer) and not self._is_tls:
-                break
-        else:
-            if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
-                self._inbox.post(self._go_on)
+            if count < self._full_read and not self._pending():
+                return
+        # Others first. The poller tells of what lies in the socket, and nobody of what lies in the TLS layer.
+        if self._pending():
+            self._inbox.post(self._go_on)
+
+    def _pending(self) -> int:
+        """Return the number of decrypted bytes that lie in the TLS layer, where no poller sees them."""
+        return self._sock.pending() if isinstance(self._sock, ssl.SSLSocket) else 0
 
     def _go_on(self) -> None:
         """Continue with what lies in the TLS layer, after the others had their turn."""
@@ -228,7 +241,7 @@ class Connection:
                 break
             if not count:
                 break
-            exchange.feed(self._buffer[:count])
+            exchange.feed(bytes(self._buffer[:count]))
         if exchange.outcome is None:
             self._break(exchange, error)
         else:

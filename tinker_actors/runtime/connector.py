@@ -1,8 +1,8 @@
 """Connector threads: connections are opened beside the lanes, not on them.
 
 Name lookup, TCP, TLS and proxy tunnels block, and urllib3 already does them as users expect. A few daemon
-threads of the process do it and hand over connected sockets. They are shared by all lanes, started when there
-is something to open, and stay.
+threads of the process do it and hand over connected sockets. They are shared by all lanes and started when there
+is something to open; how many there are follows how long opening takes.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import base64
 import itertools
 import logging
-import os
 import socket
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from tinker_actors.runtime.forks import on_fork
 from tinker_actors.runtime.request_head import authority
 from tinker_actors.runtime.transport import Broken
 
@@ -28,7 +29,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MOST_THREADS = 4
+# Two do where opening takes no time, and one of them is always there for another server. Where it takes long, because
+# the server is far away, threads are added while connections wait, one for each that took long; with 64 of them and
+# 0.3 s for TCP and TLS, 200 connections a second are opened.
+_FEW_THREADS = 2
+_MOST_THREADS = 64
+_LONG = 0.04
+_IDLE_SECONDS = 10.0
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,12 +83,14 @@ class Opening:
 
 
 class Connector:
-    """Opens connections on up to `threads` threads. All methods may be called from any thread.
+    """Opens connections on a few threads, or many where it takes long. All methods may be called from any thread.
 
     One target never takes all the threads, so that a host that does not answer can't keep the others waiting.
 
     Args:
-        threads: the most threads; default 4.
+        threads: the most threads.
+        few: how many are started without waiting to see whether opening takes long.
+        clock: tells how long opening took, in seconds.
         open_socket: what opens one connection, blocking; it returns a connected non-blocking socket or a
             `Broken`. By default `dialing.open_socket`.
     """
@@ -90,9 +99,13 @@ class Connector:
         self,
         threads: int = _MOST_THREADS,
         open_socket: Callable[[Target], socket.socket | Broken] | None = None,
+        *,
+        few: int = _FEW_THREADS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._most_threads = threads
-        self._most_per_target = max(threads - 1, 1)
+        self._few = min(few, threads)
+        self._clock = clock
         self._open_socket = open_socket or _dial
         self._condition = threading.Condition()
         self._queue: deque[Opening] = deque()
@@ -109,7 +122,7 @@ class Connector:
         opening = Opening(target, on_done)
         with self._condition:
             self._queue.append(opening)
-            if self._idle < len(self._queue) and len(self._threads) < self._most_threads:
+            if self._idle < len(self._queue) and len(self._threads) < self._few:
                 self._start_thread()
             if self._threads:
                 self._condition.notify()
@@ -142,7 +155,7 @@ class Connector:
             outcome.close()
 
     def threads(self) -> tuple[threading.Thread, ...]:
-        """Return the threads started so far."""
+        """Return the threads there are."""
         with self._condition:
             return tuple(self._threads)
 
@@ -158,35 +171,48 @@ class Connector:
             self._threads.append(thread)
 
     def _run(self) -> None:
-        while True:
-            with self._condition:
-                opening = self._next()
-                opening.begun = True
-                self._busy[opening.target] += 1
+        while (opening := self._begin()) is not None:
+            begun = self._clock()
             outcome = self._open(opening.target)
+            took = self._clock() - begun
             with self._condition:
                 self._busy -= Counter((opening.target,))
                 wanted = not opening.abandoned
                 if wanted:
                     opening.outcome = outcome
+                if took >= _LONG and self._queue and len(self._threads) < self._most_threads:
+                    self._start_thread()
+                elif self._queue:
+                    self._condition.notify()  # its target has a place again
             if wanted:
                 _report(opening)
             elif isinstance(outcome, socket.socket):
                 outcome.close()
 
-    def _next(self) -> Opening:
-        """Wait for an opening whose target has a place, and take it out. Called with the lock held."""
-        while True:
-            for index, opening in enumerate(self._queue):
-                if opening.abandoned or self._busy[opening.target] < self._most_per_target:
-                    del self._queue[index]
-                    if opening.abandoned:
-                        break
-                    return opening
-            else:
+    def _begin(self) -> Opening | None:
+        """Wait for an opening whose target has a place, and take it out; None ends a thread that is not needed."""
+        with self._condition:
+            while (opening := self._next()) is None:
                 self._idle += 1
-                self._condition.wait()
+                in_time = self._condition.wait(_IDLE_SECONDS)
                 self._idle -= 1
+                if not in_time and not self._queue and len(self._threads) > self._few:
+                    self._threads.remove(threading.current_thread())
+                    return None
+            opening.begun = True
+            self._busy[opening.target] += 1
+            return opening
+
+    def _next(self) -> Opening | None:
+        """Take out the first opening whose target has a place, if there is one. Called with the lock held."""
+        most_per_target = max(len(self._threads) - 1, 1)
+        while self._queue and self._queue[0].abandoned:
+            self._queue.popleft()
+        for index, opening in enumerate(self._queue):
+            if not opening.abandoned and self._busy[opening.target] < most_per_target:
+                del self._queue[index]
+                return opening
+        return None
 
     def _open(self, target: Target) -> socket.socket | Broken:
         try:
@@ -236,4 +262,4 @@ def _forget_threads() -> None:
 
 _thread_numbers = itertools.count(1)
 _shared = Connector()
-os.register_at_fork(after_in_child=_forget_threads)
+on_fork(_forget_threads)

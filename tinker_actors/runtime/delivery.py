@@ -1,7 +1,7 @@
 """Delivery: where users' callbacks run, and how asyncio loops hear of results.
 
 A callback may be slow or raise; on a lane it would delay every poll. So callbacks have one thread of their own, and
-each event loop is woken once per turn, however many results came in.
+each event loop is woken fewer than a hundred times a second, however many results come in.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tinker_actors.runtime.forks import on_fork
 from tinker_actors.runtime.threads import start_thread
 
 if TYPE_CHECKING:
     import asyncio
 
 logger = logging.getLogger("tinker_actors")
+
+# Wake-ups of a loop: so many at once, and then one in so many seconds. Less than 100 in any second.
+_AT_ONCE = 10
+_GATHERED = 0.012
 
 
 class Delivery(Protocol):
@@ -34,6 +39,10 @@ class DeliveryThread:
     """One daemon thread that runs callbacks in the order they were posted; started with the first."""
 
     def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget the thread and what it was to run: in a forked child, both are the parent's."""
         self._queue: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -60,36 +69,79 @@ def run_callback(callback: Callable[[], Any]) -> None:
 
 
 class LoopBridge:
-    """Wakes the waiters of one event loop, at most one wake-up per turn of the loop."""
+    """Wakes the waiters of one event loop, and the loop itself not more often than it has to.
+
+    A result wakes the loop at once as long as there are few of them. In a stream of results the loop gathers what
+    comes within some 10 ms (20 at most), with a timer of its own; when all who wait have their results, or none
+    comes any more, nothing is left to gather and nothing runs.
+
+    Attributes:
+        waiters: how many wait over it. Written on the loop's thread only.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.waiters = 0
         self._loop = weakref.ref(loop)
         self._ready: deque[asyncio.Future[None]] = deque()
-        self._scheduled = False
+        self._called = False
+        self._gathering = False
+        self._full_again = float("-inf")  # when the allowance of wake-ups is whole again, on the loop's clock
         self._guard = threading.Lock()
 
     def wake(self, waiter: asyncio.Future[None]) -> None:
         """Complete `waiter` on its loop. Callable from any thread."""
         with self._guard:
             self._ready.append(waiter)
-            if self._scheduled:
+            if self._called or (self._gathering and len(self._ready) < self.waiters):
                 return
-            self._scheduled = True
+            self._called = True
         loop = self._loop()
         try:
             if loop is not None:
-                loop.call_soon_threadsafe(self._run)
+                loop.call_soon_threadsafe(self._answer_call)
         except RuntimeError:
             # The loop was closed with waiters on it: nobody is left to hear.
             logger.debug("A result arrived for a closed event loop")
 
-    def _run(self) -> None:
+    def _answer_call(self) -> None:
         with self._guard:
-            self._scheduled = False
-            ready, self._ready = self._ready, deque()
+            self._called = False
+            ready, pause = self._take()
+        self._complete(ready, pause)
+
+    def _stop_gathering(self) -> None:
+        with self._guard:
+            self._gathering = False
+            if not self._ready:
+                self._pay()  # the timer itself was a wake-up
+            ready, pause = self._take()
+        self._complete(ready, pause)
+
+    def _take(self) -> tuple[deque[asyncio.Future[None]], float]:
+        """Take those who have their results, and decide for how long the next ones are gathered. Under the guard."""
+        ready, self._ready = self._ready, deque()
+        if not ready or self._gathering or len(ready) >= self.waiters:
+            return ready, 0.0
+        pause = self._pay()
+        self._gathering = pause > 0
+        return ready, pause
+
+    def _complete(self, ready: deque[asyncio.Future[None]], pause: float) -> None:
         for waiter in ready:
             if not waiter.done():
                 waiter.set_result(None)
+        loop = self._loop()
+        if pause and loop is not None:
+            loop.call_later(pause, self._stop_gathering)
+
+    def _pay(self) -> float:
+        """Charge a wake-up and return the seconds for which the next one has to be gathered for."""
+        loop = self._loop()
+        if loop is None:
+            return 0.0
+        now = loop.time()
+        self._full_again = max(self._full_again, now) + _GATHERED
+        return max(0.0, self._full_again - now - _AT_ONCE * _GATHERED)
 
 
 # Weak on both sides: a bridge may hold waiters, and those their loop, which may have been closed before its turn came.
@@ -106,3 +158,12 @@ def bridge_to(loop: asyncio.AbstractEventLoop) -> LoopBridge:
             bridge = LoopBridge(loop)
             _bridges[loop] = weakref.ref(bridge)
         return bridge
+
+
+def _forget_bridges() -> None:
+    global _bridges_guard  # noqa: PLW0603 - somebody may have held it when the process was forked
+    _bridges_guard = threading.Lock()
+    _bridges.clear()
+
+
+on_fork(_forget_bridges)

@@ -13,6 +13,7 @@ from typing import Any
 
 from pykka._envelope import Envelope
 
+from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Inbox, RuntimeActor, guarded
 from tinker_actors.runtime.clock import Clock, MonotonicClock
 from tinker_actors.runtime.threads import start_thread
@@ -26,14 +27,21 @@ _BEGIN = object()
 class DispatcherInbox:
     """An actor's door to the dispatcher's one queue. It keeps the actor alive as long as somebody can reach it."""
 
-    __slots__ = ("_actor", "_queue")
+    __slots__ = ("_actor", "_epoch", "_queue")
 
-    def __init__(self, actor: RuntimeActor, shared: queue.SimpleQueue[Any]) -> None:
+    def __init__(self, actor: RuntimeActor, shared: queue.SimpleQueue[Any], epoch: int) -> None:
         self._actor = actor
         self._queue = shared
+        self._epoch = epoch
 
     def put(self, envelope: Envelope[Any], /) -> None:
-        """Queue a message for the actor. Callable from any thread."""
+        """Queue a message for the actor. Callable from any thread.
+
+        Raises:
+            ForkedError: the actor runs in the parent of this process.
+        """
+        if self._epoch != forks.epoch:
+            raise forks.forked_error(f"A message to {self._actor}")
         self._queue.put((self._actor, envelope))
 
     def get(self) -> Envelope[Any]:
@@ -55,15 +63,21 @@ class Dispatcher:
         self.clock: Clock = clock or MonotonicClock()
         self.timers = Timers()
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._epoch = forks.epoch
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def inbox_for(self, actor: RuntimeActor) -> Inbox:
         """Return an inbox that leads into the shared queue."""
-        return DispatcherInbox(actor, self._queue)
+        return DispatcherInbox(actor, self._queue, self._epoch)
 
     def run(self, actor: RuntimeActor) -> None:
-        """Have the dispatcher's thread run the actor, beginning with its `on_start`."""
+        """Have the dispatcher's thread run the actor, beginning with its `on_start`.
+
+        Raises:
+            ForkedError: the dispatcher's thread is in the parent of this process.
+        """
+        forks.check_not_forked("Starting an actor", self._epoch)
         with self._starting:
             if self._thread is None or not self._thread.is_alive():
                 self._thread = start_thread("dispatcher", self._loop)

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
-from collections.abc import Callable, Coroutine, Generator
+import threading
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import _base as states
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import pykka
 
 from tinker_actors.errors import DeadlineExceededError, WouldDeadlockError
+from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.delivery import Delivery, DeliveryThread, bridge_to
+from tinker_actors.runtime.library_future import DECIDED, LibraryFuture
 from tinker_actors.runtime.progress import Progress, Tracker
 from tinker_actors.runtime.threads import on_own_thread
 
@@ -26,10 +30,11 @@ T = TypeVar("T")
 
 default_delivery = DeliveryThread()
 
-_DECIDED = (states.FINISHED, states.CANCELLED, states.CANCELLED_AND_NOTIFIED)
+_NOBODY: tuple[Any, ...] = ()
+forks.on_fork(default_delivery.begin_anew)
 
 
-class APIFuture(concurrent.futures.Future[T], Generic[T]):
+class APIFuture(LibraryFuture[T], Generic[T]):
     """The result of an operation, now or later.
 
     Works with `concurrent.futures.wait` and `as_completed`, with `await` on any event loop, with callbacks and with
@@ -51,17 +56,18 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
         delivery: Delivery = default_delivery,
     ) -> None:
         super().__init__()
-        self.set_running_or_notify_cancel()
+        self._epoch = forks.epoch
         self._tracker = tracker
         self._decode = decode
         self._on_cancel = on_cancel
         self._delivery = delivery
-        self._loop_waiters: list[Any] = []
-        self._blocked = 0
         self._looked_at = False
         self._accepted: APIFuture[str | None] | None = None
         self._accepted_id: str | None = None
-        self._done_callbacks: list[Callable[[concurrent.futures.Future[T]], object]] = []
+        # Waiting threads, waiting event loops, callbacks.
+        self._gates: Sequence[Any] = _NOBODY
+        self._loop_waiters: Sequence[Any] = _NOBODY
+        self._done_callbacks: Sequence[Any] = _NOBODY
 
     # ------------------------------------------------------------ reading
 
@@ -79,8 +85,10 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
         """
         self._wait(timeout)
         self._looked_at = True
+        if self._exception is None and self._state == states.FINISHED:
+            return cast("T", self._result)
         try:
-            return super().result(0)
+            raise self._exception or concurrent.futures.CancelledError
         finally:
             del self  # or the error's traceback leads back to the future that holds the error
 
@@ -88,7 +96,9 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
         """Wait for the end and return the error, or None after success. Raises as `result` for the waiting."""
         self._wait(timeout)
         self._looked_at = True
-        return super().exception(0)
+        if self._state != states.FINISHED:
+            raise concurrent.futures.CancelledError
+        return self._exception
 
     def get(self, *, timeout: float | None = None) -> T:
         """Wait for the result, in pykka's words; see `result`.
@@ -140,14 +150,16 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
 
         It fails with the operation's error when that comes first.
         """
+        if self._epoch != forks.epoch:
+            self._inherit()
         with self._condition:
             if self._accepted is None:
                 self._accepted = _Acceptance(self._tracker, delivery=self._delivery)
                 self._accepted._looked_at = True  # whoever looks at the operation hears of the failure
                 if self._accepted_id is not None:
                     self._accepted._settle(self._accepted_id)
-                elif self._state in _DECIDED:
-                    self._settle_accepted()
+                elif self._state in DECIDED:
+                    self._settle_accepted(self._accepted)
             return self._accepted
 
     def pipe_to(self, ref: Ref, wrap: Callable[..., Any]) -> None:
@@ -168,9 +180,11 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
 
     def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
         """Call `fn(future)` when done, on the delivery thread; an exception in it is logged and harms nothing."""
+        if self._epoch != forks.epoch:
+            self._inherit()
         with self._condition:
-            if self._state not in _DECIDED:
-                self._done_callbacks.append(fn)
+            if self._state not in DECIDED:
+                self._done_callbacks = [*self._done_callbacks, fn]
                 return
         self._delivery.post(lambda: fn(self))
 
@@ -180,6 +194,8 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
         Returns:
             Whether the future is cancelled now.
         """
+        if self._epoch != forks.epoch:
+            self._inherit()
         on_cancel = self._on_cancel
         if on_cancel is not None and self._finish(states.CANCELLED_AND_NOTIFIED, None, None):
             on_cancel(self)
@@ -202,59 +218,76 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
 
     def _finish(self, state: str, value: Any, error: BaseException | None) -> bool:
         with self._condition:
-            if self._state in _DECIDED:
+            if self._state in DECIDED:
                 return False
             self._result = value
-            self._exception = cast("Exception | None", error)
+            if error is not None:
+                self._exception = cast("Exception", error)
             if error is not None or state != states.FINISHED:
                 self._decode = None
             self._on_cancel = None
             self._state = state
             self._note_end()
-            for waiter in self._waiters:
-                if state == states.CANCELLED_AND_NOTIFIED:
-                    waiter.add_cancelled(self)
-                elif error is not None:
-                    waiter.add_exception(self)
-                else:
-                    waiter.add_result(self)
-            self._condition.notify_all()
-            callbacks, self._done_callbacks = self._done_callbacks, []
-            loop_waiters, self._loop_waiters = self._loop_waiters, []
-            self._settle_accepted()
-        for bridge, waiter in loop_waiters:
-            bridge.wake(waiter)
-        for fn in callbacks:
-            self._delivery.post(lambda fn=fn: fn(self))  # type: ignore[misc]
+            if self._library_waiters:
+                self._tell_library(self._library_waiters)
+            gates, callbacks, loop_waiters = self._gates, self._done_callbacks, self._loop_waiters
+            if self._accepted is not None:
+                self._settle_accepted(self._accepted)
+        if gates:
+            for gate in gates:
+                gate.release()
+        if loop_waiters:
+            self._loop_waiters = _NOBODY
+            for bridge, waiter in loop_waiters:
+                bridge.wake(waiter)
+        if callbacks:
+            self._done_callbacks = _NOBODY
+            for fn in callbacks:
+                self._delivery.post(partial(fn, self))
         return True
 
     def _note_end(self) -> None:
         self._tracker.enter("done", self._tracker.since)
 
-    def _settle_accepted(self) -> None:
-        if self._accepted is not None:
-            error = concurrent.futures.CancelledError() if self.cancelled() else self._exception
-            self._accepted._settle(self._tracker.request_id, error)
+    def _settle_accepted(self, accepted: APIFuture[str | None]) -> None:
+        error = concurrent.futures.CancelledError() if self.cancelled() else self._exception
+        accepted._settle(self._tracker.request_id, error)
 
     # ------------------------------------------------------------ waiting
 
     def _wait(self, timeout: float | None) -> None:
-        if self._state not in _DECIDED:
+        if self._epoch != forks.epoch:
+            self._inherit()
+        if self._state not in DECIDED:
             if on_own_thread():
                 raise WouldDeadlockError(f"Waited for {self._tracker.what} on a thread of the runtime.")
-            with self._condition:
-                self._blocked += 1
-                try:
-                    decided = self._condition.wait_for(self._is_decided, timeout)
-                finally:
-                    self._blocked -= 1
-            if not decided:
+            if not self._pass_gate(timeout):
                 raise self._too_late(timeout)
         if self._decode is not None and self._state == states.FINISHED:
             self._decode_once()
 
-    def _is_decided(self) -> bool:
-        return self._state in _DECIDED
+    def _inherit(self) -> None:
+        """Begin anew in a forked child: nobody here settles what the parent began, nor lets go of the locks it held."""
+        self._condition = threading.RLock()  # type: ignore[assignment]
+        self._epoch = forks.epoch
+        self._gates = self._loop_waiters = self._done_callbacks = _NOBODY
+        self._library_waiters = None
+        self._settle(error=forks.forked_error(self._tracker.what))
+
+    def _pass_gate(self, timeout: float | None) -> bool:
+        """Wait on a lock that the outcome opens; return whether it did."""
+        gate = threading.Lock()
+        gate.acquire()
+        with self._condition:
+            if self._state in DECIDED:
+                return True
+            self._gates = (*self._gates, gate)
+        try:
+            # A lock takes no negative and no endless number of seconds.
+            return gate.acquire(timeout=-1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX))
+        finally:
+            with self._condition:
+                self._gates = tuple(other for other in self._gates if other is not gate)
 
     def _too_late(self, timeout: float | None) -> DeadlineExceededError:
         return DeadlineExceededError(
@@ -276,16 +309,19 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
             self._decode = None  # not when the reader was interrupted: then the next one decodes
 
     async def _wait_on_loop(self, timeout: float | None = None) -> T:  # noqa: ASYNC109 - see result_async
-        if self._state not in _DECIDED:
+        if self._epoch != forks.epoch:
+            self._inherit()
+        if self._state not in DECIDED:
             import asyncio  # noqa: PLC0415 - only for those who use it
 
             loop = asyncio.get_running_loop()
             entry = (bridge_to(loop), loop.create_future())
             with self._condition:
-                pending = self._state not in _DECIDED
+                pending = self._state not in DECIDED
                 if pending:
-                    self._loop_waiters.append(entry)
+                    self._loop_waiters = [*self._loop_waiters, entry]
             if pending:
+                entry[0].waiters += 1
                 try:
                     await (entry[1] if timeout is None else asyncio.wait_for(entry[1], timeout))
                 except TimeoutError:
@@ -295,6 +331,8 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
                     if self._detach(entry):
                         self.cancel()
                     raise
+                finally:
+                    entry[0].waiters -= 1
         try:
             return self.result(0)
         finally:
@@ -303,9 +341,8 @@ class APIFuture(concurrent.futures.Future[T], Generic[T]):
     def _detach(self, entry: Any) -> bool:
         """Forget a waiter; return whether nobody waits any more. A sample is cancelled with its last waiter."""
         with self._condition:
-            if entry in self._loop_waiters:
-                self._loop_waiters.remove(entry)
-            return not (self._loop_waiters or self._blocked or self._done_callbacks or self._waiters)
+            self._loop_waiters = [other for other in self._loop_waiters if other is not entry]
+            return not (self._loop_waiters or self._gates or self._done_callbacks or self._library_waiters)
 
     def __del__(self) -> None:
         if getattr(self, "_exception", None) is not None and not self._looked_at and self._state == states.FINISHED:

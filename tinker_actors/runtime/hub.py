@@ -9,6 +9,7 @@ from typing import Any
 import pykka
 
 from tinker_actors.events.records import Event
+from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.delivery import Delivery
 
@@ -25,16 +26,24 @@ class EventHub:
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self._guard = threading.Lock()
+        self._epoch = forks.epoch
         self._subscribers: tuple[tuple[Subscriber, tuple[type[Event], ...]], ...] = ()
 
     def subscribe(self, subscriber: Any, *kinds: type[Event]) -> None:
-        """Send events of these classes (default: all) to a callable, an actor reference or a pykka proxy."""
+        """Send events of these classes (default: all) to a callable, an actor reference or a pykka proxy.
+
+        Raises:
+            ForkedError: the events happen in the parent of this process.
+        """
+        forks.check_not_forked("subscribe", self._epoch)
         target = getattr(subscriber, "actor_ref", subscriber)
         with self._guard:
             self._subscribers = (*self._subscribers, (target, kinds or (Event,)))
 
     def unsubscribe(self, subscriber: Any) -> None:
         """Send it nothing more."""
+        if self._epoch != forks.epoch:
+            return  # nothing is sent here anyway
         target = getattr(subscriber, "actor_ref", subscriber)
         with self._guard:
             self._subscribers = tuple(entry for entry in self._subscribers if entry[0] != target)

@@ -12,6 +12,8 @@ WaitReason = Literal[
     "waiting for its model",
     "waiting for its sampler",
     "waiting for its turn",
+    "waiting for room",
+    "waiting for newer weights",
     "throttled",
     "sending",
     "queued at the server",
@@ -34,6 +36,7 @@ class Progress(msgspec.Struct, frozen=True):
         attempts: how often the request was sent.
         polls: how often the result was asked for.
         request_id: the server's id, once it accepted the request.
+        tags: the user's own words for it.
     """
 
     what: str
@@ -43,6 +46,7 @@ class Progress(msgspec.Struct, frozen=True):
     attempts: int
     polls: int
     request_id: str | None
+    tags: tuple[str, ...] = ()
 
 
 class Tracker:
@@ -50,18 +54,28 @@ class Tracker:
 
     Written by one thread at a time (whoever moves the operation); read from any thread, where a reading may be a
     moment old.
+
+    Args:
+        what: the operation's name.
+        now: monotonic time in seconds.
+        reason: what it waits for at first.
+        tags: the user's own words for it.
+
+    Attributes:
+        born: when it was made.
     """
 
-    __slots__ = ("attempts", "detail", "polls", "reason", "request_id", "since", "what")
+    __slots__ = ("attempts", "born", "detail", "polls", "reason", "request_id", "since", "tags", "what")
 
-    def __init__(self, what: str, now: float, reason: WaitReason = "queued here") -> None:
+    def __init__(self, what: str, now: float, reason: WaitReason = "queued here", tags: tuple[str, ...] = ()) -> None:
         self.what = what
         self.reason: WaitReason = reason
         self.detail = ""
-        self.since = now
+        self.born = self.since = now
         self.attempts = 0
         self.polls = 0
         self.request_id: str | None = None
+        self.tags = tags
 
     def enter(self, reason: WaitReason, now: float, detail: str = "") -> None:
         """Note a reason; the time starts anew only when it is another one."""
@@ -72,7 +86,9 @@ class Tracker:
 
     def read(self) -> Progress:
         """Return a copy for the user."""
-        return Progress(self.what, self.reason, self.detail, self.since, self.attempts, self.polls, self.request_id)
+        return Progress(
+            self.what, self.reason, self.detail, self.since, self.attempts, self.polls, self.request_id, self.tags
+        )
 
     def history(self, now: float) -> str:
         """Return the story so far in one line, for error messages."""

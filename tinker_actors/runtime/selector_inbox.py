@@ -11,20 +11,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import selectors
-import socket
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from tinker_actors.runtime.bell import make_bell
 from tinker_actors.runtime.clock import Clock, MonotonicClock
+from tinker_actors.runtime.forks import forked_error, on_fork
+from tinker_actors.runtime.poller import READ, WRITE, make_poller
 from tinker_actors.runtime.timers import Timers
 
-logger = logging.getLogger(__name__)
+__all__ = ["READ", "WRITE", "SelectorInbox", "SocketOwner", "Watchable"]
 
-READ = selectors.EVENT_READ
-WRITE = selectors.EVENT_WRITE
+logger = logging.getLogger(__name__)
 
 # A flooded mailbox must not starve the sockets: with no such limit 1 of 400 reads got through in 1.5 s.
 _MESSAGES_PER_TURN = 64
@@ -34,6 +35,18 @@ _EMPTY_RETURNS_BEFORE_REBUILD = 64
 _LONGEST_WAIT = 3600.0
 # How long a lane whose selector keeps failing rests between two attempts.
 _REST_AFTER_FAILURE = 0.05
+
+
+class Watchable(Protocol):
+    """A socket, or anything else with a descriptor."""
+
+    def fileno(self) -> int:
+        """Return the descriptor; -1 once it is closed."""
+        ...
+
+    def detach(self) -> int:
+        """Let go of the descriptor without closing it."""
+        ...
 
 
 class SocketOwner(Protocol):
@@ -56,7 +69,7 @@ class _Watch:
 
     __slots__ = ("events", "fd", "owner", "sock")
 
-    def __init__(self, sock: socket.socket, fd: int, events: int, owner: SocketOwner) -> None:
+    def __init__(self, sock: Watchable, fd: int, events: int, owner: SocketOwner) -> None:
         self.sock = sock
         self.fd = fd
         self.events = events
@@ -78,7 +91,7 @@ class SelectorInbox:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.timers = Timers()
-        self._clock = clock or MonotonicClock()
+        self._now = (clock or MonotonicClock()).now
         self._mailbox: deque[Any] = deque()
         self._posted: deque[Callable[[], object]] = deque()
         self._budget = _MESSAGES_PER_TURN
@@ -88,9 +101,11 @@ class SelectorInbox:
         self._rest = threading.Event()  # never set: waiting for it is a pause
         self._failures = 0
         self._watches: dict[int, _Watch] = {}
+        self._new: set[int] = set()  # descriptors registered since the poller was asked last
         self._empty_returns = 0
-        self._selector = selectors.DefaultSelector()
+        self._poller = make_poller()
         self._make_bell()
+        _inboxes.add(self)
 
     def put(self, envelope: Any, /) -> None:
         """Append a message. From any thread; never blocks and never raises."""
@@ -125,7 +140,7 @@ class SelectorInbox:
                 logger.exception("The inbox failed in a way it does not know; the lane goes on")
                 self._rest.wait(_REST_AFTER_FAILURE)
 
-    def register(self, sock: socket.socket, events: int, owner: SocketOwner) -> None:
+    def register(self, sock: Watchable, events: int, owner: SocketOwner) -> None:
         """Watch a socket; `events` is a mask of `READ` and `WRITE`.
 
         Raises:
@@ -140,21 +155,22 @@ class SelectorInbox:
             # Closed behind our back and its number given to the new socket, which a close() must not reach.
             stale.sock.detach()
             self._lose(stale, OSError("the descriptor was closed by somebody else"))
-        self._selector.register(fd, events)
+        self._poller.register(fd, events)
         self._watches[fd] = _Watch(sock, fd, events, owner)
+        self._new.add(fd)
 
-    def modify(self, sock: socket.socket, events: int) -> None:
+    def modify(self, sock: Watchable, events: int) -> None:
         """Watch for other events. A socket that can't be watched any more is reported to `on_lost`, later."""
         watch = self._find(sock)
         if watch is None or watch.events == events:
             return
         try:
-            self._selector.modify(watch.fd, events)
+            self._poller.modify(watch.fd, events)
             watch.events = events
         except (OSError, ValueError, KeyError) as error:
             self._lose(watch, error)
 
-    def unregister(self, sock: socket.socket) -> None:
+    def unregister(self, sock: Watchable) -> None:
         """Forget a socket; call it before closing the socket. Does nothing when it is not watched."""
         watch = self._find(sock)
         if watch is not None:
@@ -172,14 +188,27 @@ class SelectorInbox:
         self._watches.clear()
         self._posted.clear()
         self.timers = Timers()
-        self._selector.close()
+        self._poller.close()
         self._bell.close()
-        self._bell_end.close()
 
     def retire(self, late: Callable[[Any], object]) -> None:
         """Give every message that waits or still comes to `late`, in the thread that put it. When the owner ended."""
         self._late = late
         self._turn_away()
+
+    def abandon(self) -> None:
+        """Let go of everything in a forked child, where `put` raises `ForkedError` from now on.
+
+        Only this process's copies of the descriptors are closed: the parent's connections go on as before, and are
+        really closed when the parent closes them.
+        """
+        self._asleep = False
+        self._mailbox.clear()
+        for watch in self._watches.values():
+            with contextlib.suppress(OSError):
+                os.close(watch.sock.detach())
+        self.close()
+        self._late = _refuse
 
     def _turn_away(self) -> None:
         assert self._late is not None
@@ -200,18 +229,15 @@ class SelectorInbox:
             if not self._mailbox:
                 self._rest.wait(_REST_AFTER_FAILURE)
             return
-        for watch, events in self._select():
-            # An earlier callback of this round may have let go of this one.
-            if self._watches.get(watch.fd) is watch:
-                self._run_ready(watch, events)
+        self._run_ready(self._select())
         for _ in range(len(self._posted)):
             self._run(self._posted.popleft())
             if self._closed:
                 return
-        self._run_timers()
+        if (due := self.timers.next_due()) is not None and due <= (now := self._now()):
+            self._run_timers(now)
 
-    def _run_timers(self) -> None:
-        now = self._clock.now()
+    def _run_timers(self, now: float) -> None:
         # Bounded, so that a callback that makes itself due again can't hold the thread.
         for _ in range(len(self.timers)):
             callback = self.timers.pop_due(now)
@@ -219,13 +245,26 @@ class SelectorInbox:
                 return
             self._run(callback)
 
-    def _run_ready(self, watch: _Watch, events: int) -> None:
-        try:
-            watch.owner.on_ready(events)
-        except BaseException as error:
-            logger.exception("A socket callback failed; the socket is let go")
-            if self._watches.get(watch.fd) is watch:
-                self._lose(watch, error)
+    def _run_ready(self, ready: list[tuple[int, int]]) -> None:
+        if not ready:
+            return
+        watches, new, known = self._watches, self._new, False
+        for fd, events in ready:
+            watch = watches.get(fd)
+            # An earlier callback of this round may have let go of this one, and the number may be somebody else's now.
+            if watch is None or (new and fd in new):
+                continue
+            known = True
+            try:
+                watch.owner.on_ready(events)
+            except BaseException as error:
+                logger.exception("A socket callback failed; the socket is let go")
+                if watches.get(fd) is watch:
+                    self._lose(watch, error)
+        if known:
+            self._empty_returns = 0
+        else:
+            self._note_empty_return()
 
     def _run(self, callback: Callable[[], object]) -> None:
         try:
@@ -233,28 +272,26 @@ class SelectorInbox:
         except BaseException:
             logger.exception("A callback failed; the lane goes on")
 
-    def _select(self) -> list[tuple[_Watch, int]]:
-        """Wait until something is due and return the ready sockets. Rebuilds a selector that fails."""
+    def _select(self) -> list[tuple[int, int]]:
+        """Wait until something is due and return the ready descriptors. Rebuilds a poller that fails."""
         timeout = self._time_to_wait()
+        if self._new:
+            self._new.clear()
         if timeout != 0:
             self._asleep = True
             if self._mailbox or self._posted:
                 timeout = 0
         try:
-            ready = self._selector.select(timeout)
+            ready = self._poller.wait(timeout)
         except Exception as error:
             self._asleep = False
             self._rebuild(error)
             return []
         self._asleep = False
         self._failures = 0
-        watches = self._watches
-        if ready:
-            self._empty_returns = 0
-            return [(watches[key.fd], events) for key, events in ready if key.fd in watches]
-        if timeout != 0 and self._time_to_wait() != 0:
+        if not ready and timeout != 0 and self._time_to_wait() != 0:
             self._note_empty_return()
-        return []
+        return ready
 
     def _time_to_wait(self) -> float | None:
         if self._mailbox or self._posted:
@@ -262,7 +299,7 @@ class SelectorInbox:
         due = self.timers.next_due()
         if due is None:
             return None
-        return min(max(due - self._clock.now(), 0.0), _LONGEST_WAIT)
+        return min(max(due - self._now(), 0.0), _LONGEST_WAIT)
 
     def _note_empty_return(self) -> None:
         """Count returns before time without an event: a closed descriptor that lives on elsewhere does that."""
@@ -275,9 +312,9 @@ class SelectorInbox:
         """Make a new selector from the sockets that are still good, and tell the owners of the others."""
         logger.error("The selector failed and is rebuilt with %d sockets: %r", len(self._watches), error)
         with contextlib.suppress(OSError):  # it may be the closed descriptor itself
-            self._selector.close()
+            self._poller.close()
         try:
-            self._selector = selectors.DefaultSelector()
+            self._poller = make_poller()
         except OSError:
             logger.exception("No new selector to be had; trying again")
             self._rest.wait(_REST_AFTER_FAILURE)
@@ -297,10 +334,10 @@ class SelectorInbox:
         if watch.sock.fileno() != watch.fd:
             raise ValueError("the socket was closed by somebody else")
         os.fstat(watch.fd)
-        self._selector.register(watch.fd, watch.events)
+        self._poller.register(watch.fd, watch.events)
         self._watches[watch.fd] = watch
 
-    def _find(self, sock: socket.socket) -> _Watch | None:
+    def _find(self, sock: Watchable) -> _Watch | None:
         watch = self._watches.get(sock.fileno())
         if watch is not None and watch.sock is sock:
             return watch
@@ -310,7 +347,7 @@ class SelectorInbox:
     def _forget(self, watch: _Watch) -> None:
         del self._watches[watch.fd]
         with contextlib.suppress(KeyError, OSError, ValueError):  # the system may have forgotten it already
-            self._selector.unregister(watch.fd)
+            self._poller.unregister(watch.fd)
 
     def _lose(self, watch: _Watch, error: BaseException) -> None:
         self._forget(watch)
@@ -321,34 +358,40 @@ class SelectorInbox:
         self._posted.append(lambda: watch.owner.on_lost(error))
 
     def _make_bell(self) -> None:
-        self._bell, self._bell_end = socket.socketpair()
-        self._bell.setblocking(False)
-        self._bell_end.setblocking(False)
-        self.register(self._bell_end, READ, _BellOwner(self))
+        self._bell = make_bell()
+        self.register(self._bell, READ, _BellOwner(self))
 
     def _remake_bell(self) -> None:
         self._bell.close()
-        with contextlib.suppress(OSError):  # its descriptor may be what was lost
-            self._bell_end.close()
         self._make_bell()
 
     def _wake(self) -> None:
         self._asleep = False
-        # Full: the lane is being woken already. Closed: there is nobody to wake.
-        with contextlib.suppress(OSError):
-            self._bell.send(b"\0")
+        self._bell.ring()
 
 
 class _BellOwner:
-    """Owner of the socket that wakes the lane."""
+    """Owner of the bell that wakes the lane."""
 
     def __init__(self, inbox: SelectorInbox) -> None:
         self._inbox = inbox
 
     def on_ready(self, events: int) -> None:  # noqa: ARG002 - the protocol's signature
-        with contextlib.suppress(BlockingIOError):
-            self._inbox._bell_end.recv(4096)
+        self._inbox._bell.hush()
 
     def on_lost(self, error: BaseException) -> None:
-        logger.error("The socket that wakes the lane was lost and is replaced: %r", error)
+        logger.error("The bell that wakes the lane was lost and is replaced: %r", error)
         self._inbox._remake_bell()
+
+
+def _refuse(_: Any) -> None:
+    raise forked_error("A message to a lane")
+
+
+def _abandon_all() -> None:
+    for inbox in list(_inboxes):
+        inbox.abandon()
+
+
+_inboxes: weakref.WeakSet[SelectorInbox] = weakref.WeakSet()
+on_fork(_abandon_all)

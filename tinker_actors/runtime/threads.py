@@ -6,7 +6,10 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
+from tinker_actors.runtime.forks import on_fork
+
 _own: set[int] = set()
+on_fork(_own.clear)  # the threads are gone, and their numbers may be given to others
 
 
 def start_thread(name: str, target: Callable[[], None]) -> threading.Thread:

@@ -68,6 +68,10 @@ class Broken(msgspec.Struct, frozen=True, eq=False):
     sent: bool
 
 
+class NoFiles(Broken, frozen=True, eq=False):
+    """No connection could be opened, because the process or the system has as many open files as it may have."""
+
+
 Answer = Reply | Broken
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import multiprocessing
 import queue
 import socket
@@ -12,6 +13,7 @@ import threading
 import pytest
 import trustme
 
+from tinker_actors.runtime import connector as connector_module
 from tinker_actors.runtime.connector import (
     Connector,
     Target,
@@ -62,22 +64,39 @@ def doors():
         peer.close()
 
 
-def test_a_mute_host_does_not_keep_others_waiting_and_threads_grow_to_four(doors):
+def test_a_mute_host_does_not_keep_others_waiting(doors):
     connector, done = Connector(open_socket=doors), queue.SimpleQueue()
     mute = [connector.open(target(1), done.put) for _ in range(6)]
-    for _ in range(3):
-        assert doors.begun.get(timeout=HANG).port == 1
+    assert doors.begun.get(timeout=HANG).port == 1
     for _ in range(20):
         opening = connector.open(target(2), done.put)
         assert done.get(timeout=HANG) is opening
         connector.take(opening).close()
 
-    assert len(connector.threads()) == 4
+    assert len(connector.threads()) == 2
     assert all(thread.daemon and thread.name.startswith("tinker-actors-connector-") for thread in connector.threads())
     doors.release.set()
     assert {done.get(timeout=HANG) for _ in mute} == set(mute)
     for opening in mute:
         connector.take(opening).close()
+
+
+@pytest.mark.parametrize(("seconds", "threads"), [(0.3, 8), (0.001, 2)])
+def test_threads_are_added_where_opening_takes_long_and_end_when_idle(doors, monkeypatch, seconds, threads):
+    monkeypatch.setattr(connector_module, "_IDLE_SECONDS", 0.05)
+    ticks = itertools.count()
+    connector, done = Connector(8, doors, clock=lambda: next(ticks) * seconds), queue.SimpleQueue()
+    openings = [connector.open(target(1), done.put) for _ in range(100)]
+    doors.begun.get(timeout=HANG)
+    most, poll = 0, threading.Event()
+    doors.release.set()
+    for _ in openings:
+        connector.take(done.get(timeout=HANG)).close()
+        most = max(most, len(connector.threads()))
+
+    assert most == threads
+    while len(connector.threads()) > 2:
+        poll.wait(0.01)
 
 
 def test_one_thread_is_enough_for_one_opening_after_the_other(doors):

@@ -10,8 +10,8 @@ import threading
 
 import pytest
 
-from tinker_actors.runtime import http_transport
 from tinker_actors.runtime.connector import Target
+from tinker_actors.runtime.exchange import Exchange
 from tinker_actors.runtime.transport import Request
 
 HANG = 30.0
@@ -161,7 +161,7 @@ def test_an_error_inside_the_selector_does_not_touch_the_exchanges(start, lane, 
         failed.set()
         raise OSError(9, "Bad file descriptor")
 
-    lane.call(lambda: monkeypatch.setattr(lane.inbox._selector, "select", fail))
+    lane.call(lambda: monkeypatch.setattr(lane.inbox._poller, "wait", fail))
     assert failed.wait(HANG)
     answer_now.set()
 
@@ -181,8 +181,8 @@ def test_a_socket_closed_behind_its_back_fails_only_its_own_exchange(start, lane
     lane.until(lambda: transport.busy == 2)
 
     def close_one():
-        next(c for c, call in transport._busy.items() if call is first.ticket)._sock.close()
-        lane.inbox._selector.close()  # so that it has to look at its sockets
+        first.ticket.connection._sock.close()
+        lane.inbox._poller.close()  # so that it has to look at its sockets
 
     lane.call(close_one)
     answer = first.broken()
@@ -199,7 +199,7 @@ def test_a_bug_inside_a_socket_callback_fails_its_exchange_and_not_the_lane(star
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(http_transport.Exchange, "feed", fail)
+        patch.setattr(Exchange, "feed", fail)
         assert lane.send(transport, get()).broken().kind == "reset"
 
     assert lane.send(transport, get()).reply().status == 200
@@ -225,7 +225,7 @@ def test_no_secret_in_any_message_or_repr(serve, lane):
     transport = lane.transport(server.target(), headers=(("X-Api-Key", "secret-key"),))
     answered = lane.send(transport, get(headers=(("X-Own", "secret-own"),)))
     shown = [answered.broken().message, repr(answered.get()), repr(transport), repr(transport._head)]
-    shown += [repr(answered.ticket), repr(answered.ticket.exchange), repr(lane.inbox)]
+    shown += [repr(answered.ticket), repr(lane.inbox)]
 
     assert not [text for text in shown if "sec" in text.replace("seconds", "")]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tinker_actors.runtime import request_head
 from tinker_actors.runtime.request_head import RequestHead, authority
 from tinker_actors.runtime.transport import Request
 
@@ -13,14 +14,48 @@ def test_a_head_holds_line_host_fixed_and_own_headers_and_length():
     request = Request("POST", "/x?y=1", headers=(("X-Own", "ö"),), body=(b"ab", b"c"))
 
     assert head.render(request) == (
-        b"POST /base/x?y=1 HTTP/1.1\r\nHost: api.example\r\nX-Key: k\r\nAccept-Encoding: identity\r\n"
-        b"X-Own: \xf6\r\nContent-Length: 3\r\n\r\n"
+        (
+            b"POST /base/x?y=1 HTTP/1.1\r\nHost: api.example\r\nX-Key: k\r\nAccept-Encoding: identity\r\n"
+            b"X-Own: \xf6\r\nContent-Length: 3\r\n\r\nabc"
+        ),
+        (),
     )
+
+
+def test_a_large_body_stays_in_its_pieces():
+    body = (b"a" * 70_000, b"b")
+    first, rest = RequestHead("h").render(Request("POST", "/", body=body))
+
+    assert first.endswith(b"Content-Length: 70001\r\n\r\n")
+    assert rest is body
+
+
+@pytest.mark.parametrize("name", ["Accept", "accept", "ACCEPT"])
+def test_a_requests_own_header_replaces_the_one_that_is_always_sent(name):
+    head = RequestHead("h", "", (("Accept", "application/json"), ("X-Key", "k")))
+    for own in ("application/x-protobuf, application/json", "text/plain"):
+        sent, _ = head.render(Request("GET", "/", headers=((name, own),)))
+        assert sent.lower().count(b"\r\naccept:") == 1
+        assert f"{name}: {own}\r\n".encode() in sent
+        assert b"X-Key: k\r\n" in sent
+    again, _ = head.render(Request("GET", "/"))
+
+    assert again.count(b"Accept: application/json\r\n") == 1
+
+
+def test_what_is_remembered_of_requests_is_bounded():
+    head = RequestHead("h")
+    for number in range(1_000):
+        sent, _ = head.render(Request("GET", f"/{number}", headers=(("Idempotency-Key", str(number)),)))
+        assert sent.startswith(b"GET /%d HTTP/1.1\r\n" % number)
+        assert b"Idempotency-Key: %d\r\n" % number in sent
+
+    assert len(head._known) <= request_head._MOST_KNOWN
 
 
 @pytest.mark.parametrize(("method", "says_zero"), [("GET", False), ("DELETE", False), ("POST", True), ("PUT", True)])
 def test_only_methods_that_expect_a_body_say_that_there_is_none(method, says_zero):
-    head = RequestHead("h").render(Request(method, "/"))
+    head, _ = RequestHead("h").render(Request(method, "/"))
 
     assert (b"Content-Length: 0\r\n" in head) is says_zero
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import selectors
+import select
 import socket
 import threading
 
 import pykka
 import pytest
 
+from tinker_actors.runtime import selector_inbox
 from tinker_actors.runtime.selector_inbox import READ, WRITE, SelectorInbox
 
 from .owners import Owner
@@ -63,7 +64,7 @@ def test_a_failing_selector_is_rebuilt_and_the_good_sockets_go_on(lane, pair, mo
         def fail(timeout):
             raise OSError(9, "Bad file descriptor")
 
-        monkeypatch.setattr(lane.inbox._selector, "select", fail)
+        monkeypatch.setattr(lane.inbox._poller, "wait", fail)
 
     lane.call(break_selector)
     lane.inbox.put("alive")
@@ -82,7 +83,7 @@ def test_a_selector_that_always_fails_neither_kills_the_lane_nor_takes_the_proce
         calls.append(1)
         raise error
 
-    monkeypatch.setattr(selectors.DefaultSelector, "select", fail)
+    monkeypatch.setattr(type(lane.inbox._poller), "wait", fail)
     rest = lane.inbox._rest
     rests = []
     monkeypatch.setattr(lane.inbox, "_rest", rest)
@@ -106,8 +107,8 @@ def test_no_new_selector_to_be_had_is_survived(lane, monkeypatch):
         raise OSError(24, "Too many open files")
 
     def break_selector():
-        monkeypatch.setattr(selectors, "DefaultSelector", refuse)
-        lane.inbox._selector.close()
+        monkeypatch.setattr(selector_inbox, "make_poller", refuse)
+        lane.inbox._poller.close()
 
     lane.call(break_selector)
     assert refused.wait(HANG)
@@ -124,7 +125,7 @@ def test_a_socket_closed_behind_its_back_is_told_when_the_selector_is_rebuilt(la
     def close_and_break():
         lane.inbox.register(ours, READ, owner)
         ours.close()
-        lane.inbox._selector.close()
+        lane.inbox._poller.close()
 
     lane.call(close_and_break)
 
@@ -139,7 +140,7 @@ def test_a_descriptor_closed_behind_its_back_is_told_when_the_selector_is_rebuil
     def close_and_break():
         lane.inbox.register(ours, READ, owner)
         os.close(ours.fileno())
-        lane.inbox._selector.close()
+        lane.inbox._poller.close()
 
     lane.call(close_and_break)
 
@@ -188,13 +189,13 @@ def test_modifying_a_closed_socket_is_told_to_its_owner(lane, pair):
     assert owner.lost.wait(HANG)
 
 
-@pytest.mark.skipif(not hasattr(selectors, "EpollSelector"), reason="only epoll keeps descriptors closed elsewhere")
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="only epoll keeps descriptors closed elsewhere")
 def test_a_closed_descriptor_that_lives_on_elsewhere_does_not_keep_the_lane_busy(lane, pair):
     """Such a number goes on being reported by epoll while a duplicate is open; only a new epoll gets rid of it."""
     ours, theirs = pair
     owner = Owner(ours)
     copy = os.dup(ours.fileno())
-    before = lane.inbox._selector
+    before = lane.inbox._poller
 
     def close_number():
         lane.inbox.register(ours, READ, owner)
@@ -203,14 +204,14 @@ def test_a_closed_descriptor_that_lives_on_elsewhere_does_not_keep_the_lane_busy
     lane.call(close_number)
     theirs.send(b"x")
     assert owner.lost.wait(HANG)
-    lane.until(lambda: lane.inbox._selector is not before)
+    lane.until(lambda: lane.inbox._poller is not before)
     os.close(copy)
 
 
 def test_a_lost_wake_up_socket_is_replaced(lane):
     def cut():
-        lane.inbox._bell_end.close()
-        lane.inbox._selector.close()
+        lane.inbox._bell.close()
+        lane.inbox._poller.close()
 
     lane.call(cut)
     for number in range(50):

@@ -1,0 +1,110 @@
+"""A request on its way through the pool of an HTTP transport."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from tinker_actors.runtime.connection import Connection
+from tinker_actors.runtime.deadlines import Line
+from tinker_actors.runtime.exchange import Exchange
+from tinker_actors.runtime.transport import Answer, Request
+
+logger = logging.getLogger(__name__)
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of an `HttpTransport`.
+
+    Attributes:
+        max_connections: connections open or being opened at once; further requests wait in order.
+        idle_seconds: how long an unused connection is kept.
+        max_header_bytes: largest headers of a response.
+        max_body_bytes: largest body of a response, decompressed.
+    """
+
+    max_connections: int = 1000
+    idle_seconds: float = 60.0
+    max_header_bytes: int = 64 * 1024
+    max_body_bytes: int = 256 * 1024 * 1024
+
+
+class Pool(Protocol):
+    """The transport, as its requests see it."""
+
+    def expired(self, call: Call) -> None:
+        """Answer a request whose time is up."""
+        ...
+
+    def leave(self, call: Call) -> None:
+        """Take a request out of the pool."""
+        ...
+
+
+class Call(Exchange):
+    """An exchange that somebody waits for; the port's `Ticket`. One object, since each request makes one.
+
+    Args:
+        pool: the transport.
+        request: the request.
+        pieces: the request as bytes, see `RequestHead.render`.
+        on_answer: who waits.
+        limits: bounds of the response.
+
+    Attributes:
+        connection: what it is sent on, or None while it waits for one and at the end.
+        timeout: seconds it may take.
+        due: see `Deadlines`.
+        line: see `Deadlines`.
+    """
+
+    __slots__ = ("_on_answer", "_pool", "connection", "due", "line", "timeout")
+
+    def __init__(
+        self,
+        pool: Pool,
+        request: Request,
+        pieces: tuple[bytes, tuple[bytes, ...]],
+        on_answer: Callable[[Answer], None],
+        limits: Limits,
+    ) -> None:
+        super().__init__(request.method, *pieces, limits.max_header_bytes, limits.max_body_bytes)
+        self._pool = pool
+        self._on_answer: Callable[[Answer], None] | None = on_answer
+        self.timeout = request.timeout
+        self.due = 0.0
+        self.line: Line | None = None
+        self.connection: Connection | None = None
+
+    def cancel(self) -> None:
+        """Give up the request; a connection it is on is closed."""
+        if self._on_answer is not None:
+            self.drop()
+            self._pool.leave(self)
+
+    def expire(self) -> None:
+        """Fail the request for lack of time. Called by its deadline."""
+        if self._on_answer is not None:
+            self._pool.expired(self)
+
+    def settle(self, answer: Answer) -> None:
+        """Deliver the answer, unless it was delivered or the request given up."""
+        on_answer = self._on_answer
+        if on_answer is None:
+            return
+        self._on_answer = None
+        if self.line is not None:
+            self.line.leave(self)
+        try:
+            on_answer(answer)
+        except BaseException:
+            logger.exception("The receiver of an answer failed")
+
+    def drop(self) -> None:
+        """Forget the receiver and the deadline."""
+        self._on_answer = None
+        if self.line is not None:
+            self.line.leave(self)
