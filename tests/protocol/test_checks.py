@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tinker_actors.errors import InvalidInputError
-from tinker_actors.protocol.checks import KNOWN_LOSSES, check_batch, check_input, check_tokens, checked_loss_config
-from tinker_actors.types import Datum, EncodedTextChunk, ImageChunk, ModelInput, TensorData
+from tinker_actors.protocol.checks import KNOWN_LOSSES, check_batch, check_input
+from tinker_actors.types import Datum, ImageChunk, ModelInput, TensorData
 
 GOOD = {"target_tokens": [1, 2, 3], "weights": [1.0, 1.0, 1.0]}
 POLICY = {"target_tokens": [1, 2, 3], "logprobs": [-1.0] * 3, "advantages": [1.0] * 3}
@@ -125,12 +125,7 @@ def test_a_raw_list_put_into_the_inputs_afterwards_is_refused():
     [
         (ModelInput.empty(), "is empty: it has 0 tokens"),
         (ModelInput.from_ints([]), "is empty"),
-        (ModelInput.from_ints([1, -5]), "x.chunks[0].tokens has the negative token id -5"),
-        (ModelInput.from_ints(np.array([1, -5])), "negative token id -5"),
-        (ModelInput.from_ints([1, np.int64(-5)]), "negative token id -5"),
-        (ModelInput([EncodedTextChunk([1]), EncodedTextChunk([1, 2.5])]), "x.chunks[1].tokens[1] is 2.5"),
-        (ModelInput.from_ints([1, "2"]), "x.chunks[0].tokens[1] is '2'; it must be an integer"),
-        (ModelInput.from_ints([True]), "x.chunks[0].tokens[0] is True; it must be an integer"),
+        (ModelInput.from_ints(np.array([], dtype=np.int64)), "is empty"),
         (ModelInput(["text"]), "x.chunks[0] is a str, which is no chunk"),
         ([1, 2], "x is a list, not a ModelInput"),
         ("text", "x is a str, not a ModelInput"),
@@ -141,11 +136,6 @@ def test_an_input_that_can_not_be_right_is_refused(model_input, message):
     with pytest.raises(InvalidInputError) as caught:
         check_input(model_input, "x")
     assert message in str(caught.value)
-
-
-@pytest.mark.parametrize("tokens", [[], [0, 5], [np.int32(5)], np.array([0, 5]), np.array([2**31], dtype=np.uint32)])
-def test_all_kinds_of_integers_are_token_ids(tokens):
-    check_tokens(tokens, "x")
 
 
 def test_an_image_of_unknown_size_leaves_alignment_to_the_server():
@@ -160,17 +150,3 @@ def test_sparse_targets_are_aligned_by_their_dense_shape():
     sparse = TensorData([7], "int64", [3, 9], sparse_crow_indices=[0, 1, 1, 1], sparse_col_indices=[4])
     check_batch([datum({"target_tokens": sparse})], "cross_entropy", forward_only=False)
     assert "has length 3" in refusal([datum({"target_tokens": sparse}, tokens=[1, 2])])
-
-
-def test_a_config_of_numbers_and_strings_becomes_plain_values():
-    config = checked_loss_config({"a": 1, "b": np.float32(0.5), "c": "loss-1"})
-    assert config == {"a": 1.0, "b": 0.5, "c": "loss-1"}
-    assert type(config["b"]) is float
-    assert checked_loss_config(None) is None
-    assert checked_loss_config({}) is None
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, None, [1.0], True, 1j, {}])
-def test_a_config_value_that_is_neither_is_refused(value):
-    with pytest.raises(InvalidInputError, match=r"loss_fn_config\['clip'\]"):
-        checked_loss_config({"clip": value})

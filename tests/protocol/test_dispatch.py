@@ -164,3 +164,15 @@ def test_the_limits_hold_at_every_moment_and_the_balance_comes_back(events):
     assert limits.may_send(later)  # exactly the whole balance was there
     limits.sent(1, later)
     assert not limits.may_send(later)
+
+
+def test_less_urgent_requests_leave_a_quarter_of_the_limits_free():
+    limits = dispatch(max_submits=40, max_bytes=1000)
+    while limits.may_send(0.0, leave_free=True):
+        limits.sent(1, 0.0)
+    assert limits.submits == 30
+    assert limits.may_send(0.0)
+    limits = dispatch(max_submits=40, max_bytes=1000)
+    limits.sent(751, 0.0)
+    assert not limits.may_send(0.0, leave_free=True)
+    assert limits.may_send(0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tinker_actors.protocol import endpoints
 from tinker_actors.protocol.endpoints import ENDPOINTS, Endpoint
 
 
@@ -32,3 +33,21 @@ def test_ids_are_percent_encoded(sampler, expected):
 def test_a_forgotten_id_is_an_error():
     with pytest.raises(KeyError):
         ENDPOINTS["get_sampler"].at()
+
+
+@pytest.mark.parametrize(
+    ("request_type", "both"),
+    [
+        (endpoints.TYPE_SAMPLE, True),
+        (endpoints.TYPE_FORWARD, True),
+        (endpoints.TYPE_FORWARD_BACKWARD, True),
+        (endpoints.TYPE_OPTIM_STEP, False),
+        (endpoints.TYPE_CREATE_MODEL, False),
+        (endpoints.TYPE_SAVE_WEIGHTS, False),
+        (endpoints.TYPE_LOAD_WEIGHTS, False),
+        (endpoints.TYPE_SAVE_WEIGHTS_FOR_SAMPLER, False),
+    ],
+)
+def test_results_that_have_two_forms_are_asked_for_in_either(request_type, both):
+    expected = "application/x-protobuf, application/json" if both else "application/json"
+    assert endpoints.accept(request_type) == expected

@@ -201,18 +201,16 @@ def test_float32_values_arrive_bit_for_bit():
 
 def test_the_filler_is_one_token_of_the_data_without_weight():
     operation = operations.forward_backward([datum(42, 7), datum(9)], "cross_entropy")
-    assert operation.filler is not None
-    (only_datum,) = body(operation.filler)["forward_input"]["data"]
+    assert operation.token == 42
+    (only_datum,) = body(operations.filler(operation.token))["forward_input"]["data"]
     assert only_datum["model_input"]["chunks"] == [{"type": "encoded_text", "tokens": [42]}]
     assert only_datum["loss_fn_inputs"]["target_tokens"]["data"] == [42]
     assert only_datum["loss_fn_inputs"]["weights"]["data"] == [0.0]
-    assert operations.optim_step().filler is None
 
 
 def test_data_that_start_with_an_image_have_a_filler_too():
     example = Datum(ModelInput([ImageChunk(b"x", "png")]), {"target_tokens": [1]})
-    operation = operations.forward_backward([example], "cross_entropy")
-    assert body(operation.filler)["forward_input"]["data"][0]["model_input"]["chunks"][0]["tokens"] == [0]
+    assert operations.forward_backward([example], "cross_entropy").token == 0
 
 
 # ---------------------------------------------------------------- steps and checkpoints

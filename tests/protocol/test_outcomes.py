@@ -371,3 +371,13 @@ def test_every_answer_means_something(status, body, content_type):
     assert isinstance(submit(status, body, headers), Accepted | Retry | Failed | Suspect)
     assert isinstance(reply(status, body, headers), Done | Retry | Failed | Suspect)
     assert isinstance(poll(status, body, headers), Done | TryLater | FetchFull | Retry | Failed | Suspect)
+
+
+@pytest.mark.parametrize(
+    ("status", "doubtful", "final"), [(500, True, True), (500, False, False), (503, True, False), (502, True, False)]
+)
+def test_a_500_is_final_where_the_server_may_not_read_the_dialect(status, doubtful, final):
+    outcome = submit_outcome(status, {}, b"Internal Server Error", 0.0, "forward", doubtful=doubtful)
+    assert isinstance(outcome, Failed if final else Retry)
+    assert outcome.error.status_code == status
+    assert outcome.error.outcome == "unknown"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
 
 from tinker_actors.errors import InvalidInputError
-from tinker_actors.protocol.sampling import as_sampling_params, input_fields, params_fields, sample_fields
+from tinker_actors.protocol.sampling import as_sampling_params, input_json, params_fields, params_json, sample_json
 from tinker_actors.types import ImageAssetPointerChunk, ImageChunk, ModelInput, SamplingParams
 
 PROMPT = ModelInput.from_ints([1, 2])
@@ -33,6 +34,7 @@ def test_parameters_are_sent_plain_and_without_nulls(params, expected):
     fields = params_fields(SamplingParams(**params))
     assert fields == {**defaults, **expected}
     assert {type(value) for value in fields.values()} <= {int, float, list}
+    assert json.loads(params_json(SamplingParams(**params))) == fields
 
 
 @pytest.mark.parametrize(
@@ -59,9 +61,37 @@ def test_parameters_are_sent_plain_and_without_nulls(params, expected):
     ],
 )
 def test_parameters_outside_their_range_are_refused(params, message):
-    with pytest.raises(InvalidInputError) as caught:
-        params_fields(SamplingParams(**params))
-    assert message in str(caught.value)
+    for check in (params_fields, params_json):
+        with pytest.raises(InvalidInputError) as caught:
+            check(SamplingParams(**params))
+        assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ({"max_tokens": 1}, {"max_tokens": True}),
+        ({"max_tokens": 1}, {"max_tokens": 1.0}),
+        ({"top_k": 1}, {"top_k": 1.0}),
+        ({"temperature": 1.0}, {"temperature": True}),
+        ({"top_p": 1}, {"top_p": [1]}),
+        ({"seed": 1}, {"seed": True}),
+    ],
+)
+def test_what_was_good_once_does_not_let_its_equal_pass(good, bad):
+    params_json(SamplingParams(**good))
+    with pytest.raises(InvalidInputError):
+        params_json(SamplingParams(**bad))
+
+
+def test_parameters_that_are_changed_are_encoded_anew():
+    params = SamplingParams(max_tokens=1, seed=5, stop=["a"])
+    first = json.loads(params_json(params))
+    params.max_tokens, params.seed = 2, 6
+    params.stop.append("b")
+    assert json.loads(params_json(params)) == {**first, "max_tokens": 2, "seed": 6, "stop": ["a", "b"]}
+    params.stop = None
+    assert "stop" not in json.loads(params_json(params))
 
 
 def test_a_dict_is_taken_for_the_parameters_and_unknown_keys_are_refused():
@@ -80,19 +110,22 @@ def test_a_dict_is_taken_for_the_parameters_and_unknown_keys_are_refused():
         ({"topk_prompt_logprobs": -1}, "topk_prompt_logprobs is -1; it must be at least 0"),
         ({"prompt": ModelInput.empty()}, "prompt is empty: it has 0 tokens"),
         ({"prompt": [1, 2]}, "prompt is a list, not a ModelInput"),
+        ({"prompt": ModelInput.from_ints([1, 2.5])}, "prompt.chunks[0].tokens[1] is 2.5; it must be an integer"),
+        ({"prompt": ModelInput.from_ints((1, "2"))}, "prompt.chunks[0].tokens[1] is '2'"),
+        ({"prompt": PROMPT.append_int(-5)}, "prompt.chunks[1].tokens[0] is the negative token id -5"),
     ],
 )
 def test_a_request_that_can_not_be_right_is_refused(arguments, message):
     given = {"prompt": PROMPT, "num_samples": 1, "params": None, "include_prompt_logprobs": False,
              "topk_prompt_logprobs": 0, **arguments}  # fmt: skip
     with pytest.raises(InvalidInputError) as caught:
-        sample_fields(given.pop("prompt"), given.pop("num_samples"), given.pop("params"), **given)
+        sample_json(given.pop("prompt"), given.pop("num_samples"), given.pop("params"), **given)
     assert message in str(caught.value)
 
 
 def test_images_are_sent_without_nulls():
     prompt = ModelInput([ImageChunk(b"x", "png"), ImageAssetPointerChunk("http://a", "jpeg", expected_tokens=3)])
-    assert input_fields(prompt)["chunks"] == [
-        {"type": "image", "format": "png", "data": b"x"},
+    assert json.loads(input_json(prompt, "prompt"))["chunks"] == [
+        {"type": "image", "format": "png", "data": "eA=="},
         {"type": "image_asset_pointer", "format": "jpeg", "location": "http://a", "expected_tokens": 3},
     ]

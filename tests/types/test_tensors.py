@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -105,3 +107,61 @@ def test_torch_tensors_come_in_and_go_out():
     back = narrow.to_torch()
     back[0, 0] = 9.0
     assert narrow.tolist() == [[1.5, 2.5]]
+
+
+def numpys(data, dtype):
+    """Return what numpy makes of the data, or the kind of its refusal."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return np.asarray(data, dtype)
+        except (ValueError, TypeError, OverflowError):
+            return None
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.integers(-(2**70), 2**70),
+            st.integers(-5, 5),
+            st.floats(),
+            st.booleans(),
+            st.none(),
+            st.text(max_size=2),
+            st.lists(st.integers(0, 3), max_size=2),
+        ),
+        max_size=5,
+    ),
+    st.sampled_from(["int64", "float32"]),
+)
+def test_a_list_becomes_what_numpy_makes_of_it(data, dtype):
+    expected = numpys(data, dtype)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if expected is None:
+            with pytest.raises(InvalidInputError):
+                TensorData(data, dtype=dtype)
+            return
+        array = TensorData(data, dtype=dtype).to_numpy()
+    assert (array.dtype, array.shape) == (expected.dtype, expected.shape)
+    assert array.tobytes() == expected.tobytes() or np.isnan(expected).any()
+    assert array.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "data", [[1, np.int64(2)], [0.5, 2], [True, 1], (1.0, 2.0), [0.1], [2**60 + 1], [[1, 2], [3, 4]], [1.5, 2]]
+)
+@pytest.mark.parametrize("dtype", ["int64", "float32"])
+def test_usual_lists_become_what_numpy_makes_of_them(data, dtype):
+    with np.errstate(all="ignore"):
+        array = TensorData(data, dtype=dtype).to_numpy()
+        np.testing.assert_array_equal(array, np.asarray(data, dtype))
+
+
+def test_an_array_that_fits_is_shared_and_no_other():
+    fits, wide = np.ones(3, np.float32), np.ones(3)
+    assert np.shares_memory(TensorData.from_numpy(fits).to_numpy(), fits)
+    assert not np.shares_memory(TensorData.from_numpy(wide).to_numpy(), wide)
+    given_shape = np.ones((2, 3), np.int64)
+    assert TensorData.from_numpy(given_shape).shape == [2, 3]

@@ -104,6 +104,8 @@ class Creation:
         )
         self._expected_id = f"{taken.session_id}:train:{taken.number}"
         self._server_refuses = taken.server.refuses_tainted_steps
+        # The session is there, so the server has been asked for its settings, and has answered or has none (a 404).
+        self._service.dialect.presume(config_answered=bool(self._service.said))
         encoded = encode_body(body)
         work = Work(
             Tail(ENDPOINTS["create_model"].path, encoded[1:], JSON, len(encoded), TYPE_CREATE_MODEL),

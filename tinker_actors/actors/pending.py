@@ -7,7 +7,7 @@ from typing import Any
 from tinker_actors.actors.messages import ChunkAccepted, ChunkDone, ChunkFailed
 from tinker_actors.actors.work import Work
 from tinker_actors.errors import OutcomeUnknownError, TinkerError
-from tinker_actors.protocol.operations import Operation
+from tinker_actors.protocol.operations import Operation, Tail
 from tinker_actors.protocol.outcomes import Accepted, Done
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.futures import APIFuture
@@ -61,10 +61,14 @@ class Pending:
         first: the first of its numbers, once it is sent.
         place: its place at the gate.
         version: how many optimizer steps were sent before it.
+        tails: its requests, in the dialect in which they were or will be sent.
         stages: chunk indices still to be handed over; a stage begins when everything before it is accepted.
         handed: chunk index of each work under way or done.
         accepted: chunks that the server accepted.
         results: results by chunk.
+        doubts: refusals that may be about the dialect and not about the data, by chunk.
+        turned: chunks that were sent in the other dialect already.
+        filled: chunks whose numbers a probe took, or tried to take in every dialect.
         error: the first failure.
         refused: whether the server certainly computed nothing for the chunks it did not accept.
         preceding: for an optimizer step: the failure of a gradient in its step.
@@ -72,8 +76,10 @@ class Pending:
 
     __slots__ = (
         "accepted",
+        "doubts",
         "error",
         "failed",
+        "filled",
         "first",
         "future",
         "handed",
@@ -85,6 +91,8 @@ class Pending:
         "sampler",
         "sampler_number",
         "stages",
+        "tails",
+        "turned",
         "version",
     )
 
@@ -96,11 +104,15 @@ class Pending:
         self.first = 0
         self.place = 0
         self.version = 0
+        self.tails: list[Tail] = list(operation.tails)
         self.stages: list[list[int]] = []
         self.handed: dict[int, int] = {}
         self.accepted: set[int] = set()
         self.failed: set[int] = set()
         self.results: dict[int, Done] = {}
+        self.doubts: dict[int, ChunkFailed] = {}
+        self.turned: set[int] = set()
+        self.filled: set[int] = set()
         self.error: TinkerError | None = None
         self.refused = True
         self.preceding: TinkerError | None = None
@@ -117,10 +129,16 @@ class Pending:
         else:
             self.stages = [indices[1:], indices[:1]]
 
+    def start_over(self, tails: list[Tail]) -> None:
+        """Become what was never sent, with these requests."""
+        self.tails = tails
+        self.handed, self.results, self.doubts = {}, {}, {}
+        self.accepted, self.failed, self.turned, self.filled = set(), set(), set(), set()
+
     @property
     def submitting(self) -> bool:
-        """Whether some chunk was handed over and is neither accepted nor failed."""
-        return len(self.handed) > len(self.accepted | self.failed)
+        """Whether some chunk was handed over and is neither accepted nor refused."""
+        return len(self.handed) > len(self.accepted | self.failed | self.doubts.keys())
 
     @property
     def concluded(self) -> bool:
@@ -128,12 +146,12 @@ class Pending:
         return not self.stages and len(self.handed) == len(self.results) + len(self.failed)
 
     def open_numbers(self) -> list[int]:
-        """Return the numbers that the server did not accept.
+        """Return the numbers that the server did not accept, less those that a probe was sent under.
 
         Whether it holds their places all the same is the server's affair: some do, some wait for them. Something
         without effect has to be sent under each, so that what is behind them goes on either way.
         """
-        return [self.first + i for i in range(len(self.operation.tails)) if i not in self.accepted]
+        return [self.first + i for i in range(len(self.operation.tails)) if i not in self.accepted | self.filled]
 
     def bodies(self) -> tuple[Done, ...]:
         """Return the results in the order of the data."""

@@ -2,7 +2,7 @@
 
 Operations come in call order, already encoded. Each is handed to the train lane with its numbers, the next one when
 the server has accepted it; results come back from the lane, which polls. What a failed gradient does to the operations
-behind it is decided by the gate.
+behind it is decided by the gate, and what a refusal may say about our dialect by the service's `DialectChoice`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from tinker_actors.actors.creation import Creation, Origin
+from tinker_actors.actors.filling import Filling
 from tinker_actors.actors.messages import (
     AcknowledgeFailure,
     Adopt,
@@ -30,9 +31,8 @@ from tinker_actors.actors.messages import (
     Shutdown,
     TakeNumber,
 )
-from tinker_actors.actors.pending import ActorSink, Pending
+from tinker_actors.actors.pending import Pending
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.work import Work
 from tinker_actors.errors import (
     ActorCrashedError,
     ClientClosedError,
@@ -44,11 +44,11 @@ from tinker_actors.errors import (
 )
 from tinker_actors.events.records import StepRefused
 from tinker_actors.protocol.gate import StepGate, preceded
-from tinker_actors.protocol.operations import Tail, filler, head
+from tinker_actors.protocol.operations import Tail, in_dialect
 from tinker_actors.protocol.results import save_for_sampler_response
 from tinker_actors.runtime.actor import Ref, RuntimeActor, tell
 from tinker_actors.runtime.futures import APIFuture
-from tinker_actors.runtime.progress import Tracker, WaitReason
+from tinker_actors.runtime.progress import WaitReason
 
 _REFUSED = (400, 422)
 
@@ -72,13 +72,13 @@ class Training(RuntimeActor):
         super().__init__(service.platform.control)
         self._service = service
         self._creation = Creation(self, service, origin, ready)
+        self._filling = Filling(self, service, self._creation)
         config = service.config
         self._gate = StepGate(stop=config.on_step_failure == "stop")
         self._queue: deque[Pending] = deque()
         self._sending: Pending | None = None
         self._sent: list[Pending] = []
         self._by_work: dict[int, Pending] = {}
-        self._fillers: set[int] = set()
         self._barriers: list[APIFuture[None]] = []
         self._next_number = 1  # number 0 is the model's creation (wire protocol 6.1)
         self._steps = 0
@@ -206,53 +206,64 @@ class Training(RuntimeActor):
 
     def _send(self, pending: Pending) -> None:
         operation = pending.operation
-        pending.first = self._next_number
-        self._next_number += len(operation.tails)
+        self._take_numbers(pending)
         self._steps += operation.step
         pending.version = self._steps
-        pending.plan(server_orders=self._creation.server_orders)
         self._sending = pending
         self._sent.append(pending)
         self._hand_over(pending)
 
+    def _take_numbers(self, pending: Pending) -> None:
+        pending.first = self._next_number
+        self._next_number += len(pending.tails)
+        pending.plan(server_orders=self._creation.server_orders)
+
     def _hand_over(self, pending: Pending) -> None:
         """Hand the next stage to the lane, or, behind the last, let the next operation go."""
+        if pending.doubts:
+            self._filling.resolve(pending)
+            return
         if pending.stages and pending.error is None:
             for index in pending.stages.pop(0):
-                number = pending.first + index
-                fields: dict[str, Any] = {"model_id": self._creation.model_id, "seq_id": number}
-                if pending.sampler_number is not None:
-                    fields["sampling_session_seq_id"] = pending.sampler_number
-                work = self._work(pending.operation.tails[index], head(**fields), pending.future._tracker)
-                pending.handed[work.id] = index
-                self._by_work[work.id] = pending
-                self._service.lanes.submit("train", work)
+                self.hand_over_chunk(pending, index)
             return
         if pending.error is not None:
             pending.stages.clear()
-            self._fill_numbers(pending)
+            self._filling.fill(pending)
         self._sending = None
         self.advance()
 
-    def _work(self, tail: Tail, request_head: bytes, tracker: Tracker) -> Work:
-        return Work(
-            tail,
-            request_head,
-            ActorSink(self.actor_ref),
-            tracker,
-            session=self._service.link,
-            resend=self._creation.server_orders,
-        )
+    def hand_over_chunk(self, pending: Pending, index: int) -> None:
+        """Hand one request of an operation to the lane, under the number that it has."""
+        tail = pending.tails[index]
+        if tail.data and self._service.dialect.dialect == "json":
+            # Encoded before that was known. In the other direction a 415 asks for it: not all data have that form.
+            tail = pending.tails[index] = in_dialect(tail, "json")
+        work = self._filling.work(tail, pending.first + index, pending.future._tracker, pending.sampler_number)
+        pending.handed[work.id] = index
+        self._by_work[work.id] = pending
+        self._service.lanes.submit("train", work)
 
-    def _fill_numbers(self, pending: Pending) -> None:
-        """Send something without effect under the numbers that a failed submission left open."""
-        if not self._creation.server_orders:
-            return
-        for number in pending.open_numbers():
-            fields = head(model_id=self._creation.model_id, seq_id=number)
-            work = self._work(pending.operation.filler or filler(), fields, Tracker("forward (filler)", self.now()))
-            self._fillers.add(work.id)
-            self._service.lanes.submit("train", work)
+    # ------------------------------------------------------------ from the filling
+
+    def is_sending(self, pending: Pending) -> bool:
+        """Return whether this operation is the one on its way out; it may have been given up."""
+        return self._sending is pending
+
+    def start_over(self, pending: Pending, tails: list[Tail]) -> None:
+        """Send an operation of which the server took nothing anew, in these words and under new numbers."""
+        pending.start_over(tails)
+        self._take_numbers(pending)
+        self._hand_over(pending)
+
+    def take_refusals(self, pending: Pending) -> None:
+        """Take the refusals of a pending operation's data at their word."""
+        doubts, pending.doubts = pending.doubts, {}
+        for index, message in doubts.items():
+            pending.failed.add(index)
+            self._chunk_failed(pending, message)
+        self._hand_over(pending)
+        self._settle_concluded()
 
     # ------------------------------------------------------------ hearing back
 
@@ -260,10 +271,7 @@ class Training(RuntimeActor):
         if self._creation.work_id == message.work_id:
             self._creation.heard(message)
             return
-        if message.work_id in self._fillers:
-            # Whatever became of a filler: its number is taken now. It has no effect and nobody waits for it.
-            if not isinstance(message, ChunkAccepted):
-                self._fillers.discard(message.work_id)
+        if self._filling.heard(message):
             return
         pending = self._by_work.get(message.work_id)
         if pending is None:
@@ -271,15 +279,18 @@ class Training(RuntimeActor):
         index = pending.handed[message.work_id]
         if isinstance(message, ChunkAccepted):
             pending.accepted.add(index)
-            if len(pending.accepted) == len(pending.operation.tails):
+            if pending.tails[index].data:
+                self._service.dialect.accepted(pending.tails[index].dialect)
+            if len(pending.accepted) == len(pending.tails):
                 pending.future._accept(message.outcome.request_id)
         elif isinstance(message, ChunkDone):
             pending.results[index] = message.outcome
             del self._by_work[message.work_id]
         else:
-            pending.failed.add(index)
             del self._by_work[message.work_id]
-            self._chunk_failed(pending, message)
+            if not self._filling.redress(pending, index, message):
+                pending.failed.add(index)
+                self._chunk_failed(pending, message)
         if self._sending is pending and not pending.submitting:
             self._hand_over(pending)
         self._settle_concluded()
@@ -303,7 +314,7 @@ class Training(RuntimeActor):
         step = next((each for each in self._sent[position + 1 :] if each.operation.step), None)
         if step is not None:
             step.preceding = step.preceding or error
-        several = len(pending.operation.tails) > 1 and bool(pending.accepted)
+        several = len(pending.tails) > 1 and bool(pending.accepted)
         self._gate.gradient_failed(
             error,
             server_knows=server_knows,

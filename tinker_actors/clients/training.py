@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,11 +9,14 @@ from tinker_actors.actors.messages import AcknowledgeFailure, DescribeModel, Per
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.training import Barrier
 from tinker_actors.clients.handle import Handle, closed_error
+from tinker_actors.clients.policy import Policy, PolicyState, policy_of
+from tinker_actors.clients.steps import Step, StepTracker, trained_tokens
 from tinker_actors.errors import ActorCrashedError, InvalidInputError
 from tinker_actors.protocol import operations, results
 from tinker_actors.protocol.outcomes import Done
 from tinker_actors.protocol.reduction import merge_outputs
 from tinker_actors.runtime.actor import Ref, tell
+from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
 from tinker_actors.types.inputs import Datum
@@ -27,6 +29,7 @@ from tinker_actors.types.training import (
     OptimStepResponse,
     SaveWeightsForSamplerResponse,
     SaveWeightsResponse,
+    StepResult,
 )
 from tinker_actors.types.wire import SamplerKind
 
@@ -53,7 +56,8 @@ class TrainingClient(Handle):
         super().__init__(actor_ref, ready)
         self._service = service
         self._keeper = keeper
-        weakref.finalize(self, tell, actor_ref, Release()).atexit = False
+        self._policies: dict[str, PolicyState] = {}
+        finalize(self, tell, actor_ref, Release())
 
     # ------------------------------------------------------------ gradients and steps
 
@@ -133,6 +137,41 @@ class TrainingClient(Handle):
     async def optim_step_async(self, *args: Any, **kwargs: Any) -> APIFuture[OptimStepResponse]:
         """Submit as `optim_step` does, and return the future."""
         return self.optim_step(*args, **kwargs)
+
+    def step(
+        self,
+        data: Sequence[Datum],
+        loss_fn: LossFnType,
+        adam_params: AdamParams | Mapping[str, Any] | None = None,
+        loss_fn_config: LossFnConfig | None = None,
+    ) -> APIFuture[StepResult]:
+        """Train once on these examples: a `forward_backward` and an `optim_step`, both submitted at once.
+
+        Args:
+            data: examples, at least one; they may be changed once this returns.
+            loss_fn: name of the loss function.
+            adam_params: AdamW's parameters; default: those of `AdamParams`.
+            loss_fn_config: the loss function's numbers by name.
+
+        Returns:
+            A future of loss, metrics and times. It fails with the first error of the two, which is the gradient's
+            when both fail.
+
+        Raises:
+            InvalidInputError: something that can't be right; nothing was sent.
+            ClientClosedError: the service client was closed.
+        """
+        platform = self._service.platform
+        tracker = StepTracker("optim_step", platform.control.clock.now())
+        apply = operations.optim_step(adam_params)  # before anything is sent, for it may be refused
+        gradient = self._data_operation(data, loss_fn, loss_fn_config, forward_only=False)
+        optimizer = self._perform(apply, _single(results.optim_step_response), tracker=tracker)
+        tokens = trained_tokens(data)
+        return Step(gradient, optimizer, tracker, tokens, platform.control.clock.now, platform.delivery).future
+
+    async def step_async(self, *args: Any, **kwargs: Any) -> APIFuture[StepResult]:
+        """Submit as `step` does, and return the future."""
+        return self.step(*args, **kwargs)
 
     # ------------------------------------------------------------ checkpoints
 
@@ -256,6 +295,13 @@ class TrainingClient(Handle):
         """Await a sampler of a saved checkpoint."""
         return await self.create_sampling_client(model_path)
 
+    def policy(self, name: str, *, max_lag: int | None = None) -> Policy:
+        """Return the live policy of a name: any thread samples from the newest published weights.
+
+        For arguments and errors see `policy_of`, for what it does see `Policy`.
+        """
+        return policy_of(self, name, max_lag)
+
     # ------------------------------------------------------------ about the model
 
     def get_info(self) -> GetInfoResponse:
@@ -305,6 +351,7 @@ class TrainingClient(Handle):
             forward_only=forward_only,
             max_chunk_len=config.max_chunk_len or server.fwdbwd_max_chunk_len,
             max_chunk_bytes=config.max_chunk_bytes or server.fwdbwd_max_chunk_bytes_count,
+            dialect=self._service.dialect.dialect,
         )
         return self._perform(operation, _merged)
 
@@ -313,9 +360,10 @@ class TrainingClient(Handle):
         operation: operations.Operation,
         decode: Callable[[tuple[Done, ...]], T],
         sampler: Ref | None = None,
+        tracker: Tracker | None = None,
     ) -> APIFuture[T]:
         self._keeper._check_open(operation.name)
-        future = self._future(operation.name, decode)
+        future = self._future(operation.name, decode, tracker)
         self._tell(Perform(operation, future, sampler), future)
         return future
 
@@ -329,9 +377,12 @@ class TrainingClient(Handle):
         self._tell(Barrier(future), future)
         return future
 
-    def _future(self, what: str, decode: Callable[[Any], T] | None = None) -> APIFuture[T]:
+    def _future(
+        self, what: str, decode: Callable[[Any], T] | None = None, tracker: Tracker | None = None
+    ) -> APIFuture[T]:
         platform = self._service.platform
-        return APIFuture(Tracker(what, platform.control.clock.now()), decode=decode, delivery=platform.delivery)
+        tracker = tracker or Tracker(what, platform.control.clock.now())
+        return APIFuture(tracker, decode=decode, delivery=platform.delivery)
 
     def _tell(self, message: Any, future: APIFuture[Any]) -> None:
         if not tell(self.actor_ref, message):

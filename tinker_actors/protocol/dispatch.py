@@ -12,6 +12,8 @@ _SHORT_PAUSE = 1.0
 _LONG_PAUSE = 5.0
 # For this long after a pause ended the client still counts as throttled.
 _RECENTLY = 10.0
+# What less urgent requests leave to others: this share of the requests and of the bytes.
+_FREE_SHARE = 4
 
 
 class Dispatch:
@@ -26,12 +28,13 @@ class Dispatch:
         max_bytes: estimated bytes being submitted at a time.
     """
 
-    __slots__ = ("_balance", "_max_submits", "_submits", "_throttled_submits", "paused_until")
+    __slots__ = ("_balance", "_free_bytes", "_max_submits", "_submits", "_throttled_submits", "paused_until")
 
     def __init__(self, max_submits: int, throttled_submits: int, max_bytes: int) -> None:
         self._max_submits = max_submits
         self._throttled_submits = throttled_submits
         self._balance = max_bytes
+        self._free_bytes = max_bytes // _FREE_SHARE
         self._submits = 0
         self.paused_until = float("-inf")
 
@@ -40,11 +43,18 @@ class Dispatch:
         """How many requests are being submitted."""
         return self._submits
 
-    def may_send(self, now: float) -> bool:
-        """Return whether another request may be submitted at `now`."""
+    def may_send(self, now: float, *, leave_free: bool = False) -> bool:
+        """Return whether another request may be submitted at `now`.
+
+        Args:
+            now: the time.
+            leave_free: keep a quarter of the limits free for others.
+        """
         if now < self.paused_until:
             return False
         limit = self._throttled_submits if self.throttled(now) else self._max_submits
+        if leave_free:
+            return self._submits < limit - limit // _FREE_SHARE and self._balance >= self._free_bytes
         return self._submits < limit and self._balance >= 0
 
     def throttled(self, now: float) -> bool:

@@ -26,6 +26,11 @@ TYPE_SAMPLE = "Sample"
 
 API = "/api/v1/"
 
+JSON = "application/json"
+PROTOBUF = "application/x-protobuf"
+EITHER = f"{PROTOBUF}, {JSON}"
+"""`Accept` of a poll for a result that has two forms."""
+
 
 class Endpoint(NamedTuple):
     """How to call one endpoint.
@@ -64,3 +69,14 @@ ENDPOINTS: dict[str, Endpoint] = {
     "cancel_future": Endpoint("POST", API + "cancel_future", retried=False),
 }
 """The control endpoints by name (wire protocol 2)."""
+
+_HAVE_PROTOBUF = frozenset({TYPE_SAMPLE, TYPE_FORWARD, TYPE_FORWARD_BACKWARD})
+
+
+def accept(request_type: str) -> str:
+    """Return the `Accept` of the polls for a result: both dialects where the result has a protobuf form (4.1).
+
+    Args:
+        request_type: the `X-Tinker-Request-Type` of the polls.
+    """
+    return EITHER if request_type in _HAVE_PROTOBUF else JSON

@@ -12,24 +12,36 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from tinker_actors.errors import InvalidInputError
-from tinker_actors.protocol import endpoints
-from tinker_actors.protocol.checks import (
-    check_batch,
-    checked_loss_config,
-    checked_name,
-    checked_number,
-    checked_ttl,
-)
-from tinker_actors.protocol.chunking import datum_bytes, prompt_bytes, split
+from tinker_actors.protocol import chunking, endpoints, passes
+from tinker_actors.protocol.checks import check_batch
 from tinker_actors.protocol.codec import encode, without_nulls
-from tinker_actors.protocol.sampling import input_fields, sample_fields
-from tinker_actors.types.inputs import Datum, EncodedTextChunk, ModelInput
+from tinker_actors.protocol.dialect import Dialect
+from tinker_actors.protocol.endpoints import JSON, PROTOBUF
+from tinker_actors.protocol.protobuf import requests
+from tinker_actors.protocol.sampling import sample_json
+from tinker_actors.protocol.values import checked_loss_config, checked_name, checked_number, checked_ttl
+from tinker_actors.types.inputs import Datum, EncodedTextChunk, ImageAssetPointerChunk, ModelInput
 from tinker_actors.types.paths import require_tinker_path
 from tinker_actors.types.sampling import SamplingParams
 from tinker_actors.types.training import AdamParams
 from tinker_actors.types.wire import SamplerKind
 
-JSON = "application/json"
+__all__ = [
+    "JSON",
+    "Operation",
+    "OperationName",
+    "Tail",
+    "filler",
+    "forward_backward",
+    "head",
+    "in_dialect",
+    "load_weights",
+    "optim_step",
+    "request_head",
+    "sample",
+    "save_weights",
+    "save_weights_for_sampler",
+]
 
 OperationName = Literal[
     "forward",
@@ -46,11 +58,14 @@ class Tail(msgspec.Struct, frozen=True, eq=False):
 
     Attributes:
         path: absolute path below the base URL.
-        body: JSON object text without its opening brace and without the head's fields. Never empty of fields, so
-            that a head can always go before it.
+        body: JSON object text without its opening brace and without the head's fields, never empty of fields, so
+            that a head can always go before it; or the fields of a protobuf message behind the head's.
         content_type: of the whole body.
         weight: estimated bytes, for byte budgets.
         request_type: `X-Tinker-Request-Type` of the polls for the result.
+        headers: what else the request's headers have to say about the body.
+        doubtful: the server may not know what it is written in, so that a 500 may be all it says to it and is no
+            passing failure.
     """
 
     path: str
@@ -58,6 +73,18 @@ class Tail(msgspec.Struct, frozen=True, eq=False):
     content_type: str
     weight: int
     request_type: str
+    headers: tuple[tuple[str, str], ...] = ()
+    doubtful: bool = False
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the body is written in."""
+        return "protobuf" if self.content_type == PROTOBUF else "json"
+
+    @property
+    def data(self) -> bool:
+        """Whether it carries examples, and so may have to be sent in another dialect."""
+        return self.request_type in _DATA_TYPES.values()
 
 
 class Operation(msgspec.Struct, frozen=True, eq=False):
@@ -69,8 +96,8 @@ class Operation(msgspec.Struct, frozen=True, eq=False):
         gradient: it adds to the gradient (a `forward_backward`).
         step: it applies the gradient (an `optim_step`).
         restores: it replaces the weights (a `load_state`).
-        filler: for data operations, a tiny `forward` without effect that can take the number of a chunk that failed,
-            so that what is behind it can go on.
+        token: a token id that the model is known to have, for the filler that can take the number of a request that
+            failed, so that what is behind it can go on.
     """
 
     name: OperationName
@@ -78,7 +105,7 @@ class Operation(msgspec.Struct, frozen=True, eq=False):
     gradient: bool = False
     step: bool = False
     restores: bool = False
-    filler: Tail | None = None
+    token: int = 0
 
 
 def head(**fields: str | int | None) -> bytes:
@@ -90,19 +117,42 @@ def head(**fields: str | int | None) -> bytes:
     return encode(given)[:-1] + b"," if given else b"{"
 
 
-def _tail(name: str, request_type: str, fields: dict[str, Any], weight: int | None = None) -> Tail:
+def request_head(tail: Tail, model_id: str, seq_id: int, sampling_session_seq_id: int | None = None) -> bytes:
+    """Return the head of a model's request, in the dialect of its tail."""
+    if tail.dialect == "protobuf":
+        return requests.head(model_id, seq_id)
+    return head(model_id=model_id, seq_id=seq_id, sampling_session_seq_id=sampling_session_seq_id)
+
+
+def _tail(name: str, request_type: str, fields: dict[str, Any]) -> Tail:
     try:
         body = encode(fields)[1:]
     except (TypeError, ValueError, NotImplementedError, OverflowError) as error:
         raise InvalidInputError(f"{name} has an argument without a JSON form: {error}.") from error
-    return Tail(endpoints.API + name, body, JSON, len(body) if weight is None else weight, request_type)
+    return Tail(endpoints.API + name, body, JSON, len(body), request_type)
 
 
-# The two data operations differ in path, in the key of their input and in what the polls call them.
-_DATA_REQUESTS = {
-    False: ("forward_backward", "forward_backward_input", endpoints.TYPE_FORWARD_BACKWARD),
-    True: ("forward", "forward_input", endpoints.TYPE_FORWARD),
-}
+_DATA_TYPES = {False: endpoints.TYPE_FORWARD_BACKWARD, True: endpoints.TYPE_FORWARD}
+
+
+def _data_tail(body: bytes, dialect: Dialect, weight: int, *, forward_only: bool) -> Tail:
+    """Return a tail for examples. In protobuf both kinds go to one endpoint, and the body tells which it is."""
+    if dialect == "protobuf":
+        return Tail(endpoints.API + "forward_backward", body, PROTOBUF, weight, _DATA_TYPES[forward_only])
+    name = "forward" if forward_only else "forward_backward"
+    return Tail(endpoints.API + name, body, JSON, weight, _DATA_TYPES[forward_only])
+
+
+def in_dialect(tail: Tail, dialect: Dialect) -> Tail:
+    """Return a tail of examples in another dialect, read back from its bytes.
+
+    Raises:
+        InvalidInputError: it points to an image, which protobuf has no form for.
+    """
+    if tail.dialect == dialect:
+        return tail
+    body = passes.to_json(tail.body) if dialect == "json" else passes.to_protobuf(tail.body)
+    return _data_tail(body, dialect, tail.weight, forward_only=tail.request_type == endpoints.TYPE_FORWARD)
 
 
 def forward_backward(
@@ -113,6 +163,7 @@ def forward_backward(
     forward_only: bool = False,
     max_chunk_len: int = 1024,
     max_chunk_bytes: int = 5_000_000,
+    dialect: Dialect = "json",
 ) -> Operation:
     """Check, cut and encode a forward-backward pass, or a forward pass.
 
@@ -123,6 +174,8 @@ def forward_backward(
         forward_only: compute the loss's outputs without a gradient.
         max_chunk_len: most datums in a request.
         max_chunk_bytes: most estimated bytes in a request, unless it has a single datum.
+        dialect: what to encode in. Examples that point to images are encoded in JSON all the same: protobuf has no
+            form for them.
 
     Raises:
         InvalidInputError: empty data, an unknown loss function, or a datum or config value that can't be right; the
@@ -130,24 +183,26 @@ def forward_backward(
     """
     check_batch(data, loss_fn, forward_only=forward_only)
     config = checked_loss_config(loss_fn_config)
-    name, key, request_type = _DATA_REQUESTS[forward_only]
-    weights = [datum_bytes(datum) for datum in data]
+    if dialect == "protobuf" and any(_points_to_image(datum) for datum in data):
+        dialect = "json"
+    estimate = requests.datum_bytes if dialect == "protobuf" else chunking.datum_bytes
+    encoded = requests.encode_forward_backward_tail if dialect == "protobuf" else passes.encode_json_tail
+    weights = [estimate(datum) for datum in data]
     tails = []
-    for chunk in split(weights, max_chunk_len, max_chunk_bytes):
-        body: dict[str, Any] = {"data": [_datum_fields(data[i]) for i in chunk], "loss_fn": loss_fn}
-        if config is not None:
-            body["loss_fn_config"] = config
-        tails.append(_tail(name, request_type, {key: body}, sum(weights[i] for i in chunk)))
+    for chunk in chunking.split(weights, max_chunk_len, max_chunk_bytes):
+        part = slice(chunk.start, chunk.stop)
+        body = encoded(data[part], loss_fn, config, forward_only=forward_only, first=chunk.start)
+        tails.append(_data_tail(body, dialect, sum(weights[part]), forward_only=forward_only))
     return Operation(
         name="forward" if forward_only else "forward_backward",
         tails=tuple(tails),
         gradient=not forward_only,
-        filler=filler(_first_token(data[0])),
+        token=_first_token(data[0]),
     )
 
 
-def _datum_fields(datum: Datum) -> dict[str, Any]:
-    return {"model_input": input_fields(datum.model_input), "loss_fn_inputs": datum.loss_fn_inputs}
+def _points_to_image(datum: Datum) -> bool:
+    return any(isinstance(chunk, ImageAssetPointerChunk) for chunk in datum.model_input.chunks)
 
 
 def _first_token(datum: Datum) -> int:
@@ -157,20 +212,17 @@ def _first_token(datum: Datum) -> int:
     return 0
 
 
-def filler(token: int = 0) -> Tail:
+def filler(token: int = 0, dialect: Dialect = "json") -> Tail:
     """Return a `forward` over one token with weight 0, which changes nothing on a server.
 
     Args:
         token: a token id that the model is known to have.
+        dialect: what to encode it in.
     """
-    one = {"dtype": "int64", "shape": [1], "data": [token]}
-    zero = {"dtype": "float32", "shape": [1], "data": [0.0]}
-    datum = {
-        "model_input": {"chunks": [{"type": "encoded_text", "tokens": [token]}]},
-        "loss_fn_inputs": {"target_tokens": one, "weights": zero},
-    }
-    name, key, request_type = _DATA_REQUESTS[True]
-    return _tail(name, request_type, {key: {"data": [datum], "loss_fn": "cross_entropy"}})
+    datum = Datum(ModelInput.from_ints([token]), {"target_tokens": [token], "weights": [0.0]})
+    encoded = requests.encode_forward_backward_tail if dialect == "protobuf" else passes.encode_json_tail
+    body = encoded([datum], "cross_entropy", None, forward_only=True)
+    return _data_tail(body, dialect, len(body), forward_only=True)
 
 
 def optim_step(params: AdamParams | Mapping[str, Any] | None = None) -> Operation:
@@ -293,6 +345,9 @@ def _single(name: OperationName, endpoint: str, request_type: str, fields: dict[
     return Operation(name=name, tails=(_tail(endpoint, request_type, without_nulls(fields)),))
 
 
+_SAMPLE_PATH = endpoints.API + "asample"
+
+
 def sample(
     prompt: ModelInput,
     num_samples: int = 1,
@@ -312,11 +367,14 @@ def sample(
     Raises:
         InvalidInputError: an argument that can't be right; the message names it and its value.
     """
-    fields = sample_fields(
-        prompt,
-        num_samples,
-        params,
-        include_prompt_logprobs=include_prompt_logprobs,
-        topk_prompt_logprobs=topk_prompt_logprobs,
-    )
-    return _tail("asample", endpoints.TYPE_SAMPLE, fields, prompt_bytes(prompt))
+    try:
+        body = sample_json(
+            prompt,
+            num_samples,
+            params,
+            include_prompt_logprobs=include_prompt_logprobs,
+            topk_prompt_logprobs=topk_prompt_logprobs,
+        )
+    except (TypeError, NotImplementedError, OverflowError) as error:
+        raise InvalidInputError(f"The sample request has an argument without a JSON form: {error}.") from error
+    return Tail(_SAMPLE_PATH, body, JSON, chunking.prompt_bytes(prompt), endpoints.TYPE_SAMPLE)

@@ -49,6 +49,7 @@ _BAD_REQUEST = 400
 _REQUEST_TIMEOUT = 408
 _CONFLICT = 409
 _TOO_MANY_REQUESTS = 429
+_INTERNAL_SERVER_ERROR = 500
 _GONE = frozenset({404, 410})
 
 _PERMANENT_BREAKS = frozenset({"protocol", "too_large"})
@@ -166,7 +167,9 @@ _SIGNALS = msgspec.json.Decoder(_Signals)
 _FUTURE = msgspec.json.Decoder(UntypedAPIFuture)
 
 
-def submit_outcome(status: int, headers: Mapping[str, str], body: bytes, now_wall: float, what: str) -> SubmitOutcome:
+def submit_outcome(
+    status: int, headers: Mapping[str, str], body: bytes, now_wall: float, what: str, *, doubtful: bool = False
+) -> SubmitOutcome:
     """Return what the answer to a submitted operation means.
 
     Args:
@@ -175,7 +178,11 @@ def submit_outcome(status: int, headers: Mapping[str, str], body: bytes, now_wal
         body: the answer's body.
         now_wall: wall clock, seconds since 1970, for a `Retry-After` date.
         what: the operation's name, for messages.
+        doubtful: the server may not know the dialect; then a 500 is no passing failure, but how some servers say that
+            they can't read the request.
     """
+    if doubtful and status == _INTERNAL_SERVER_ERROR:
+        return Failed(status_error(status, headers, body, what, outcome="unknown"))
     if not _is_success(status):
         return _refused(status, headers, body, now_wall, what)
     try:

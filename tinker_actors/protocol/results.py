@@ -14,6 +14,7 @@ import msgspec
 
 from tinker_actors.errors import APIResponseValidationError, InvalidInputError
 from tinker_actors.protocol.codec import decode, preview
+from tinker_actors.protocol.protobuf import results as protobuf_results
 from tinker_actors.types.sampling import SampledSequence, SampleResponse, StopReason, TopkLogprobs
 from tinker_actors.types.service import GetServerCapabilitiesResponse, SupportedModel
 from tinker_actors.types.tensors import TensorData
@@ -51,11 +52,24 @@ class _Output(msgspec.Struct):
 class _Sequence(msgspec.Struct):
     stop_reason: StopReason
     tokens: list[int]
+    logprobs: list[float] | None = None
+
+
+class _SequenceWithNulls(msgspec.Struct):
+    stop_reason: StopReason
+    tokens: list[int]
     logprobs: list[float | None] | None = None
 
 
 class _Sample(msgspec.Struct):
     sequences: list[_Sequence]
+    prompt_logprobs: list[float | None] | None = None
+    topk_prompt_logprobs: list[TopkLogprobs | None] | None = None
+    prompt_cache_hit_tokens: int | None = None
+
+
+class _SampleWithNulls(msgspec.Struct):
+    sequences: list[_SequenceWithNulls]
     prompt_logprobs: list[float | None] | None = None
     topk_prompt_logprobs: list[TopkLogprobs | None] | None = None
     prompt_cache_hit_tokens: int | None = None
@@ -116,9 +130,7 @@ def forward_backward_output(content_type: str, body: bytes) -> ForwardBackwardOu
         APIResponseValidationError: not understood.
     """
     if "protobuf" in content_type.lower():
-        from tinker_actors.protocol.protobuf import results  # noqa: PLC0415 - for those who meet such a server
-
-        return results.forward_backward_output(body)
+        return protobuf_results.forward_backward_output(body)
     what = "forward_backward result"
     output = _read(content_type, body, _Output, what)
     try:
@@ -229,22 +241,34 @@ def sample_response(
         APIResponseValidationError: not understood.
     """
     if "protobuf" in content_type.lower():
-        from tinker_actors.protocol.protobuf import results  # noqa: PLC0415 - for those who meet such a server
-
-        return results.sample_response(body, num_prompt_tokens, weights_version, sequence_ids)
-    result = _read(content_type, body, _Sample, "sample result")
+        return protobuf_results.sample_response(body, num_prompt_tokens, weights_version, sequence_ids)
+    result = _sample(content_type, body)
     names: Sequence[str | None] = sequence_ids or ()
     if len(names) != len(result.sequences):
         names = [None] * len(result.sequences)
     return SampleResponse(
         sequences=[
-            SampledSequence(sequence.stop_reason, sequence.tokens, _without_nulls(sequence.logprobs), name)
+            SampledSequence(sequence.stop_reason, sequence.tokens, sequence.logprobs, name)
             for sequence, name in zip(result.sequences, names, strict=True)
         ],
         prompt_logprobs=_per_prompt_token(result.prompt_logprobs, num_prompt_tokens),
         topk_prompt_logprobs=_per_prompt_token(result.topk_prompt_logprobs, num_prompt_tokens),
         prompt_cache_hit_tokens=result.prompt_cache_hit_tokens or 0,
         weights_version=weights_version,
+    )
+
+
+def _sample(content_type: str, body: bytes) -> _Sample:
+    """Decode a sample; where a logprob is null, which is rare, once more, and null is NaN."""
+    try:
+        return _read(content_type, body, _Sample, "sample result")
+    except APIResponseValidationError:
+        sample = _read(content_type, body, _SampleWithNulls, "sample result")
+    return _Sample(
+        [_Sequence(each.stop_reason, each.tokens, _without_nulls(each.logprobs)) for each in sample.sequences],
+        sample.prompt_logprobs,
+        sample.topk_prompt_logprobs,
+        sample.prompt_cache_hit_tokens,
     )
 
 

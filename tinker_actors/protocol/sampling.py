@@ -1,29 +1,55 @@
 """Sampling requests: checked and encoded in the caller's thread.
 
-Part of the hot path: one pass of the encoder over the prompt and a few comparisons.
+Part of the hot path: the prompt is encoded in one pass, what surrounds it is written around it, and sampling
+parameters that were checked and encoded once are known by their values.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from tinker_actors.errors import InvalidInputError
-from tinker_actors.protocol.checks import check_input, checked_int, checked_number
-from tinker_actors.types.inputs import EncodedTextChunk, ImageChunk, ModelInput
+from tinker_actors.protocol.checks import check_input
+from tinker_actors.protocol.codec import encode
+from tinker_actors.protocol.tokens import json_ids
+from tinker_actors.protocol.values import checked_int, checked_number
+from tinker_actors.types.inputs import EncodedTextChunk, ImageAssetPointerChunk, ImageChunk, ModelInput
 from tinker_actors.types.sampling import SamplingParams
 
-
-def input_fields(value: ModelInput) -> dict[str, Any]:
-    """Return an input as what the encoder takes, without nulls."""
-    return {"chunks": [_chunk_fields(chunk) for chunk in value.chunks]}
+_REMEMBERED = 256  # kinds of parameters; a program has a few
 
 
-def _chunk_fields(chunk: Any) -> Any:
+def input_json(value: ModelInput, where: str) -> bytes:
+    """Check an input and return it as JSON, without nulls.
+
+    Args:
+        value: the input.
+        where: what to call it in a message.
+
+    Raises:
+        InvalidInputError: it can't be right; the message names the place and the value.
+    """
+    check_input(value, where)
+    chunks = value.chunks
+    if len(chunks) == 1:
+        return b'{"chunks":[%b]}' % _chunk_json(chunks[0], f"{where}.chunks[0]")
+    return b'{"chunks":[%b]}' % b",".join(
+        [_chunk_json(chunk, f"{where}.chunks[{index}]") for index, chunk in enumerate(chunks)]
+    )
+
+
+def _chunk_json(chunk: Any, where: str) -> bytes:
     if isinstance(chunk, EncodedTextChunk):
-        return chunk
+        return b'{"type":"encoded_text","tokens":%b}' % json_ids(chunk.tokens, f"{where}.tokens")
+    return encode(image_fields(chunk))
+
+
+def image_fields(chunk: ImageChunk | ImageAssetPointerChunk) -> dict[str, Any]:
+    """Return an image as what the encoder takes, without nulls."""
     fields: dict[str, Any] = {"type": type(chunk).__struct_config__.tag, "format": chunk.format}
     if isinstance(chunk, ImageChunk):
         fields["data"] = chunk.data
@@ -34,28 +60,29 @@ def _chunk_fields(chunk: Any) -> Any:
     return fields
 
 
-def sample_fields(
+def sample_json(
     prompt: ModelInput,
     num_samples: int,
     params: SamplingParams | Mapping[str, Any] | None,
     *,
     include_prompt_logprobs: bool,
     topk_prompt_logprobs: int,
-) -> dict[str, Any]:
-    """Check a sample request and return its body's fields, in the order of the official client.
+) -> bytes:
+    """Check a sample request and return its body without the opening brace, in the order of the official client.
 
     Raises:
         InvalidInputError: an argument that can't be right; the message names it.
     """
-    check_input(prompt, "prompt")
-    return {
-        "num_samples": checked_int(num_samples, "num_samples", least=1),
-        "prompt": input_fields(prompt),
-        "sampling_params": params_fields(as_sampling_params(params)),
-        "prompt_logprobs": bool(include_prompt_logprobs),
-        "topk_prompt_logprobs": checked_int(topk_prompt_logprobs, "topk_prompt_logprobs", least=0),
-        "type": "sample",
-    }
+    return (
+        b'"num_samples":%d,"prompt":%b,"sampling_params":%b,"prompt_logprobs":%b,"topk_prompt_logprobs":%d,'
+        b'"type":"sample"}'
+    ) % (
+        checked_int(num_samples, "num_samples", least=1),
+        input_json(prompt, "prompt"),
+        params_json(as_sampling_params(params)),
+        b"true" if include_prompt_logprobs else b"false",
+        checked_int(topk_prompt_logprobs, "topk_prompt_logprobs", least=0),
+    )
 
 
 def as_sampling_params(params: SamplingParams | Mapping[str, Any] | None) -> SamplingParams:
@@ -75,6 +102,30 @@ def as_sampling_params(params: SamplingParams | Mapping[str, Any] | None) -> Sam
     if unknown:
         raise InvalidInputError(f"sampling_params has no {', '.join(unknown)}; it has {', '.join(known)}.")
     return SamplingParams(**params)
+
+
+def params_json(params: SamplingParams) -> bytes:
+    """Check sampling parameters and return them as JSON without nulls. Thread-safe.
+
+    Raises:
+        InvalidInputError: a parameter outside its range; the message names it and the value.
+    """
+    stop = params.stop
+    if stop is not None and not isinstance(stop, str):
+        return encode(params_fields(params))  # a list may be changed behind our back, and can't be looked up
+    try:
+        # By type too, for to Python 1, 1.0 and True are one number. The seed is left out: it differs each time.
+        known = _known_params(params.max_tokens, params.temperature, params.top_k, params.top_p, stop)
+    except TypeError:  # something that has no hash, and so is no number
+        return encode(params_fields(params))
+    if params.seed is None:
+        return known
+    return b'%b,"seed":%d}' % (known[:-1], checked_int(params.seed, "seed"))
+
+
+@functools.lru_cache(_REMEMBERED, typed=True)
+def _known_params(max_tokens: Any, temperature: Any, top_k: Any, top_p: Any, stop: str | None) -> bytes:
+    return encode(params_fields(SamplingParams(max_tokens, None, stop, temperature, top_k, top_p)))
 
 
 def params_fields(params: SamplingParams) -> dict[str, Any]:

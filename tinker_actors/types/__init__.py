@@ -77,6 +77,7 @@ from tinker_actors.types.training import (
     OptimStepResponse,
     SaveWeightsForSamplerResponse,
     SaveWeightsResponse,
+    StepResult,
 )
 
 __all__ = [
@@ -139,6 +140,7 @@ __all__ = [
     "SessionStatus",
     "SessionStatusQuery",
     "SessionSummary",
+    "StepResult",
     "StopReason",
     "StorageBillingEvent",
     "SupportedModel",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -29,7 +30,11 @@ class EncodedTextChunk(msgspec.Struct, eq=False, tag_field="type", tag="encoded_
     """A run of token ids.
 
     Attributes:
-        tokens: the ids, copied on construction: a list stays a list, an integer array an array.
+        tokens: the ids, copied on construction: a list stays a list; an integer array, or what can be one (a torch
+            tensor, an `array.array`, a memoryview), is a numpy array. Other sequences become lists.
+
+    Raises:
+        InvalidInputError: text, or an array that is not flat or not of integers.
     """
 
     tokens: Any
@@ -200,12 +205,20 @@ def _copy_tokens(tokens: Any) -> Tokens:
     if isinstance(tokens, list):
         return tokens.copy()
     if isinstance(tokens, np.ndarray):
-        if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
-            raise InvalidInputError(f"Token ids need a flat integer array, not {tokens.dtype} {tokens.shape}.")
-        return tokens.copy()
-    if isinstance(tokens, str | bytes):
+        return _copy_array(tokens)
+    if isinstance(tokens, str | bytes | bytearray):
         raise InvalidInputError("Token ids are integers; encode the text with a tokenizer first.")
-    return [int(token) for token in tokens]
+    if hasattr(tokens, "detach"):  # a torch tensor, maybe on another device
+        tokens = tokens.detach().cpu()
+    if hasattr(tokens, "__array__") or isinstance(tokens, array.array | memoryview):
+        return _copy_array(np.asarray(tokens))
+    return list(tokens)  # what is in it is checked when it is used, with its position
+
+
+def _copy_array(tokens: Array) -> Array:
+    if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
+        raise InvalidInputError(f"Token ids need a flat integer array, not {tokens.dtype} {tokens.shape}.")
+    return tokens.copy()
 
 
 def _expected(tokens: int | None) -> int:

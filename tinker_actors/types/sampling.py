@@ -81,6 +81,10 @@ class _Values:
         return self._items
 
 
+def _values(values: list[Any] | Array | _Values) -> _Values:
+    return values if type(values) is _Values else _Values(values)  # type: ignore[arg-type]  # it is one of the others
+
+
 class _Topk:
     """Likeliest tokens as rows of pairs, as arrays, or as both once both were asked for."""
 
@@ -133,30 +137,39 @@ class SampledSequence:
         topk_logprobs: list[TopkLogprobs | None] | TopkArrays | None = None,
     ) -> None:
         self.stop_reason: StopReason = stop_reason
-        self._tokens = _Values(tokens)
-        self._logprobs = None if logprobs is None else _Values(logprobs)
+        # As they are: most are never looked at, or as arrays only.
+        self._tokens: list[Any] | Array | _Values = tokens
+        self._logprobs: list[Any] | Array | _Values | None = logprobs
         self.sequence_id = sequence_id
         self._topk = None if topk_logprobs is None else _Topk(topk_logprobs)
 
     @property
     def tokens(self) -> list[int]:
         """The new token ids, without the prompt."""
-        return self._tokens.items()
+        self._tokens = tokens = _values(self._tokens)
+        return tokens.items()
 
     @property
     def tokens_np(self) -> npt.NDArray[np.int32]:
         """The new token ids, (N,) int32."""
-        return self._tokens.array(np.int32)
+        self._tokens = tokens = _values(self._tokens)
+        return tokens.array(np.int32)
 
     @property
     def logprobs(self) -> list[float] | None:
         """Log-probability of each new token, or None."""
-        return None if self._logprobs is None else self._logprobs.items()
+        if self._logprobs is None:
+            return None
+        self._logprobs = logprobs = _values(self._logprobs)
+        return logprobs.items()
 
     @property
     def logprobs_np(self) -> npt.NDArray[np.float32] | None:
         """Log-probability of each new token, (N,) float32, or None."""
-        return None if self._logprobs is None else self._logprobs.array(np.float32)
+        if self._logprobs is None:
+            return None
+        self._logprobs = logprobs = _values(self._logprobs)
+        return logprobs.array(np.float32)
 
     @property
     def topk_logprobs(self) -> list[TopkLogprobs | None] | None:

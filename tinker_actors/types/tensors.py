@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -17,6 +18,10 @@ TensorDtype = Literal["int64", "float32"]
 TENSOR_DTYPES: tuple[str, ...] = get_args(TensorDtype)
 
 Array = npt.NDArray[Any]
+
+_NUMPY: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in TENSOR_DTYPES}
+_PACKED = {"int64": "q", "float32": "f"}
+_PLAIN = (int, float)
 
 
 class TensorData:
@@ -49,10 +54,7 @@ class TensorData:
         if dtype not in TENSOR_DTYPES:
             raise InvalidInputError(f"TensorData needs dtype 'int64' or 'float32', not {dtype!r}.")
         self.dtype: TensorDtype = dtype
-        try:
-            array = np.asarray([] if data is None else data, dtype=np.dtype(dtype))
-        except (ValueError, TypeError) as error:
-            raise InvalidInputError(f"TensorData needs a rectangular array of numbers: {error}.") from error
+        array = _values([] if data is None else data, dtype)
         sparse = sparse_crow_indices is not None
         if sparse != (sparse_col_indices is not None) or (sparse and shape is None):
             raise InvalidInputError("A sparse TensorData needs crow indices, column indices and the dense shape.")
@@ -62,10 +64,13 @@ class TensorData:
                     raise InvalidInputError(f"TensorData has {array.size} values, but shape {list(shape)}.")
                 array = array.reshape(tuple(shape))
             shape = array.shape
-        self._array = array
+        self._array: Array = array
         self.shape: list[int] | None = None if shape is None else [int(n) for n in shape]
-        self.sparse_crow_indices = None if sparse_crow_indices is None else [int(i) for i in sparse_crow_indices]
-        self.sparse_col_indices = None if sparse_col_indices is None else [int(i) for i in sparse_col_indices]
+        self.sparse_crow_indices: list[int] | None = None
+        self.sparse_col_indices: list[int] | None = None
+        if sparse_crow_indices is not None and sparse_col_indices is not None:
+            self.sparse_crow_indices = [int(i) for i in sparse_crow_indices]
+            self.sparse_col_indices = [int(i) for i in sparse_col_indices]
 
     @classmethod
     def from_numpy(cls, array: Array) -> TensorData:
@@ -74,7 +79,12 @@ class TensorData:
         Raises:
             InvalidInputError: bool, unsigned, complex or object arrays; the wire has no name for them.
         """
-        return cls(array, dtype=wire_dtype(array.dtype), shape=array.shape)
+        tensor = cls.__new__(cls)
+        tensor.dtype = wire_dtype(array.dtype)
+        tensor._array = np.asarray(array, _NUMPY[tensor.dtype])
+        tensor.shape = list(array.shape)
+        tensor.sparse_crow_indices = tensor.sparse_col_indices = None
+        return tensor
 
     @classmethod
     def from_torch(cls, tensor: torch.Tensor) -> TensorData:
@@ -118,6 +128,35 @@ class TensorData:
     def __repr__(self) -> str:
         kind = "sparse " if self.sparse_crow_indices is not None else ""
         return f"TensorData({kind}{self.dtype}, shape={self.shape})"
+
+
+def _values(data: Any, dtype: TensorDtype) -> Array:
+    """Return values as an array of a wire dtype; an array that has it already is returned itself.
+
+    Raises:
+        InvalidInputError: ragged, or not numbers.
+    """
+    if isinstance(data, list | tuple) and data and type(data[0]) in _PLAIN:
+        packed = _packed(data, dtype)
+        if packed is not None:
+            return packed
+    try:
+        return np.asarray(data, _NUMPY[dtype])
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidInputError(f"TensorData needs a rectangular array of numbers: {error}.") from error
+
+
+def _packed(data: Sequence[Any], dtype: TensorDtype) -> Array | None:
+    """Return a flat list of numbers as an array, a third of what numpy takes for it; None for any other list.
+
+    What is refused here (a float among integers, text, None, a list, a number out of range) is for numpy to judge.
+    """
+    array = np.empty(len(data), _NUMPY[dtype])
+    try:
+        struct.pack_into(f"{len(data)}{_PACKED[dtype]}", array.data, 0, *data)
+    except (struct.error, TypeError, OverflowError):
+        return None
+    return array
 
 
 def wire_dtype(dtype: np.dtype[Any]) -> TensorDtype:

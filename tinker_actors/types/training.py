@@ -90,6 +90,26 @@ class OptimStepResponse(msgspec.Struct, eq=False):
     metrics: dict[str, float] | None = None
 
 
+class StepResult(msgspec.Struct, eq=False):
+    """What a training step gives back: a gradient and the optimizer step behind it.
+
+    Attributes:
+        loss_per_token: `loss:sum` over `tokens`; None when the server sends no `loss:sum`, or nothing was trained on.
+        metrics: those of the gradient and those of the optimizer; where both have a name, the optimizer's.
+        tokens: target tokens trained on: those with a weight other than 0, all where there are no weights.
+        seconds: from the call to the second of the two results.
+        waits: where that time went, in seconds by wait reason, as `progress()` of the optimizer step would have told
+            it: `"queued here"` is checking and encoding, `"waiting for its turn"` lasts until the server accepted the
+            gradient, `"queued at the server"` is the computing of both. They add up to `seconds`.
+    """
+
+    loss_per_token: float | None
+    metrics: dict[str, float]
+    tokens: int
+    seconds: float
+    waits: dict[str, float]
+
+
 class SaveWeightsResponse(msgspec.Struct, eq=False):
     """A training checkpoint was saved.
 

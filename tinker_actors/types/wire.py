@@ -41,9 +41,11 @@ class ClientConfigResponse(Body):
     fwdbwd_max_chunk_len: int = 1024
     fwdbwd_max_chunk_bytes_count: int = 5_000_000
     parallel_fwdbwd_chunks: bool = True
+    proto_compress_fwdbwd: bool = False
     sample_dispatch_bytes_semaphore_size: int = 10_485_760
     inflight_response_bytes_semaphore_size: int = 52_428_800
     sample_use_retrieve_futures: bool = False
+    sample_join_sampling_session: bool = False
     refuses_tainted_steps: bool = False
 
 

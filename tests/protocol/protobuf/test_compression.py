@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tinker_actors.protocol.protobuf.compression import BodyTooLargeError, decompress_zstd
+from tinker_actors.protocol.protobuf.compression import BodyTooLargeError, compress_zstd, decompress_zstd
 
 zstandard = pytest.importorskip("zstandard")
 
@@ -50,3 +50,10 @@ def test_a_frame_that_lies_about_its_size_is_refused():
     assert zstandard.frame_content_size(bytes(packed)) == 356
     with pytest.raises(ValueError, match="no zstd frame"):
         decompress_zstd(bytes(packed), 10 * len(CONTENT))
+
+
+@pytest.mark.parametrize("content", [b"", b"x", CONTENT])
+def test_what_is_compressed_is_unpacked_again(content):
+    packed = compress_zstd(content)
+    assert packed is not None
+    assert decompress_zstd(packed, max(1, len(content))) == content

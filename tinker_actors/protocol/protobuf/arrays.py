@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from typing import Any
 
 import msgspec
@@ -25,7 +26,8 @@ NAMES: dict[int, TensorDtype] = {FLOAT32: "float32", INT64: "int64", INT32: "int
 """What each DType is once it is read: the two types that users see."""
 
 _WIRE = {FLOAT32: "<f4", INT64: "<i8", INT32: "<i4", BFLOAT16: "<u2"}
-_KINDS = {kind: (np.dtype(kind), np.dtype(kind).newbyteorder("="), np.dtype(kind).itemsize) for kind in _WIRE.values()}
+_KINDS = {kind: (np.dtype(kind), np.dtype(kind).itemsize) for kind in _WIRE.values()}
+_SWAPPED = sys.byteorder == "big"
 
 
 class TensorParts(msgspec.Struct, frozen=True, eq=False):
@@ -57,10 +59,11 @@ def raw(data: bytes, kind: str, what: str) -> Array:
     Raises:
         ValueError: not a whole number of items.
     """
-    wire, native, size = _KINDS[kind]
+    wire, size = _KINDS[kind]
     if len(data) % size:
         raise ValueError(f"{what} has {len(data)} bytes, which is no multiple of {size}")
-    return np.frombuffer(data, wire).astype(native)
+    array = np.frombuffer(bytearray(data), wire)  # a bytearray, and not bytes, makes the array writable
+    return array.astype(wire.newbyteorder("=")) if _SWAPPED else array
 
 
 def widened(data: bytes, dtype: int, what: str) -> Array:

@@ -16,6 +16,7 @@ import numpy as np
 
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.protocol.protobuf.schema import FLOAT32, INT64
+from tinker_actors.protocol.tokens import int32_ids
 from tinker_actors.types.inputs import Datum, EncodedTextChunk, ImageChunk, ModelInputChunk
 from tinker_actors.types.tensors import TensorData
 
@@ -24,8 +25,10 @@ CONTENT_TYPE = "application/x-protobuf"
 Piece = Any  # bytes or an array: whatever lends its memory to join()
 
 _VARINT, _FIXED64, _DELIMITED = 0, 1, 2  # wire types
-_TOKEN_LIMIT = 2**31
-_DTYPES = {"float32": (FLOAT32, "<f4"), "int64": (INT64, "<i8")}
+_DTYPES: dict[str, tuple[int, np.dtype[Any]]] = {
+    "float32": (FLOAT32, np.dtype("<f4")),
+    "int64": (INT64, np.dtype("<i8")),
+}
 _INDEX_BYTES = 8
 
 
@@ -35,7 +38,12 @@ def head(model_id: str, seq_id: int) -> bytes:
 
 
 def encode_forward_backward_tail(
-    data: Sequence[Datum], loss_fn: str, loss_fn_config: Mapping[str, float | str] | None, *, forward_only: bool
+    data: Sequence[Datum],
+    loss_fn: str,
+    loss_fn_config: Mapping[str, float | str] | None,
+    *,
+    forward_only: bool,
+    first: int = 0,
 ) -> bytes:
     """Encode a ForwardBackwardRequest without its head: fields 3 to 7. Thread-safe.
 
@@ -44,13 +52,14 @@ def encode_forward_backward_tail(
         loss_fn: name of the loss function.
         loss_fn_config: its numbers and strings by name. Numbers are written twice, for servers of both generations.
         forward_only: compute no gradient.
+        first: index of the first example in the user's data, for messages.
 
     Raises:
         InvalidInputError: what this dialect can't say: a chunk that is neither text nor an embedded image, a token
-            id above int32, or a name that is not text. The message names the datum.
+            id that is none, or a name that is not text. The message names the datum.
     """
     pieces: list[Piece] = []
-    for index, datum in enumerate(data):
+    for index, datum in enumerate(data, first):
         try:
             parts, size = _datum(datum)
         except InvalidInputError as error:
@@ -116,7 +125,8 @@ def _opening(number: int, size: int) -> bytes:
 
 def _chunk(chunk: ModelInputChunk, index: int) -> tuple[bytes, Piece, bytes, int]:
     if isinstance(chunk, EncodedTextChunk):
-        tokens, size = _token_bytes(chunk.tokens, index)
+        tokens = int32_ids(chunk.tokens, f"model_input.chunks[{index}].tokens")
+        size = tokens.nbytes
         before = _opening(1, size)
         before, size = _enclose(1, before, len(before) + size)
         return before, tokens, b"", size
@@ -133,33 +143,21 @@ def _chunk(chunk: ModelInputChunk, index: int) -> tuple[bytes, Piece, bytes, int
     )
 
 
-def _token_bytes(tokens: Any, index: int) -> tuple[Piece, int]:
-    """Return token ids as int32, and how many bytes they are. Arrays don't pass through Python ints."""
-    where = f"model_input.chunks[{index}].tokens"
-    if not isinstance(tokens, np.ndarray):
-        try:  # a third of what numpy takes for a list
-            return struct.pack(f"<{len(tokens)}i", *tokens), 4 * len(tokens)
-        except struct.error as error:
-            raise InvalidInputError(f"{where} has something that is no int32: {error}.") from error
-    reach = int(np.bitwise_or.reduce(tokens)) if tokens.size else 0  # in range if and only if each of them is
-    if not 0 <= reach < _TOKEN_LIMIT:
-        worst = tokens.max() if tokens.min() >= 0 else tokens.min()
-        raise InvalidInputError(f"{where} has the token id {worst}; token ids are from 0 to {_TOKEN_LIMIT - 1}.")
-    return np.ascontiguousarray(tokens, "<i4"), 4 * len(tokens)
-
-
 def _tensor(tensor: TensorData) -> tuple[bytes, Piece, bytes, int]:
     number, kind = _DTYPES[tensor.dtype]
-    array = np.ascontiguousarray(tensor._array, kind)
+    array = tensor._array
+    if array.dtype != kind or not array.flags.c_contiguous:
+        array = np.ascontiguousarray(array, kind)
+    nbytes = array.nbytes
     behind = _described(number, tuple(tensor.shape or ()))
     if tensor.sparse_crow_indices is None:
-        before = _prefix(1, array.nbytes)  # also without bytes: it tells that the tensor is dense
+        before = _prefix(1, nbytes)  # also without bytes: it tells that the tensor is dense
     else:
         indices = _indices(2, tensor.sparse_crow_indices) + _indices(3, tensor.sparse_col_indices)
         behind = indices + behind
-        before = _opening(1, array.nbytes)
-        before, _ = _enclose(2, before, len(before) + array.nbytes + len(indices))
-    return before, array, behind, len(before) + array.nbytes + len(behind)
+        before = _opening(1, nbytes)
+        before, _ = _enclose(2, before, len(before) + nbytes + len(indices))
+    return before, array, behind, len(before) + nbytes + len(behind)
 
 
 @functools.lru_cache(4096)

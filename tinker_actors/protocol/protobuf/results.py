@@ -5,7 +5,6 @@ An answer that contradicts itself is an error with the beginning of what came, n
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -29,13 +28,13 @@ MOST_DATUMS = 1 << 20
 """Datums a result may count without showing an output for them; far more than a request can hold."""
 
 
-def _read(name: str, body: bytes, what: str, read: Callable[[Any], T]) -> T:
+def _read(name: str, body: bytes, what: str, read: Callable[..., T], *arguments: Any) -> T:
     """Parse the message `name` and read it; what is wrong with either is the server's mistake."""
     if not body:  # which protobuf takes for a message without fields
         raise APIResponseValidationError(f"The server's {what} is empty.")
     kinds = messages()
     try:
-        return read(getattr(kinds, name).FromString(body))
+        return read(getattr(kinds, name).FromString(body), *arguments)
     except (kinds.decode_error, ValueError, OverflowError) as error:  # InvalidInputError is a ValueError
         raise APIResponseValidationError(
             f"The server's {what} can't be understood: {error}. It begins with {preview(body)}."
@@ -108,12 +107,12 @@ def sample_response(
     Raises:
         APIResponseValidationError: not understood.
     """
-    read = functools.partial(_read_sample, num_prompt_tokens, weights_version, sequence_ids or ())
-    return _read("SampleResponse", body, "sample result", read)
+    names = sequence_ids or ()
+    return _read("SampleResponse", body, "sample result", _read_sample, num_prompt_tokens, weights_version, names)
 
 
 def _read_sample(
-    num_prompt_tokens: int, weights_version: int | None, sequence_ids: Sequence[str | None], message: Any
+    message: Any, num_prompt_tokens: int, weights_version: int | None, sequence_ids: Sequence[str | None]
 ) -> SampleResponse:
     sequences = message.sequences
     if len(sequence_ids) != len(sequences):
@@ -141,8 +140,9 @@ def _read_sequence(message: Any, name: str | None) -> SampledSequence:
         raise ValueError(f"a sequence has the stop reason number {message.stop_reason}, which is not known")
     tokens = raw(message.tokens, "<i4", "a sequence's tokens")
     logprobs = ranked = None
-    if message.logprobs:
-        logprobs = raw(message.logprobs, "<f4", "a sequence's logprobs")
+    scores = message.logprobs
+    if scores:
+        logprobs = raw(scores, "<f4", "a sequence's logprobs")
         if len(logprobs) != len(tokens):
             raise ValueError(f"a sequence has {len(tokens)} tokens and {len(logprobs)} logprobs")
     elif message.HasField("logprobs") and not len(tokens):

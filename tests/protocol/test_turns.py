@@ -1,0 +1,119 @@
+"""Lines and turns: the urgent first, then in order; nobody waits behind somebody's long hold."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinker_actors.protocol.lines import LEAST, RANKS, Line
+from tinker_actors.protocol.turns import HELD, Turns
+
+TRAIN, ROLLOUT, EVAL = range(RANKS)
+
+
+def drain(line):
+    return [line.popleft() for _ in range(line.length)]
+
+
+def test_the_more_urgent_go_first_and_alike_in_order():
+    line = Line()
+    for item, rank in (("e1", EVAL), ("r1", ROLLOUT), ("t1", TRAIN), ("r2", ROLLOUT), ("e2", EVAL)):
+        line.append(item, rank)
+    assert line.first_rank() == TRAIN
+    assert drain(line) == ["t1", "r1", "r2", "e1", "e2"]
+    assert line.first_rank() is None
+    with pytest.raises(IndexError):
+        line.popleft()
+
+
+def test_who_was_turned_back_goes_first_in_the_old_order_but_not_before_the_more_urgent():
+    line = Line()
+    for number in range(5):
+        line.append(number, ROLLOUT)
+    taken = [line.popleft() for _ in range(3)]
+    for number in (taken[2], taken[0], taken[1]):
+        line.give_back(number, ROLLOUT, number)
+    line.append("urgent", TRAIN)
+    assert drain(line) == ["urgent", 0, 1, 2, 3, 4]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, LEAST), st.booleans()), max_size=60))
+def test_nobody_is_lost_and_the_order_holds(steps):
+    line, taken = Line(), []
+    for number, (rank, take) in enumerate(steps):
+        line.append((rank, number), rank)
+        if take:
+            taken.append(line.popleft())
+    for rank, number in taken:
+        line.give_back((rank, number), rank, number)
+    assert line.length == len(steps)
+    assert drain(line) == sorted((rank, number) for number, (rank, _) in enumerate(steps))
+
+
+def full(most, rank=ROLLOUT, now=0.0):
+    turns = Turns(most)
+    held = []
+    while turns.free(rank):
+        poll = f"held {len(held)}"
+        turns.hold(poll, rank, now + len(held) / 1000)
+        held.append(poll)
+    return turns, held
+
+
+def test_so_many_hold_connections_and_the_others_wait():
+    turns, held = full(5)
+    assert (turns.out, len(held)) == (5, 5)
+    turns.waiting.append("next", ROLLOUT)
+    assert turns.next() is None
+    turns.release(held[2], ROLLOUT)
+    assert not turns.free(ROLLOUT)  # somebody waits
+    assert turns.free(TRAIN)
+    assert turns.next() == "next"
+
+
+def test_nothing_is_given_up_while_nobody_waits():
+    turns, _ = full(2)
+    assert turns.to_give_up(1e6) is None
+
+
+def test_who_was_held_longest_gives_way_after_two_seconds():
+    turns, held = full(3)
+    turns.waiting.append("next", ROLLOUT)
+    assert turns.to_give_up(HELD - 0.01) is None
+    assert turns.next_look(HELD - 0.01) == pytest.approx(0.01)
+    assert turns.to_give_up(HELD) == held[0]
+    turns.release(held[0], ROLLOUT)
+    assert turns.next() == "next"
+
+
+def test_a_firm_poll_is_not_given_up():
+    turns = Turns(2)
+    turns.hold("firm", ROLLOUT, 0.0, firm=True)
+    turns.hold("other", ROLLOUT, 1.0)
+    turns.waiting.append("next", ROLLOUT)
+    assert turns.to_give_up(100.0) == "other"
+    turns.release("firm", ROLLOUT)
+    assert turns.out == 1
+
+
+def test_evaluations_leave_connections_free_and_give_way_to_rollouts_at_once():
+    turns, held = full(80, EVAL)
+    assert len(held) == 70
+    assert turns.free(ROLLOUT)
+    for number in range(10):
+        turns.hold(number, ROLLOUT, 0.0)
+    turns.waiting.append("rollout", ROLLOUT)
+    assert turns.next_look(0.05) <= 0.1
+    assert turns.to_give_up(0.15) == held[0]
+
+
+def test_rollouts_do_not_give_way_to_evaluations():
+    turns, _ = full(4, ROLLOUT)
+    turns.waiting.append("eval", EVAL)
+    assert turns.to_give_up(1e6) is None
+
+
+def test_a_single_connection_is_open_to_evaluations():
+    assert Turns(1).free(EVAL)

@@ -1,0 +1,101 @@
+"""Values: single arguments, checked and made plain.
+
+Every refusal begins with the argument's name and says its value. numpy's scalars are taken for what they are.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tinker_actors.errors import InvalidInputError
+
+_DAY = 86_400
+MIN_TTL_SECONDS = 3_600
+MAX_TTL_SECONDS = 3_653 * _DAY
+"""Ten years with their leap days."""
+
+
+def checked_loss_config(config: Mapping[str, Any] | None) -> dict[str, float | str] | None:
+    """Return a loss function's configuration with plain values, or None when it is empty.
+
+    Raises:
+        InvalidInputError: a value that is neither a number nor a string, or not finite.
+    """
+    if not config:
+        return None
+    return {
+        str(name): value if isinstance(value, str) else checked_number(value, f"loss_fn_config[{name!r}]")
+        for name, value in config.items()
+    }
+
+
+def checked_number(value: Any, where: str) -> float:
+    """Return a finite number as a plain float.
+
+    Raises:
+        InvalidInputError: no number, NaN or infinite; the message starts with `where`.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real | np.number):
+        raise InvalidInputError(f"{where} is {value!r}; it must be a number.")
+    plain = float(value)
+    if not math.isfinite(plain):
+        raise InvalidInputError(f"{where} is {plain}; it must be finite.")
+    return plain
+
+
+def checked_int(value: Any, where: str, *, least: int | None = None) -> int:
+    """Return an integer as a plain int, of numpy's kinds too.
+
+    Args:
+        value: what was given.
+        where: what to call it in a message.
+        least: smallest value allowed, or None for any.
+
+    Raises:
+        InvalidInputError: no integer, or too small.
+    """
+    try:
+        plain = operator.index(value)
+    except TypeError:
+        raise InvalidInputError(f"{where} is {value!r}; it must be an integer.") from None
+    if isinstance(value, bool):
+        raise InvalidInputError(f"{where} is {value!r}; it must be an integer.")
+    if least is not None and plain < least:
+        raise InvalidInputError(f"{where} is {plain}; it must be at least {least}.")
+    return plain
+
+
+def checked_ttl(ttl_seconds: int | None) -> int | None:
+    """Return the lifetime of a checkpoint in seconds; None keeps it for ever.
+
+    Raises:
+        InvalidInputError: not between an hour and ten years (wire protocol 3.13).
+    """
+    if ttl_seconds is None:
+        return None
+    ttl = checked_int(ttl_seconds, "ttl_seconds")
+    if not MIN_TTL_SECONDS <= ttl <= MAX_TTL_SECONDS:
+        raise InvalidInputError(f"ttl_seconds is {ttl}; it must be between {MIN_TTL_SECONDS} and {MAX_TTL_SECONDS}.")
+    return ttl
+
+
+def checked_name(name: Any) -> str:
+    """Return a checkpoint's name.
+
+    Raises:
+        InvalidInputError: empty, with a slash, or a whole path.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise InvalidInputError(f"A checkpoint needs a name, got {name!r}.")
+    if "/" in name:
+        raise InvalidInputError(
+            f"{name!r} can't be a checkpoint's name: give the last part only, without any slash; "
+            "the server makes tinker://<run id>/weights/<name> of it."
+        )
+    return name
