@@ -9,9 +9,11 @@ PIP_INSTALL := -m pip --disable-pip-version-check --quiet install
 PEERS := .venv-peers
 SDK38 := .venv-peer38
 SDK15 := .venv-peer15
+# The official SDK by itself, to be measured: it loads torch where there is one, which costs it time and memory.
+BENCH38 := .venv-bench38
 TORCH := torch==2.13.0
 
-.PHONY: help demo test test-peers check bench fmt serve clean
+.PHONY: help demo test test-peers check bench soak fmt serve clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -36,20 +38,25 @@ check: $(VENV)/installed-dev ## format, lint, types, architecture
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-bench: $(VENV)/installed-dev ## client CPU per 1,000 samples, beside plain urllib3
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: $(VENV)/installed-bench $(BENCH38)/installed ## all benchmarks, beside the official SDK (half an hour); ARGS="sampling --quick"
+	$(BIN)/python -m benchmarks --official-python $(BENCH38)/bin/python \
+		--json docs/benchmarks/figures.json --pictures docs/benchmarks --results docs/benchmarks/results.md \
+		--check $(ARGS)
+
+soak: $(VENV)/installed-dev ## samples on a bad network for MINUTES=3: nothing may grow, nothing may be lost
+	$(BIN)/python -m benchmarks.behaviour soak --minutes $(or $(MINUTES),3) --json docs/benchmarks/soak.json --check $(ARGS)
 
 fmt: $(VENV)/installed-dev ## format, and mend what the linter can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
 clean: ## remove the environment and everything the tools left behind
-	rm -rf $(VENV) $(PEERS) $(SDK38) $(SDK15) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(SDK38) $(SDK15) $(BENCH38) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find tinker_actors tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The files below say what is in an environment: each is written last, so that an interrupted installation begins anew.
 
-$(VENV)/created $(PEERS)/created $(SDK38)/created $(SDK15)/created:
+$(VENV)/created $(PEERS)/created $(SDK38)/created $(SDK15)/created $(BENCH38)/created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed, and $(PYTHON) is older: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "Creating $(@D) ..."
@@ -65,6 +72,16 @@ $(VENV)/installed-dev: $(VENV)/created pyproject.toml
 	@echo "Installing tinker-actors[local,cli,dev] into $(VENV) ..."
 	@$(BIN)/python $(PIP_INSTALL) --editable '.[local,cli,dev]'
 	@touch $(VENV)/installed $@
+
+$(VENV)/installed-bench: $(VENV)/installed-dev
+	@echo "Installing what draws pictures into $(VENV) ..."
+	@$(BIN)/python $(PIP_INSTALL) --editable '.[bench]'
+	@touch $@
+
+$(BENCH38)/installed: $(BENCH38)/created
+	@echo "Installing tinker 0.38 by itself into $(BENCH38) ..."
+	@$(BENCH38)/bin/python $(PIP_INSTALL) tinker==0.38.0
+	@touch $@
 
 # torch goes first everywhere: what needs it would bring another build of it.
 

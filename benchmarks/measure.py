@@ -79,6 +79,18 @@ def _status(name: str) -> str:
     return ""
 
 
+def rss_mib() -> float:
+    """Return the resident memory of this process in MiB."""
+    return int(_status("VmRSS").split()[0]) / 1024
+
+
+def raise_file_limit() -> int:
+    """Let this process have as many open files as the system permits, and return that number."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
 def spread(values: Iterable[float]) -> dict[str, float]:
     """Return median, smallest and largest."""
     known = list(values)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
-
-import msgspec
 
 from benchmarks.measure import ROOT, cores
 
@@ -53,7 +53,7 @@ def stub(*arguments: str, where: list[int]) -> Iterator[str]:
         port = server.stdout.readline().strip()
         if not port:
             raise RunFailedError("the stub server did not start; it says why on standard error")
-        yield f"http://127.0.0.1:{port}"
+        yield f"{'https' if '--tls' in arguments else 'http'}://127.0.0.1:{port}"
     finally:
         server.stdin.close()
         try:
@@ -64,32 +64,44 @@ def stub(*arguments: str, where: list[int]) -> Iterator[str]:
         server.stdout.close()
 
 
-def run_client(module: str, spec: dict[str, Any]) -> dict[str, Any]:
+def run_client(module: str, spec: dict[str, Any], python: str | None = None) -> dict[str, Any]:
     """Run a client: it gets `spec` as JSON, moves to the cores named there, and answers with JSON on its last line.
+
+    Args:
+        module: what is run.
+        spec: its only argument, plain values.
+        python: the interpreter that runs it; default: the one that runs this.
 
     Raises:
         RunFailedError: it failed or took longer than ten minutes.
     """
-    command = [sys.executable, "-m", module, msgspec.json.encode(spec).decode()]
+    command = [python or sys.executable, "-m", module, json.dumps(spec)]
     try:
         done = subprocess.run(
             command, cwd=ROOT, env=_environment(), capture_output=True, text=True, timeout=_LONGEST_RUN, check=False
         )
+    except OSError as error:
+        raise RunFailedError(f"{python} can't be run: {error}") from error
     except subprocess.TimeoutExpired as error:
         raise RunFailedError(f"{module} {spec} took longer than {_LONGEST_RUN:g} s") from error
     if done.returncode:
         raise RunFailedError(f"{module} {spec} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    result: dict[str, Any] = msgspec.json.decode(done.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     result["stderr"] = done.stderr
     return result
 
 
-def stub_stats(url: str) -> dict[str, Any]:
+def stub_stats(url: str, cafile: str | None = None) -> dict[str, Any]:
     """Return what a stub server has counted so far."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    address = url.partition("://")[2]
+    if cafile is None:
+        connection = http.client.HTTPConnection(address, timeout=30)
+    else:
+        context = ssl.create_default_context(cafile=cafile)
+        connection = http.client.HTTPSConnection(address, timeout=30, context=context)
     try:
         connection.request("GET", "/stub/stats")
-        stats: dict[str, Any] = msgspec.json.decode(connection.getresponse().read())
+        stats: dict[str, Any] = json.loads(connection.getresponse().read())
     finally:
         connection.close()
     return stats

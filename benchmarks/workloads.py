@@ -7,15 +7,10 @@ answer to its own prompt.
 from __future__ import annotations
 
 import random
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import NamedTuple
 
 VOCABULARY = 150_000
 """Token ids are drawn below this: five to six digits each, as in real vocabularies."""
-
-VARIETY = 64
-"""How many different prompts and answers there are."""
 
 
 class Workload(NamedTuple):
@@ -26,15 +21,20 @@ class Workload(NamedTuple):
         prompt_tokens: tokens in each prompt.
         result_tokens: tokens, and as many logprobs, in each sequence of an answer.
         num_samples: sequences in each answer.
+        variety: how many different prompts and answers there are.
     """
 
     name: str
     prompt_tokens: int
     result_tokens: int
     num_samples: int = 1
+    variety: int = 64
 
 
-WORKLOADS: dict[str, Workload] = {"S": Workload("S", 1_024, 512)}
+WORKLOADS: dict[str, Workload] = {
+    "S": Workload("S", 1_024, 512),
+    "L": Workload("L", 16_384, 2_048, 4, 8),
+}
 
 
 class Answer(NamedTuple):
@@ -47,7 +47,7 @@ class Answer(NamedTuple):
 def prompts(workload: Workload) -> list[list[int]]:
     """Return the prompts. The first token of prompt `i` is `i`: the stub tells them apart by it."""
     rng = random.Random(1)
-    return [[i, *rng.choices(range(VOCABULARY), k=workload.prompt_tokens - 1)] for i in range(VARIETY)]
+    return [[i, *rng.choices(range(VOCABULARY), k=workload.prompt_tokens - 1)] for i in range(workload.variety)]
 
 
 def answers(workload: Workload) -> list[Answer]:
@@ -59,14 +59,5 @@ def answers(workload: Workload) -> list[Answer]:
             [rng.choices(range(VOCABULARY), k=size) for _ in range(count)],
             [[-rng.expovariate(1.0) for _ in range(size)] for _ in range(count)],
         )
-        for _ in range(VARIETY)
+        for _ in range(workload.variety)
     ]
-
-
-def answer_json(answer: Answer) -> bytes:
-    """Return an answer as `retrieve_future` gives it."""
-    sequences: list[dict[str, Any]] = [
-        {"stop_reason": "length", "tokens": tokens, "logprobs": logprobs}
-        for tokens, logprobs in zip(answer.tokens, answer.logprobs, strict=True)
-    ]
-    return msgspec.json.encode({"type": "sample", "sequences": sequences})

@@ -1,19 +1,13 @@
-"""tinker_actors: one loop submits through one `SamplingClient` and waits for the oldest future, a sliding window.
-
-No thread per sample and no callback: the loop keeps a deque of futures, submits until it holds as many as may be
-in flight, then takes the oldest one's result. All results take the same time here, so the oldest is the next one.
-"""
+"""tinker_actors: a sliding window over one `SamplingClient`, or over one of each of several `ServiceClient`s."""
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import tinker_actors as ta
 from benchmarks.measure import Meter
 from benchmarks.variants.base import Job
-
-_GIVE_UP = 60.0
+from benchmarks.variants.window import DRIVER, Window
 
 
 class Client:
@@ -21,43 +15,37 @@ class Client:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._service = ta.ServiceClient(base_url=job.url)
-        self._sampler = self._service.create_sampling_client(base_model="stub")
+        options: dict[str, Any] = {"cafile": job.spec.cafile}
+        if job.spec.max_connections is not None:
+            options["max_connections"] = job.spec.max_connections
+        config = ta.Config(**options)
+        self._services = [ta.ServiceClient(base_url=job.url, config=config) for _ in range(job.spec.services)]
+        self._samplers = [service.create_sampling_client(base_model="stub") for service in self._services]
         self._params = ta.SamplingParams(max_tokens=job.workload.result_tokens)
+        self._window = Window(job, self._submit, lambda future: future)
+
+    def _submit(self, number: int) -> Any:
+        prompts, samplers = self._job.prompts, self._samplers
+        prompt = ta.ModelInput.from_ints(prompts[number % len(prompts)])
+        return samplers[number % len(samplers)].sample(prompt, self._job.workload.num_samples, self._params)
 
     def wave(self, samples: int, meter: Meter | None) -> int:
         """See `base.Client`."""
-        job, window, right = self._job, deque[tuple[int, Any]](), 0
-        prompts, num_samples = job.prompts, job.workload.num_samples
-        if meter is not None:
-            meter.start()
-        for number in range(samples):
-            if len(window) == job.in_flight:
-                right += self._finish(*window.popleft(), strict=meter is None)
-            prompt = ta.ModelInput.from_ints(prompts[number % len(prompts)])
-            window.append((number, self._sampler.sample(prompt, num_samples, self._params)))
-            if meter is not None and number == samples // 2:
-                meter.midway()
-        while window:
-            right += self._finish(*window.popleft(), strict=meter is None)
-        return right
-
-    def _finish(self, number: int, future: Any, *, strict: bool) -> bool:
-        sequences = future.result(timeout=_GIVE_UP).sequences
-        right = self._job.reads_tokens(number, [sequence.tokens for sequence in sequences])
-        if strict:
-            right = right and self._job.has_logprobs(number, [sequence.logprobs for sequence in sequences])
-        return right
+        return self._window.wave(samples, meter)
 
     def describe(self) -> dict[str, Any]:
         """See `base.Client`."""
-        kind = type(self._sampler)
+        kind = type(self._samplers[0])
+        tree = str(self._services[0].tree())
         return {
             "client": f"{kind.__module__}.{kind.__qualname__}",
-            "driver": "one thread, sliding window, waits for the oldest future",
-            "actors": str(self._service.tree()),
+            "version": ta.__version__,
+            "transport": "HttpTransport" if "HttpTransport" in tree else "unknown",
+            "driver": DRIVER,
+            "actors": tree,
         }
 
     def close(self) -> None:
         """See `base.Client`."""
-        self._service.close()
+        for service in self._services:
+            service.close()

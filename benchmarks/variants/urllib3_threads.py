@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from typing import Any
 
 import msgspec
@@ -15,54 +16,11 @@ import urllib3
 
 from benchmarks.measure import Meter
 from benchmarks.variants.base import Job
+from benchmarks.variants.wire import Chunk, Params, Promise, Prompt, Result, Retrieve, SampleRequest
 
-_GIVE_UP = 60.0
+_GIVE_UP = 120.0
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 _OK = 200
-
-
-class _Chunk(msgspec.Struct, tag_field="type", tag="encoded_text"):
-    tokens: list[int]
-
-
-class _Prompt(msgspec.Struct):
-    chunks: list[_Chunk]
-
-
-class _Params(msgspec.Struct):
-    max_tokens: int
-    temperature: float = 1.0
-    top_k: int = -1
-    top_p: float = 1.0
-
-
-class _SampleRequest(msgspec.Struct, tag_field="type", tag="sample"):
-    sampling_session_id: str
-    seq_id: int
-    num_samples: int
-    prompt: _Prompt
-    sampling_params: _Params
-    prompt_logprobs: bool = False
-    topk_prompt_logprobs: int = 0
-
-
-class _Promise(msgspec.Struct):
-    request_id: str
-
-
-class _Retrieve(msgspec.Struct):
-    request_id: str
-    allow_metadata_only: bool = True
-
-
-class _Sequence(msgspec.Struct):
-    tokens: list[int]
-    logprobs: list[float]
-    stop_reason: str
-
-
-class _Result(msgspec.Struct):
-    sequences: list[_Sequence]
 
 
 class _Wave:
@@ -85,8 +43,8 @@ class Client:
         self._pool = urllib3.PoolManager(maxsize=job.in_flight, timeout=_GIVE_UP, retries=False)
         self._seq_ids = itertools.count()
         self._encode = msgspec.json.Encoder().encode
-        self._promise = msgspec.json.Decoder(_Promise).decode
-        self._result = msgspec.json.Decoder(_Result).decode
+        self._promise = msgspec.json.Decoder(Promise).decode
+        self._result = msgspec.json.Decoder(Result).decode
         session = self._create("create_session", tags=[], user_metadata=None, sdk_version="0")["session_id"]
         sampler = self._create(
             "create_sampling_session", session_id=session, sampling_session_seq_id=0, base_model="stub"
@@ -128,22 +86,24 @@ class Client:
                 return
             try:
                 for number in wave.numbers:
-                    wave.right.append(self._sample(number, strict=wave.meter is None))
+                    wave.right.append(self._sample(number, wave.meter))
                     if wave.meter is not None and number == wave.middle:
                         wave.meter.midway()
             except Exception as error:  # handed to whoever runs the wave
                 wave.errors.append(error)
             self._end.wait()
 
-    def _sample(self, number: int, *, strict: bool) -> bool:
-        job = self._job
-        prompt = _Prompt([_Chunk(job.prompts[number % len(job.prompts)])])
-        params = _Params(job.workload.result_tokens)
-        request = _SampleRequest(self._sampler, next(self._seq_ids), job.workload.num_samples, prompt, params)
+    def _sample(self, number: int, meter: Meter | None) -> bool:
+        job, started = self._job, time.perf_counter()
+        prompt = Prompt([Chunk(job.prompts[number % len(job.prompts)])])
+        params = Params(job.workload.result_tokens)
+        request = SampleRequest(self._sampler, next(self._seq_ids), job.workload.num_samples, prompt, params)
         promise = self._promise(self._post("asample", request))
-        sequences = self._result(self._post("retrieve_future", _Retrieve(promise.request_id))).sequences
+        sequences = self._result(self._post("retrieve_future", Retrieve(promise.request_id))).sequences
+        if meter is not None:
+            job.note(started)
         right = job.reads_tokens(number, [sequence.tokens for sequence in sequences])
-        if strict:
+        if meter is None:
             right = right and job.has_logprobs(number, [sequence.logprobs for sequence in sequences])
         return right
 
@@ -152,6 +112,8 @@ class Client:
         kind = type(self._pool)
         return {
             "client": f"{kind.__module__}.{kind.__qualname__}",
+            "version": urllib3.__version__,
+            "transport": "urllib3",
             "driver": f"{len(self._threads)} threads, each with one sample in flight",
         }
 

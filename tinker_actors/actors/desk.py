@@ -1,32 +1,38 @@
 """The desk: what the parts of a lane share.
 
-A lane has three hands (submitting, polling, calling). They share the transport, the table of what is under way, the
+The hands of a lane (submitting, polling, hearing, calling) share the transport, the table of what is under way, the
 clock, the retry rules and the way a story ends. All of it belongs to the lane's thread.
 """
 
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from tinker_actors.actors.arrivals import Arrivals
 from tinker_actors.actors.messages import Suspicion
 from tinker_actors.actors.work import Call, Work
 from tinker_actors.config import Config
 from tinker_actors.errors import SessionLostError, TinkerError
 from tinker_actors.protocol.outcomes import Done, Retry
 from tinker_actors.protocol.retry import RetryBudget, full_jitter
-from tinker_actors.runtime.actor import Executor, Ref, guarded, tell
+from tinker_actors.runtime.actor import Executor, Ref, logger, tell
 from tinker_actors.runtime.clock import WallClock
 from tinker_actors.runtime.timers import Timer
 from tinker_actors.runtime.transport import Transport
+
+if TYPE_CHECKING:
+    from tinker_actors.actors.polling import Polling
+    from tinker_actors.actors.submitting import Submitting
 
 Table = dict[int, Work | Call]
 
 
 class LaneSettings(msgspec.Struct, frozen=True, eq=False):
-    """What a lane needs to know; the table and the budget outlive it.
+    """What a lane needs to know; table, arrivals and budget outlive it.
 
     Attributes:
         name: `"control"`, `"train"` or `"sample"`.
@@ -35,6 +41,7 @@ class LaneSettings(msgspec.Struct, frozen=True, eq=False):
         budget: retries, shared by the lanes of one base URL.
         wall: the wall clock, for HTTP dates.
         limited: whether the sampling dispatch limits hold.
+        arrivals: works of the table that the lane has not looked at.
     """
 
     name: str
@@ -43,74 +50,107 @@ class LaneSettings(msgspec.Struct, frozen=True, eq=False):
     budget: RetryBudget
     wall: WallClock
     limited: bool
+    arrivals: Arrivals
 
 
 class Desk:
-    """Shared by the parts of one lane; used on its thread only."""
+    """Shared by the parts of one lane; used on its thread only.
+
+    Attributes:
+        now: the monotonic time in seconds.
+        submitting: the hand that counts what is being submitted and what is at the server.
+        polling: the hand that counts polls and fetches.
+    """
+
+    submitting: Submitting
+    polling: Polling
 
     def __init__(self, settings: LaneSettings, executor: Executor, transport: Transport) -> None:
         self.settings = settings
         self.config = settings.config
         self.table = settings.table
         self.budget = settings.budget
-        self.executor = executor
         self.timers = executor.timers
+        self.now: Callable[[], float] = executor.clock.now
         self.transport = transport
         self.random = random.Random(settings.config.seed)  # noqa: S311 - jitter, not a secret
         self.ref: Ref | None = None
 
-    def now(self) -> float:
-        """Return the monotonic time in seconds."""
-        return self.executor.clock.now()
-
-    def later(self, delay: float, callback: Any) -> Timer:
-        """Run `callback` after `delay` seconds, on the lane's thread."""
+    def later(self, delay: float, callback: Callable[[], object]) -> Timer:
+        """Run `callback` after `delay` seconds, on the lane's thread; 0 is the lane's next turn."""
         return self.timers.call_at(self.now() + delay, callback)
 
     def backoff(self, failures: int, retry: Retry) -> float:
         """Return how long to wait before an attempt is repeated, and charge the budget for it."""
-        now = self.now()
-        owed = self.budget.delay_before_retry("throttle" if retry.kind == "throttle" else "transient", now)
+        owed = self.budget.delay_before_retry("throttle" if retry.kind == "throttle" else "transient", self.now())
         drawn = full_jitter(failures, self.random.random())
         return max(owed, drawn, retry.after or 0.0)
 
     # ------------------------------------------------------------ how stories end
 
     def forget(self, item: Work | Call) -> bool:
-        """Take an item out of the table, its timer and request with it; return whether it was there."""
+        """Take an item out of the table, and give back all it holds; return whether it was there.
+
+        What that makes room for goes when the hands are pumped next.
+        """
+        if item.holder is not self and item.holder is not None:
+            return False  # a successor has it: this lane was thought stuck
         if self.table.pop(item.id, None) is None:
             return False
         if item.timer is not None:
             item.timer.cancel()
             item.timer = None
-        if item.ticket is not None:
+        if type(item) is Work:
+            self._let_go(item)
+        elif item.ticket is not None:
             item.ticket.cancel()
             item.ticket = None
-        if isinstance(item, Work):
-            item.state = "done"
         return True
+
+    def _let_go(self, work: Work) -> None:
+        if work.deadline is not None:
+            work.deadline.cancel()
+            work.deadline = None
+        if work.ticket is not None:
+            work.ticket.cancel()
+            work.ticket = None
+            if work.state == "submitting":
+                self.submitting.dropped(work)
+            else:
+                self.polling.dropped(work)
+        if work.channel is not None and work.request_id is not None:
+            work.channel.drop(work.request_id)
+        if work.at_server or work.roomed:
+            self.submitting.ended(work)
+        work.state = "done"
 
     def finish(self, item: Work | Call, outcome: Done) -> None:
         """End a story well."""
         if not self.forget(item):
             return
         self.budget.succeeded(self.now())
-        if isinstance(item, Work):
-            guarded(lambda: item.sink.done(item, outcome), item.tracker.what)
-        else:
-            guarded(lambda: item.on_done(outcome), item.what)
+        try:
+            if type(item) is Work:
+                item.sink.done(item, outcome)
+            else:
+                item.on_done(outcome)  # type: ignore[union-attr]
+        except BaseException:
+            logger.exception("The receiver of a result failed")
 
     def fail(self, item: Work | Call, error: TinkerError) -> None:
         """End a story badly."""
         if not self.forget(item):
             return
-        if isinstance(item, Work):
-            error.attempts = max(error.attempts, item.tracker.attempts)
-            error.request_id = error.request_id or item.request_id
-            guarded(lambda: item.sink.failed(item, error), item.tracker.what)
-        else:
-            error.attempts = max(error.attempts, item.failures + 1)
-            guarded(lambda: item.on_failed(error), item.what)
+        try:
+            if isinstance(item, Work):
+                error.attempts = max(error.attempts, item.tracker.attempts)
+                error.request_id = error.request_id or item.request_id
+                item.sink.failed(item, error)
+            else:
+                error.attempts = max(error.attempts, item.failures + 1)
+                item.on_failed(error)
+        except BaseException:
+            logger.exception("The receiver of a failure failed")
 
     def suspect(self, item: Work | Call, error: TinkerError) -> None:
         """Ask the session whether it is still there, before a 404 or 410 is taken at its word."""
@@ -125,3 +165,16 @@ class Desk:
         assert self.ref is not None
         if not tell(session.ref, Suspicion(error, self.ref, item.id)):
             self.fail(item, SessionLostError(f"The session has ended: {error.message}"))
+
+    def worn_out(self, work: Work) -> bool:
+        """Count a repetition of a request; return whether the work's terms allow no more of them."""
+        retries = work.terms.retries
+        if retries is not None and work.repeats >= retries:
+            return True
+        work.repeats += 1
+        return False
+
+    def go_on(self) -> None:
+        """Let go what an end made room for."""
+        self.submitting.pump()
+        self.polling.pump()

@@ -7,23 +7,28 @@ is in a table that outlives it; a successor takes the table over and resends wha
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from tinker_actors.actors import rooms
 from tinker_actors.actors.calling import Calling
+from tinker_actors.actors.cancelling import Cancelling
 from tinker_actors.actors.desk import Desk, LaneSettings
-from tinker_actors.actors.messages import Cancel, DropSession, SamplerChanged, Shutdown, Verdict
+from tinker_actors.actors.messages import Arrived, Cancel, DropSession, SamplerChanged, Shutdown, Verdict
 from tinker_actors.actors.polling import Polling
 from tinker_actors.actors.submitting import Submitting
 from tinker_actors.actors.work import Call, SessionLink, Work
-from tinker_actors.errors import SessionLostError, StalledError, TinkerError
-from tinker_actors.protocol.codec import encode
-from tinker_actors.protocol.endpoints import ENDPOINTS
-from tinker_actors.runtime.actor import Executor, RuntimeActor, logger
+from tinker_actors.errors import DeadlineExceededError, SessionLostError, StalledError, TinkerError
+from tinker_actors.runtime.actor import Executor, RuntimeActor
 from tinker_actors.runtime.transport import Transport
 
 # The liveness limit is looked at this many times within itself, but at least every 5 s.
 _CHECKS_PER_LIMIT = 10
 _SLOWEST_CHECK = 5.0
+# Works that wait for their turn here: the server owes no sign of them, and the wait is taken off when it ends.
+_WAITING_HERE = ("queued", "turn")
+# Works looked at in one turn of the lane.
+_ARRIVALS_PER_TURN = 32
 # A server that forgets an operation this often is not going to remember it.
 _MOST_RENEWALS = 5
 
@@ -31,7 +36,7 @@ _MOST_RENEWALS = 5
 class Lane(RuntimeActor):
     """Carries works and calls between the table and the server.
 
-    A `Work` or `Call` told to it must be in the table already; the message only says that it is there.
+    A `Work` among the arrivals, or a `Call` told to it, must be in the table already.
 
     Args:
         executor: runs the lane: a thread with a selector, or a simulation.
@@ -48,34 +53,42 @@ class Lane(RuntimeActor):
         """Take over the table. Runs on the lane's thread; an exception ends the lane, and a successor tries anew."""
         self._desk = desk = Desk(self._settings, self.executor, self._connect())
         desk.ref = self.actor_ref
-        self._polling = Polling(desk)
-        self._submitting = Submitting(desk, self._polling)
+        desk.polling = self._polling = Polling(desk)
+        desk.submitting = self._submitting = Submitting(desk, self._polling)
         self._calling = Calling(desk)
-        for item in list(desk.table.values()):
+        self._cancelling = Cancelling(desk, self._calling)
+        self._looking = False
+        # Before the table is looked at: whoever is not told of from now on is in the table by then.
+        desk.settings.arrivals.begin()
+        items = list(desk.table.values())
+        rooms.recount(item for item in items if isinstance(item, Work))
+        for item in items:
             self._adopt(item)
+        desk.go_on()
         limit = desk.config.liveness_limit
         self._check_every = min(limit / _CHECKS_PER_LIMIT, _SLOWEST_CHECK)
         self._schedule_check()
 
     def receive(self, message: Any) -> Any:
         """Handle a message; see `messages`."""
-        if type(message) is Work:
-            if message.state == "new" and message.id in self._desk.table:
-                message.holder = self._desk
-                self._submitting.take(message)
-        elif type(message) is Call:
+        kind = type(message)
+        if kind is Arrived:
+            self._settings.arrivals.begin()
+            if not self._looking:
+                self._take_arrivals()
+        elif kind is Call:
             if message.first_sent is None and message.id in self._desk.table:
                 message.holder = self._desk
                 self._calling.send(message)
-        elif isinstance(message, SamplerChanged):
+        elif kind is SamplerChanged:
             self._submitting.unpark(message.key)
-        elif isinstance(message, Cancel):
+        elif kind is Cancel:
             self._cancel(message.work_id)
-        elif isinstance(message, Verdict):
+        elif kind is Verdict:
             self._judge(message)
-        elif isinstance(message, DropSession):
+        elif kind is DropSession:
             self._drop_session(message.session, message.error)
-        elif isinstance(message, Shutdown):
+        elif kind is Shutdown:
             for item in list(self._desk.table.values()):
                 self._desk.fail(item, message.error.replica())
             self.stop()
@@ -101,7 +114,27 @@ class Lane(RuntimeActor):
         if hasattr(self, "_desk"):
             self._desk.transport.close()
 
-    # ------------------------------------------------------------ taking over
+    # ------------------------------------------------------------ taking what comes
+
+    def _take_arrivals(self) -> None:
+        """Look at some of what came; at the rest in the lane's next turn, behind what is more urgent then."""
+        self._looking = False
+        desk, arrivals = self._desk, self._settings.arrivals
+        now = desk.now()
+        for _ in range(_ARRIVALS_PER_TURN):
+            work = arrivals.take()
+            if work is None:
+                break
+            # It may be in the hands of a successor's predecessor, cancelled, or failed with its session by now.
+            if work.state == "new" and work.id in desk.table:
+                work.holder = desk
+                if work.terms.timeout is not None:
+                    self._set_deadline(work)
+                self._submitting.take(work, now)
+        else:
+            self._looking = True
+            desk.later(0.0, self._take_arrivals)
+        self._submitting.pump()
 
     def _adopt(self, item: Work | Call) -> None:
         """Begin with an item of the table that a predecessor may have been busy with."""
@@ -109,46 +142,47 @@ class Lane(RuntimeActor):
         item.timer = item.ticket = None
         if isinstance(item, Call):
             self._calling.send(item)
-        elif item.state == "suspect" and item.error is not None:
+            return
+        item.channel = None
+        item.size = 0
+        self._set_deadline(item)
+        if item.at_server:
+            self._submitting.adopt(item)
+        if item.state == "suspect" and item.error is not None:
             self._desk.suspect(item, item.error)
         elif item.request_id is not None:
-            self._polling.begin(item)
+            # Its end may have been told to the predecessor, and is not told twice.
+            self._polling.later(item, self._desk.now())
         else:
             item.state = "new"
-            self._submitting.take(item)
+            self._submitting.take(item, self._desk.now())
+
+    def _set_deadline(self, work: Work) -> None:
+        timeout = work.terms.timeout
+        if timeout is not None:
+            work.deadline = self._desk.timers.call_at(work.tracker.born + timeout, partial(self._too_late, work))
 
     # ------------------------------------------------------------ endings
+
+    def _too_late(self, work: Work) -> None:
+        """Drop a work whose time is over, and tell the server."""
+        if work.holder is not self._desk or work.state == "done":
+            return
+        request_id = work.request_id
+        self._desk.fail(work, _late(work, self._desk.now()))
+        if request_id is not None:
+            self._cancelling.cancel(request_id)
+        self._desk.go_on()
 
     def _cancel(self, work_id: int) -> None:
         work = self._desk.table.get(work_id)
         if not isinstance(work, Work):
             return
-        request_id, polled = work.request_id, work.state == "polling" and work.ticket is not None
-        submitted = work.state == "submitting"
-        self._desk.forget(work)
-        if submitted:
-            # Its number was on the wire; the server will finish it, and nobody will ask for the result.
-            self._submitting.dispatch.answered(work.charge)
-        if polled:
-            self._polling.released()
-        if request_id is not None:
-            self._tell_server(request_id)
-        self._submitting.pump()
-
-    def _tell_server(self, request_id: str) -> None:
-        endpoint = ENDPOINTS["cancel_future"]
-        call = Call(
-            "cancel_future",
-            endpoint.method,
-            endpoint.path,
-            encode({"request_id": request_id}),
-            on_done=lambda _: None,
-            on_failed=lambda error: logger.debug("The server did not cancel %s: %s", request_id, error),
-            retried=False,
-        )
-        call.holder = self._desk
-        self._desk.table[call.id] = call
-        self._calling.send(call)
+        if work.holder is None:
+            work.holder = self._desk  # it was not looked at yet
+        if self._desk.forget(work) and work.request_id is not None:
+            self._cancelling.cancel(work.request_id)
+        self._desk.go_on()
 
     def _judge(self, verdict: Verdict) -> None:
         item = self._desk.table.get(verdict.item_id)
@@ -157,27 +191,23 @@ class Lane(RuntimeActor):
         if not verdict.alive:
             self._desk.fail(item, SessionLostError(f"The session was lost: {item.error.message}"))
         elif isinstance(item, Work) and self._renewed(item, item.error):
+            self._submitting.left_server(item)
             self._submitting.take_later(item)
         else:
             self._desk.fail(item, item.error)
+        self._desk.go_on()
 
     def _renewed(self, work: Work, error: TinkerError) -> bool:
         """Have the sink give a forgotten work a new head, unless the server forgets it again and again."""
-        return work.request_id is not None and work.renewals < _MOST_RENEWALS and work.sink.gone(work, error)
+        if work.request_id is None or work.renewals >= _MOST_RENEWALS or self._desk.worn_out(work):
+            return False
+        return work.sink.gone(work, error)
 
     def _drop_session(self, session: SessionLink, error: TinkerError) -> None:
         for item in list(self._desk.table.values()):
             if item.session is session:
-                self._end(item, error.replica())
-
-    def _end(self, item: Work | Call, error: TinkerError) -> None:
-        """Fail an item wherever it stands, and give back what it held."""
-        state, held = (item.state, item.ticket is not None) if isinstance(item, Work) else ("", False)
-        self._desk.fail(item, error)
-        if state == "submitting" and isinstance(item, Work):
-            self._submitting.dispatch.answered(item.charge)
-        elif state == "polling" and held:
-            self._polling.released()
+                self._desk.fail(item, error.replica())
+        self._desk.go_on()
 
     # ------------------------------------------------------------ liveness
 
@@ -191,9 +221,20 @@ class Lane(RuntimeActor):
                 continue
             if item.paused or item.state == "suspect":
                 item.last_sign = now
-            elif now - item.last_sign > limit:
-                self._end(item, _stalled(item, now, limit))
+            elif item.state not in _WAITING_HERE and now - item.last_sign > limit:
+                self._desk.fail(item, _stalled(item, now, limit))
+        self._polling.hearing.look_after(now)
+        self._desk.go_on()
         self._schedule_check()
+
+
+def _late(work: Work, now: float) -> DeadlineExceededError:
+    return DeadlineExceededError(
+        f"The {work.terms.timeout:g} s given for {work.tracker.what} are over. {work.tracker.history(now)}.",
+        request_id=work.request_id,
+        attempts=work.tracker.attempts,
+        outcome="not_applied" if work.first_sent is None else "unknown",
+    )
 
 
 def _stalled(work: Work, now: float, limit: float) -> StalledError:

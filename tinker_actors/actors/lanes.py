@@ -13,9 +13,11 @@ from typing import Any, Literal
 import msgspec
 import pykka
 
+from tinker_actors.actors import rooms
+from tinker_actors.actors.arrivals import Arrivals
 from tinker_actors.actors.desk import LaneSettings, Table
 from tinker_actors.actors.lane import Lane
-from tinker_actors.actors.messages import Cancel, Shutdown
+from tinker_actors.actors.messages import ARRIVED, Cancel, Shutdown
 from tinker_actors.actors.platform import Platform
 from tinker_actors.actors.work import Call, Work
 from tinker_actors.config import Config
@@ -23,6 +25,8 @@ from tinker_actors.errors import ActorCrashedError, ClientClosedError
 from tinker_actors.events.records import LaneReplaced
 from tinker_actors.protocol.retry import RetryBudget
 from tinker_actors.runtime.actor import Describe, Executor, Ping, Ref, RuntimeActor, Terminated, guarded, logger, tell
+from tinker_actors.runtime.byte_budget import ByteBudget
+from tinker_actors.runtime.forks import on_fork
 from tinker_actors.runtime.hub import EventHub
 from tinker_actors.runtime.supervisor import RestartIntensity
 
@@ -47,13 +51,17 @@ class Lanes:
 
     def __init__(self, config: Config, platform: Platform) -> None:
         self.hub = EventHub(platform.delivery)
+        self.queue_budget = ByteBudget(config.queue_bytes)
         self.refs: dict[str, Ref] = {}
         self.tables: dict[str, Table] = {name: {} for name in LANES}
+        self._arrivals: dict[str, Arrivals] = {name: Arrivals() for name in LANES}
         self._guard = threading.Lock()
         self._users = 0
         budget = RetryBudget(now=platform.control.clock.now())
         settings = {
-            name: LaneSettings(name, config, self.tables[name], budget, platform.wall, limited=name == "sample")
+            name: LaneSettings(
+                name, config, self.tables[name], budget, platform.wall, name == "sample", self._arrivals[name]
+            )
             for name in LANES
         }
         self.keeper = LaneKeeper.start(platform.control, self, settings, platform)
@@ -61,7 +69,8 @@ class Lanes:
     def submit(self, lane: LaneName, work: Work) -> None:
         """Have a lane carry an operation. It is in the table before the lane hears of it, so a crash loses nothing."""
         self.tables[lane][work.id] = work
-        self._wake(lane, work)
+        if self._arrivals[lane].put(work):
+            self._wake(lane, ARRIVED)
 
     def call(self, lane: LaneName, call: Call) -> None:
         """Have a lane make a plain request."""
@@ -189,6 +198,7 @@ class LaneKeeper(RuntimeActor):
                 continue
             crash = ActorCrashedError(f"The {name} lane can't be kept alive: {error!r}.")
             if isinstance(item, Work):
+                rooms.empty(item)
                 guarded(lambda item=item, crash=crash: item.sink.failed(item, crash), item.tracker.what)  # type: ignore[misc]
             else:
                 guarded(lambda item=item, crash=crash: item.on_failed(crash), item.what)  # type: ignore[misc]
@@ -227,6 +237,15 @@ def _answered(answer: pykka.Future[Any]) -> bool:
 
 _shared: dict[Any, Lanes] = {}
 _shared_guard = threading.Lock()
+
+
+def _forget_lanes() -> None:
+    global _shared_guard  # noqa: PLW0603 - somebody may have held it when the process was forked
+    _shared_guard = threading.Lock()
+    _shared.clear()
+
+
+on_fork(_forget_lanes)
 
 
 def shared_lanes(config: Config, platform: Platform) -> Lanes:

@@ -24,6 +24,13 @@ class Message(msgspec.Struct, frozen=True, eq=False):
 # ---------------------------------------------------------------- to a lane
 
 
+class Arrived(Message, frozen=True, eq=False):
+    """To a lane: there are works among the arrivals. Told once for all that came since the lane looked last."""
+
+
+ARRIVED = Arrived()
+
+
 class Cancel(Message, frozen=True, eq=False):
     """To a lane: drop a work, and tell the server if it knows it.
 
@@ -242,3 +249,19 @@ class Shutdown(Message, frozen=True, eq=False):
     """End: settle what is pending with this error, then stop."""
 
     error: TinkerError
+
+
+class PublishPolicy(Message, frozen=True, eq=False):
+    """To the registry: once this sampler is ready, it is what the policy samples from, unless a newer one is.
+
+    Attributes:
+        policy: has the policy's registry `key`; kept until this is decided.
+        order: of the call; the policy has what was called last of what is ready.
+        lease: keeps the sampler published, first here and then in the policy's entry.
+        future: settled with the sampler's weights version, or its error.
+    """
+
+    policy: Any
+    order: int
+    lease: Any
+    future: APIFuture[Any]

@@ -1,18 +1,21 @@
 """Polling: how an accepted operation's result gets here.
 
-The server holds a poll until the result is there or half a minute is over; the next poll follows at once. What fails
-is repeated with a backoff that all polls of the lane share, because a server in trouble is in trouble for all of them.
+The server holds a poll until the result is there or half a minute is over; the next poll follows at once. Where there
+are more polls than connections they take turns. A result that is known to be there is fetched at once, beside the
+polls, within a budget of bytes. What fails is repeated with a backoff that all polls of the lane share, because a
+server in trouble is in trouble for all of them.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from functools import partial
 
 from tinker_actors.actors.desk import Desk
+from tinker_actors.actors.hearing import Hearing
 from tinker_actors.actors.work import Work
 from tinker_actors.protocol.codec import encode
-from tinker_actors.protocol.endpoints import ENDPOINTS, REQUEST_ITERATION, REQUEST_TYPE
+from tinker_actors.protocol.endpoints import ENDPOINTS, JSON, REQUEST_ITERATION, REQUEST_TYPE, accept
+from tinker_actors.protocol.lines import Line
 from tinker_actors.protocol.outcomes import (
     Done,
     Failed,
@@ -23,12 +26,33 @@ from tinker_actors.protocol.outcomes import (
     broken_outcome,
     poll_outcome,
 )
+from tinker_actors.protocol.turns import Turns
 from tinker_actors.runtime.progress import WaitReason
+from tinker_actors.runtime.timers import Timer
 from tinker_actors.runtime.transport import Answer, Reply, Request
 
 _PATH = ENDPOINTS["retrieve_future"].path
 # Connections kept free for submitting while polls hold all the others.
 _RESERVE = 8
+# Results fetched at a time: enough to keep a distant server busy, too few to open a thousand connections in a burst.
+_MOST_FETCHES = 128
+# Without a sign for this share of the liveness limit, a poll is held until the server answers, whoever waits.
+_FIRM_SHARE = 4
+# Polls begun in one turn of the lane, so that others have theirs in between.
+_TURN = 32
+# Headers of the first polls are made once.
+_KNOWN_ITERATIONS = 8
+
+Headers = tuple[tuple[str, str], ...]
+
+
+def _headers(request_type: str, iteration: int) -> Headers:
+    return (
+        ("Accept", accept(request_type)),
+        ("Content-Type", JSON),
+        (REQUEST_TYPE, request_type),
+        (REQUEST_ITERATION, str(iteration)),
+    )
 
 
 class Polling:
@@ -36,110 +60,208 @@ class Polling:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._most = max(1, desk.config.max_connections - _RESERVE)
-        self._out = 0
-        self._queue: deque[Work] = deque()
+        most = max(1, desk.config.max_connections - _RESERVE)
+        self._turns: Turns[Work] = Turns(most)
+        self.hearing = Hearing(desk, self)
+        self._most_fetches = min(most, _MOST_FETCHES)
+        self._fetches = 0
+        self._fetch_line: Line[Work] = Line()
+        self._balance = desk.config.response_bytes
+        self._firm_after = desk.config.liveness_limit / _FIRM_SHARE
         self._failures = 0
+        self._known: dict[tuple[str, int], Headers] = {}
+        self._shift: Timer | None = None
+        self._again_soon: Timer | None = None
 
-    def begin(self, work: Work) -> None:
-        """Poll for a work, as soon as a connection may be held for it."""
+    def begin(self, work: Work, now: float) -> None:
+        """See to a work's result: hear of it, ask for it as soon as there is a connection, or fetch it."""
         work.state = "polling"
-        if self._out >= self._most:
-            work.tracker.enter("waiting for its turn", self._desk.now())
-            self._queue.append(work)
-            return
-        self._send(work)
+        way = work.way
+        if way == "hear" and work.admission is not None:
+            channel = work.admission.channel
+            if channel is not None and self.hearing.begin(work, channel, now):
+                return
+        if way == "fetch":
+            self._fetch_line.append(work, work.rank)
+            self._fetch()
+        elif self._turns.free(work.rank):
+            self._send(work, now)
+        else:
+            self._wait_for_turn(work, now)
+
+    def later(self, work: Work, now: float) -> None:
+        """See to a result as `begin` does, but not in this turn of the lane: many others come with it."""
+        work.way = "look"
+        self._wait_for_turn(work, now)
 
     def counts(self) -> tuple[int, int]:
-        """Return how many polls are out and how many wait for a connection."""
-        return self._out, len(self._queue)
+        """Return how many polls and fetches are out, and how many wait for a connection."""
+        return self._turns.out + self._fetches, self._turns.waiting.length + self._fetch_line.length
 
-    def _send(self, work: Work) -> None:
+    def dropped(self, work: Work) -> None:
+        """Count out a request that was given up."""
+        if work.way == "fetch":
+            self._fetches -= 1
+            self._balance += work.size
+        else:
+            self._turns.release(work, work.rank)
+
+    def pump(self) -> None:
+        """Send what there are connections for, as much as one turn of the lane has time for."""
+        if self._fetch_line.length:
+            self._fetch()
+        turns = self._turns
+        if not turns.waiting.length:
+            return
+        now = self._desk.now()
+        for _ in range(_TURN):
+            work = turns.next()
+            if work is None:
+                self._watch_turns(now)
+                return
+            if work.state == "turn":
+                # While it waited here there was nothing to be heard of it.
+                work.last_sign = (work.last_sign or now) + (now - work.tracker.since)
+                work.state = "polling"
+                self._send(work, now)
+        if self._again_soon is None:
+            self._again_soon = self._desk.later(0.0, self._go_on)
+
+    def _go_on(self) -> None:
+        self._again_soon = None
+        self.pump()
+
+    # ------------------------------------------------------------ turns and fetches
+
+    def _wait_for_turn(self, work: Work, now: float) -> None:
+        work.state = "turn"
+        work.tracker.enter("waiting for its turn", now)
+        self._turns.waiting.append(work, work.rank)
+        if self._again_soon is None:
+            self._again_soon = self._desk.later(0.0, self._go_on)
+
+    def _watch_turns(self, now: float) -> None:
+        """Come back when a poll has been held for long enough."""
+        if not self._turns.waiting.length:
+            return
+        due = now + self._turns.next_look(now)
+        if self._shift is not None:
+            if self._shift.due <= due:
+                return
+            self._shift.cancel()
+        self._shift = self._desk.timers.call_at(due, self._change_turns)
+
+    def _change_turns(self) -> None:
+        """Give up polls that were held for long, one for each that waits."""
+        self._shift = None
+        now = self._desk.now()
+        for _ in range(min(_TURN, self._turns.waiting.length)):
+            work = self._turns.to_give_up(now)
+            if work is None:
+                break
+            assert work.ticket is not None
+            work.ticket.cancel()
+            work.ticket = None
+            self._turns.release(work, work.rank)
+            self._wait_for_turn(work, now)
+        self.pump()
+
+    def _fetch(self) -> None:
+        line = self._fetch_line
+        while line.length and self._fetches < self._most_fetches and self._balance >= 0:
+            work = line.popleft()
+            if work.state == "polling" and work.way == "fetch" and work.ticket is None:
+                self._send(work, self._desk.now())
+
+    # ------------------------------------------------------------ asking and what comes back
+
+    def _send(self, work: Work, now: float) -> None:
         tracker = work.tracker
-        body = {"request_id": work.request_id, "allow_metadata_only": not work.full}
-        request = Request(
-            method="POST",
-            path=_PATH,
-            headers=(
-                ("Content-Type", "application/json"),
-                (REQUEST_TYPE, work.tail.request_type),
-                (REQUEST_ITERATION, str(tracker.polls)),
-            ),
-            body=(encode(body),),
-            timeout=self._desk.config.poll_timeout,
-        )
-        tracker.polls += 1
-        self._out += 1
-        if not work.paused:
-            tracker.enter("fetching the result" if work.full else "queued at the server", self._desk.now())
+        iteration = tracker.polls
+        tracker.polls = iteration + 1
+        request_type = work.tail.request_type
+        headers = self._known.get((request_type, iteration))
+        if headers is None:
+            headers = _headers(request_type, iteration)
+            if iteration < _KNOWN_ITERATIONS:
+                self._known[request_type, iteration] = headers
+        size = work.size
+        body = b'{"request_id":%b,"allow_metadata_only":%b}' % (encode(work.request_id), b"false" if size else b"true")
+        if work.way == "fetch":
+            self._fetches += 1
+            self._balance -= size
+            tracker.enter("fetching the result", now)
+        else:
+            self._turns.hold(work, work.rank, now, firm=now - (work.last_sign or now) > self._firm_after)
+            if work.paused:
+                tracker.enter("paused by the server", now, tracker.detail)
+            else:
+                tracker.enter("queued at the server", now)
+        request = Request("POST", _PATH, headers, (body,), self._desk.config.poll_timeout)
         work.ticket = self._desk.transport.send(request, partial(self._answered, work))
 
-    def released(self) -> None:
-        """Count out a poll whose request was cancelled, and let the next one go."""
-        self._out -= 1
-        self._next()
-
-    def _next(self) -> None:
-        while self._queue and self._out < self._most:
-            work = self._queue.popleft()
-            if work.state == "polling" and work.ticket is None:
-                self._send(work)
-
     def _answered(self, work: Work, answer: Answer) -> None:
-        if work.holder is not self._desk:
+        desk = self._desk
+        if work.holder is not desk:
             return
         work.ticket = None
-        self._out -= 1
-        if work.state == "polling":
-            self._decide(work, answer)
-        self._next()
-
-    def _decide(self, work: Work, answer: Answer) -> None:
+        self.dropped(work)
         assert work.request_id is not None
         if isinstance(answer, Reply):
             outcome = poll_outcome(
-                answer.status,
-                answer.headers,
-                answer.body,
-                work.request_id,
-                self._desk.settings.wall(),
-                work.failures,
+                answer.status, answer.headers, answer.body, work.request_id, desk.settings.wall(), work.failures
             )
         else:
             outcome = broken_outcome(answer.kind, answer.phase, answer.message, answer.sent, work.tracker.what)
-        if isinstance(outcome, Retry):
-            self._again(work, outcome)
-            return
-        self._failures = 0
-        work.last_sign = self._desk.now()
-        work.failures = 0
         if isinstance(outcome, Done):
-            self._desk.finish(work, outcome)
-        elif isinstance(outcome, TryLater):
-            self._later(work, outcome)
+            self._failures = 0
+            self._note_fetched(work)
+            desk.finish(work, outcome)
+        elif isinstance(outcome, Retry):
+            self._again(work, outcome)
+        else:
+            self._failures = work.failures = 0
+            now = work.last_sign = desk.now()
+            self._not_done(work, outcome, now)
+        desk.go_on()
+
+    def _note_fetched(self, work: Work) -> None:
+        if work.channel is not None and work.request_id is not None:
+            self.hearing.fetched(work.channel, work.request_id)
+
+    def _not_done(self, work: Work, outcome: TryLater | FetchFull | Failed | Suspect, now: float) -> None:
+        if isinstance(outcome, TryLater):
+            self._later(work, outcome, now)
         elif isinstance(outcome, FetchFull):
-            work.full = True
-            self.begin(work)
+            work.way = "fetch"
+            work.size = max(1, outcome.size)
+            self.begin(work, now)
         elif isinstance(outcome, Suspect):
             self._desk.suspect(work, outcome.error)
         else:
-            assert isinstance(outcome, Failed)
+            self._note_fetched(work)
             self._desk.fail(work, outcome.error)
 
-    def _later(self, work: Work, outcome: TryLater) -> None:
+    def _later(self, work: Work, outcome: TryLater, now: float) -> None:
         state = outcome.queue_state
         work.paused = state is not None and state.startswith("paused")
         reason: WaitReason = "paused by the server" if work.paused else "queued at the server"
-        detail = outcome.queue_state_reason or (state or "" if work.paused else "")
-        work.tracker.enter(reason, self._desk.now(), detail)
-        self.begin(work)
+        work.tracker.enter(reason, now, outcome.queue_state_reason or (state or "" if work.paused else ""))
+        if work.paused:
+            self._desk.submitting.server_paused(now)
+        # Who was told that it is over, and is now told that it is not, asks. Who has asked may hear again.
+        work.way = "look" if work.way == "fetch" else "hear"
+        work.size = 0
+        self.begin(work, now)
 
     def _again(self, work: Work, retry: Retry) -> None:
         if retry.limit is not None:
             work.failures += 1
-            if work.failures > retry.limit:
-                self._desk.fail(work, retry.error)
-                return
+        if (retry.limit is not None and work.failures > retry.limit) or (
+            retry.kind != "throttle" and self._desk.worn_out(work)
+        ):
+            self._desk.fail(work, retry.error)
+            return
         delay = self._desk.backoff(self._failures, retry)
         self._failures += 1
         work.tracker.enter("backing off", self._desk.now(), str(retry.error))
@@ -150,4 +272,4 @@ class Polling:
             return
         work.timer = None
         if work.state == "polling":
-            self.begin(work)
+            self.begin(work, self._desk.now())

@@ -1,7 +1,8 @@
 """The registry: the only writer of the shared dict that callers read.
 
 Sampling configuration is published here as frozen entries, one per sampler, in a snapshot that any thread reads
-without asking anybody. Writing an entry also wakes the samples that are parked for it.
+without asking anybody. Writing an entry also wakes the samples that are parked for it. A policy has an entry too: that
+of its newest sampler, which is swapped when the next one is ready.
 """
 
 from __future__ import annotations
@@ -9,12 +10,29 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from tinker_actors.actors.messages import Publish, Retire, SamplerChanged, Shutdown
-from tinker_actors.actors.service import Service
+import msgspec
+
+from tinker_actors.actors.messages import Publish, PublishPolicy, Retire, SamplerChanged, Shutdown
+from tinker_actors.actors.service import SamplerEntry, Service
+from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerError
 from tinker_actors.runtime.actor import RuntimeActor
 
 sampler_keys = itertools.count(1)
 """Registry keys; unique in the process, because lanes are shared between services."""
+
+
+class PolicyEntry(SamplerEntry, frozen=True, eq=False):
+    """What a caller needs to know to sample from a policy: its newest sampler.
+
+    An entry that failed stands there only while there never was a sampler and nothing is being published.
+
+    Attributes:
+        lease: the newest sampler's, which keeps it published as long as it is the newest; None in a failed entry.
+        order: place of its publication among the policy's.
+    """
+
+    lease: Any = None
+    order: int = 0
 
 
 class Registry(RuntimeActor):
@@ -28,20 +46,82 @@ class Registry(RuntimeActor):
         super().__init__(service.platform.control)
         self._snapshot = service.samplers
         self._lanes = service.lanes
+        self._coming: dict[int, PublishPolicy] = {}
 
     def receive(self, message: Any) -> Any:
         """Handle a message; see `messages`."""
         if isinstance(message, Publish):
-            self._snapshot.put(message.key, message.entry)
-            self._lanes.wake_sampling(SamplerChanged(message.key))
+            self._put(message.key, message.entry)
+            self._decide(message.key, message.entry)
         elif isinstance(message, Retire):
             self._snapshot.remove(message.key)
             self._lanes.wake_sampling(SamplerChanged(message.key))
+        elif isinstance(message, PublishPolicy):
+            self._expect(message)
         elif isinstance(message, Shutdown):
+            self._give_up()
             self.stop()
         else:
             super().receive(message)
 
     def describe(self) -> str:
-        """Return how many entries there are."""
-        return f"{len(self._snapshot.current)} samplers published"
+        """Return how many entries there are, and how many policies wait for their next one."""
+        coming = f", {len(self._coming)} being published" if self._coming else ""
+        return f"{len(self._snapshot.current)} samplers published{coming}"
+
+    def on_failure(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
+        """Fail what is being published; the successor goes on with what is."""
+        self._fail_coming(ActorCrashedError(f"The registry crashed: {error!r}. Publish again."))
+
+    def on_dead_letter(self, message: Any) -> None:
+        """Fail a publication that came too late."""
+        if isinstance(message, PublishPolicy):
+            message.future._settle(error=ActorCrashedError("The registry ended before it could publish."))
+
+    def _put(self, key: int, entry: SamplerEntry) -> None:
+        self._snapshot.put(key, entry)
+        self._lanes.wake_sampling(SamplerChanged(key))
+
+    # ------------------------------------------------------------ policies
+
+    def _expect(self, message: PublishPolicy) -> None:
+        current = self._snapshot.current.get(message.policy.key)
+        if current is not None and current.state == "failed":
+            self._snapshot.remove(message.policy.key)  # there is hope again
+        self._coming[message.lease.key] = message
+        entry = message.lease.entry()
+        if entry is not None:
+            self._decide(message.lease.key, entry)
+
+    def _decide(self, key: int, entry: SamplerEntry) -> None:
+        """Swap the policy's entry, if the sampler is for one and is decided."""
+        if entry.state == "creating" or (message := self._coming.pop(key, None)) is None:
+            return
+        if entry.error is not None:
+            self._not_published(message, entry.error)
+            return
+        current = self._snapshot.current.get(message.policy.key)
+        if not isinstance(current, PolicyEntry) or current.order < message.order:
+            fields = msgspec.structs.asdict(entry)
+            self._put(message.policy.key, PolicyEntry(**fields, lease=message.lease, order=message.order))
+        message.future._settle(entry.weights_version)
+
+    def _not_published(self, message: PublishPolicy, error: TinkerError) -> None:
+        """Leave the old version in place; when there never was one and none is coming, samples need not wait for it."""
+        policy = message.policy
+        hopeless = policy.key not in self._snapshot.current
+        if hopeless and not any(other.policy is policy for other in self._coming.values()):
+            self._put(policy.key, PolicyEntry("failed", error=error, order=message.order))
+        message.future._settle(error=error.replica())
+
+    def _give_up(self) -> None:
+        self._fail_coming(ClientClosedError("publish: the service client was closed."))
+        # A policy's entry holds its sampler's lease, and that the service: nobody would ever let go of either.
+        for key, entry in self._snapshot.current.items():
+            if isinstance(entry, PolicyEntry):
+                self._snapshot.remove(key)
+
+    def _fail_coming(self, error: TinkerError) -> None:
+        coming, self._coming = self._coming, {}
+        for message in coming.values():
+            message.future._settle(error=error.replica())

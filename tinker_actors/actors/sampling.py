@@ -5,7 +5,10 @@ Sampling itself never comes by here: callers read the registry's snapshot and ha
 
 from __future__ import annotations
 
-from typing import Any
+import secrets
+from typing import Annotated, Any
+
+import msgspec
 
 from tinker_actors.actors.messages import (
     Adopt,
@@ -20,19 +23,33 @@ from tinker_actors.actors.messages import (
     Shutdown,
     TakeNumber,
 )
-from tinker_actors.actors.service import SamplerEntry, Service
+from tinker_actors.actors.service import CLONE_RANGE, SamplerEntry, Service
+from tinker_actors.actors.session_messages import Meet, Met
 from tinker_actors.actors.work import Call
 from tinker_actors.errors import SessionLostError, TinkerError
-from tinker_actors.protocol.codec import encode_body
-from tinker_actors.protocol.endpoints import ENDPOINTS
+from tinker_actors.protocol.codec import decode, encode_body
+from tinker_actors.protocol.endpoints import API, ENDPOINTS
+from tinker_actors.protocol.outcomes import Done
 from tinker_actors.protocol.results import create_sampling_session_response
 from tinker_actors.runtime.actor import RuntimeActor, tell
 from tinker_actors.runtime.futures import APIFuture
-from tinker_actors.types.wire import CreateSamplingSessionRequest
+from tinker_actors.types.wire import CreateSamplingSessionRequest, JoinSamplingSessionRequest
+
+_JOIN_PATH = f"{API}join_sampling_session"
+
+
+class _Joined(msgspec.Struct):
+    """The answer to `join_sampling_session`."""
+
+    client_counter: Annotated[int, msgspec.Meta(ge=1, le=CLONE_RANGE)]
+
+
+def _clone_id(outcome: Done) -> int:
+    return decode(outcome.body, _Joined, what="join_sampling_session").client_counter
 
 
 class Sampling(RuntimeActor):
-    """Creates one sampler and publishes it.
+    """Creates or joins one sampler and publishes it.
 
     Args:
         service: what it belongs to: session, registry, lanes.
@@ -42,6 +59,8 @@ class Sampling(RuntimeActor):
         base_model: the model to sample from, or None.
         model_path: the checkpoint to sample from, or None. With neither, the sampler is made along with weights that
             are being saved, and the training actor tells `Adopt`.
+        copied: a sampler that another process made; it is joined and not created. Its model and path are known.
+        weights_version: optimizer steps behind the weights of the copied sampler, when known.
     """
 
     def __init__(
@@ -53,28 +72,38 @@ class Sampling(RuntimeActor):
         *,
         base_model: str | None = None,
         model_path: str | None = None,
+        copied: str | None = None,
+        weights_version: int | None = None,
     ) -> None:
         super().__init__(service.platform.control)
         self._service = service
         self._key = key
-        self._ready = ready
+        self._ready: APIFuture[Any] | None = ready
         self._place = place
         self._base_model = base_model
         self._model_path = model_path
+        self._copied = copied
+        self._weights_version = weights_version
         self._entry = SamplerEntry("creating", base_model=base_model, model_path=model_path)
 
     def on_start(self) -> None:
-        """Publish that the sampler is being made, and ask for a number if it is made on its own."""
+        """Publish that the sampler is being made, and ask the session for what that takes."""
         self._publish(self._entry)
-        if self._base_model is not None or self._model_path is not None:
-            asked = TakeNumber(self.actor_ref, "sampler")
-            if not tell(self._service.session, asked):
-                self._fail(SessionLostError("The session has ended."))
+        if self._copied is not None:
+            self._ask(Meet(self.actor_ref))
+        elif self._base_model is not None or self._model_path is not None:
+            self._ask(TakeNumber(self.actor_ref, "sampler"))
+
+    def _ask(self, message: TakeNumber | Meet) -> None:
+        if not tell(self._service.session, message):
+            self._fail(SessionLostError("The session has ended."))
 
     def receive(self, message: Any) -> Any:
         """Handle a message; see `messages`."""
         if isinstance(message, NumberTaken):
             self._create(message)
+        elif isinstance(message, Met):
+            self._join(message)
         elif isinstance(message, Replied):
             self._replied(message)
         elif isinstance(message, Adopt):
@@ -112,15 +141,25 @@ class Sampling(RuntimeActor):
             model_path=self._model_path,
         )
         endpoint = ENDPOINTS["create_sampling_session"]
-        self._call("create_sampling_session", endpoint.method, endpoint.path, encode_body(body))
+        self._call("create_sampling_session", endpoint.path, encode_body(body))
 
-    def _call(self, what: str, method: str, path: str, body: bytes) -> None:
+    def _join(self, met: Met) -> None:
+        """Get a number for this copy, so that no other copy of the sampler numbers its samples alike."""
+        assert self._copied is not None
+        if met.server.sample_join_sampling_session:
+            body = encode_body(JoinSamplingSessionRequest(sampling_session_id=self._copied))
+            self._call("join_sampling_session", _JOIN_PATH, body)
+        else:
+            # From the system, not from a seed that processes may share.
+            self._open(self._copied, self._weights_version, secrets.randbelow(CLONE_RANGE) + 1)
+
+    def _call(self, what: str, path: str, body: bytes) -> None:
         ref = self.actor_ref
         self._service.lanes.call(
             "control",
             Call(
                 what,
-                method,
+                "POST",
                 path,
                 body,
                 on_done=lambda outcome: tell(ref, Replied(what, outcome)),
@@ -135,10 +174,13 @@ class Sampling(RuntimeActor):
             if message.to == "create_sampling_session":
                 made = create_sampling_session_response(message.outcome.content_type, message.outcome.body)
                 self._open(made.sampling_session_id, 0 if self._base_model is not None else None)
+            elif message.to == "join_sampling_session":
+                assert self._copied is not None
+                self._open(self._copied, self._weights_version, _clone_id(message.outcome))
         except TinkerError as error:
             self._fail(error)
 
-    def _open(self, sampling_session_id: str, weights_version: int | None) -> None:
+    def _open(self, sampling_session_id: str, weights_version: int | None, clone_id: int = 0) -> None:
         self._publish(
             SamplerEntry(
                 "ready",
@@ -146,9 +188,10 @@ class Sampling(RuntimeActor):
                 base_model=self._base_model,
                 model_path=self._model_path,
                 weights_version=weights_version,
+                clone_id=clone_id,
             )
         )
-        self._ready._settle(self._entry)
+        self._decide(self._entry, None)
 
     def _fail(self, error: TinkerError) -> None:
         if self._entry.state == "failed":
@@ -156,7 +199,13 @@ class Sampling(RuntimeActor):
         if self._entry.state == "creating":
             error.add_note(f"The sampler was asked for at {self._place}.")
         self._publish(SamplerEntry("failed", error=error))
-        self._ready._settle(error=error)
+        # Whoever raises an error hangs his frames on it, and with them the client whose end this actor waits for.
+        self._decide(None, error.replica())
+
+    def _decide(self, entry: SamplerEntry | None, error: TinkerError | None) -> None:
+        ready, self._ready = self._ready, None
+        if ready is not None:
+            ready._settle(entry, error)
 
     def _publish(self, entry: SamplerEntry) -> None:
         self._entry = entry

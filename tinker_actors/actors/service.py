@@ -11,10 +11,15 @@ from tinker_actors.actors.platform import Platform
 from tinker_actors.actors.work import SessionLink
 from tinker_actors.config import Config
 from tinker_actors.errors import TinkerError
+from tinker_actors.protocol.dialect import DialectChoice
+from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref
 from tinker_actors.runtime.hub import EventHub
 from tinker_actors.runtime.snapshot import Snapshot
 from tinker_actors.types.wire import ClientConfigResponse
+
+CLONE_RANGE = 1_000_000_000
+"""Sample numbers per copy of a sampler, and the greatest clone id (wire protocol 6.4)."""
 
 
 class SamplerEntry(msgspec.Struct, frozen=True, eq=False):
@@ -27,6 +32,8 @@ class SamplerEntry(msgspec.Struct, frozen=True, eq=False):
         model_path: the checkpoint it was made from, if any.
         weights_version: optimizer steps behind its weights; 0 for a base model, None when not known.
         error: why it failed.
+        clone_id: 0 for the process that made the sampler; a copy elsewhere has a number of its own, and numbers its
+            samples from `clone_id * CLONE_RANGE` on.
     """
 
     state: Literal["creating", "ready", "failed"]
@@ -35,6 +42,7 @@ class SamplerEntry(msgspec.Struct, frozen=True, eq=False):
     model_path: str | None = None
     weights_version: int | None = None
     error: TinkerError | None = None
+    clone_id: int = 0
 
 
 class Service:
@@ -51,6 +59,10 @@ class Service:
         link: how lanes know what belongs to the session.
         samplers: the snapshot that callers read; written by the registry only.
         server: what the server said about itself; the defaults until the session has asked. Replaced, never changed.
+        said: the same as JSON, as it came; empty while nothing was said.
+        dialect: what is known about the dialect of training data; encoders ask it, training actors tell it.
+        session_id: the server's id of the session, once there is one.
+        epoch: in which process this was made; see `runtime.forks`.
         supervisor: owns the list of children.
         registry: publishes samplers.
         session: gives ids and numbers.
@@ -68,3 +80,7 @@ class Service:
         self.link = SessionLink()
         self.samplers: Snapshot[int, SamplerEntry] = Snapshot()
         self.server = ClientConfigResponse()
+        self.said = b""
+        self.dialect = DialectChoice(config.dialect)
+        self.session_id: str | None = None
+        self.epoch = forks.epoch

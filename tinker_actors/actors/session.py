@@ -23,6 +23,7 @@ from tinker_actors.actors.messages import (
 )
 from tinker_actors.actors.platform import PROTOCOL_VERSION
 from tinker_actors.actors.service import Service
+from tinker_actors.actors.session_messages import Finished, FinishSession, Meet, Met
 from tinker_actors.actors.work import Call
 from tinker_actors.errors import ClientClosedError, SessionLostError, TinkerError
 from tinker_actors.events.records import SessionCreated, SessionLost
@@ -52,28 +53,16 @@ class SessionSettings(msgspec.Struct, frozen=True, eq=False):
     Attributes:
         user_metadata: stored with the session.
         display_name: its name for people.
+        session_id: a session that another process opened and will finish; it is only kept alive from here.
+        said: what the server said in `client/config`, as JSON, when that is known already.
+        refusal: why there can't be a session at all; everything asked of it fails with this.
     """
 
     user_metadata: dict[str, Any] | None = None
     display_name: str | None = None
-
-
-class FinishSession(msgspec.Struct, frozen=True, eq=False):
-    """To the session: tell the server that we are done, and stop.
-
-    Attributes:
-        status: `"success"`, `"errored"` or `"interrupted"`.
-        detail: a sentence about it.
-        done: told `Finished` when the server knows, or can't be told.
-    """
-
-    status: str
-    detail: str | None
-    done: Ref | None = None
-
-
-class Finished(msgspec.Struct, frozen=True, eq=False):
-    """From the session: it has ended on the server, or could not be ended there."""
+    session_id: str | None = None
+    said: bytes = b""
+    refusal: TinkerError | None = None
 
 
 class _Beat(msgspec.Struct, frozen=True, eq=False):
@@ -106,7 +95,7 @@ class Session(RuntimeActor):
         self._session_id: str | None = None
         self._error: TinkerError | None = None
         self._counters = {"model": 0, "sampler": 0}
-        self._waiting: list[TakeNumber] = []
+        self._waiting: list[TakeNumber | Meet] = []
         self._users: set[Ref] = set()
         self._prune_at = _SMALLEST_PRUNE
         self._suspicions: list[Suspicion] = []
@@ -115,14 +104,19 @@ class Session(RuntimeActor):
         self._finishing: FinishSession | None = None
 
     def on_start(self) -> None:
-        """Open the session: first ask for the server's settings, then create it."""
+        """Open the session: first ask for the server's settings, then create it, or enter the one that is there."""
         self._link.ref = self.actor_ref
-        self._call("client_config", ClientConfigRequest(sdk_version=PROTOCOL_VERSION))
+        if self._settings.refusal is not None:
+            self._end(self._settings.refusal)
+        elif self._settings.said:
+            self._configured("application/json", self._settings.said)
+        else:
+            self._call("client_config", ClientConfigRequest(sdk_version=PROTOCOL_VERSION))
 
     def receive(self, message: Any) -> Any:
         """Handle a message; see `messages`."""
-        if isinstance(message, TakeNumber):
-            self._number(message)
+        if isinstance(message, TakeNumber | Meet):
+            self._asked(message)
         elif isinstance(message, Replied):
             self._replied(message)
         elif isinstance(message, CallFailed):
@@ -151,7 +145,7 @@ class Session(RuntimeActor):
     def on_dead_letter(self, message: Any) -> None:
         """Answer those who came too late."""
         error = self._error or SessionLostError("The session has ended.")
-        if isinstance(message, TakeNumber):
+        if isinstance(message, TakeNumber | Meet):
             tell(message.reply_to, NoSession(error.replica()))
         elif isinstance(message, Suspicion):
             tell(message.reply_to, Verdict(message.item_id, alive=False))
@@ -166,7 +160,7 @@ class Session(RuntimeActor):
 
     def _replied(self, message: Replied) -> None:
         if message.to == "client_config":
-            self._configured(message)
+            self._configured(message.outcome.content_type, message.outcome.body)
         elif message.to == "create_session":
             self._opened(message)
         elif message.to == "heartbeat":
@@ -174,15 +168,21 @@ class Session(RuntimeActor):
         elif message.to == "finish":
             self._finished()
 
-    def _configured(self, message: Replied) -> None:
+    def _configured(self, content_type: str, body: bytes) -> None:
         try:
-            self._service.server = client_config_response(message.outcome.content_type, message.outcome.body)
+            self._service.server = client_config_response(content_type, body)
         except TinkerError as error:
             self._end(error)
         else:
-            self._create()
+            self._service.said = body
+            self._open()
 
-    def _create(self) -> None:
+    def _open(self) -> None:
+        if self._settings.session_id is not None:
+            self._enter(self._settings.session_id)
+            # At once: that the session is gone shows before anything is asked of it.
+            self._send_heartbeat()
+            return
         self._call(
             "create_session",
             CreateSessionRequest(
@@ -207,21 +207,27 @@ class Session(RuntimeActor):
         ):
             if text:
                 level("The server says: %s", text)
-        self._session_id = created.session_id
-        self._last_sign = self.now()
         self._hub.emit(SessionCreated(created.session_id))
+        self._enter(created.session_id)
+
+    def _enter(self, session_id: str) -> None:
+        self._session_id = self._service.session_id = session_id
+        self._last_sign = self.now()
         waiting, self._waiting = self._waiting, []
         for asked in waiting:
-            self._number(asked)
+            self._asked(asked)
         self.tell_later(self._config.heartbeat_interval, _Beat())
         if self._finishing is not None:
             self._finish(self._finishing)
 
-    def _number(self, asked: TakeNumber) -> None:
+    def _asked(self, asked: TakeNumber | Meet) -> None:
         if self._error is not None:
             tell(asked.reply_to, NoSession(self._error.replica()))
         elif self._session_id is None:
             self._waiting.append(asked)
+        elif isinstance(asked, Meet):
+            self._remember(asked.reply_to)
+            tell(asked.reply_to, Met(self._service.server))
         else:
             number = self._counters[asked.counter]
             self._counters[asked.counter] += 1
@@ -271,7 +277,7 @@ class Session(RuntimeActor):
 
     def _call_failed(self, message: CallFailed) -> None:
         if message.to == "client_config" and message.error.status_code == _NOT_FOUND:
-            self._create()  # servers of the JSON era have no such endpoint
+            self._open()  # servers of the JSON era have no such endpoint
         elif message.to in ("client_config", "create_session"):
             self._end(message.error)
         elif message.to == "heartbeat":
@@ -316,8 +322,8 @@ class Session(RuntimeActor):
 
     def _finish(self, message: FinishSession) -> None:
         self._finishing = message
-        if self._error is not None:
-            self._finished()
+        if self._error is not None or self._settings.session_id is not None:
+            self._finished()  # it is over, or not ours to end
         elif self._session_id is None:
             # Being opened: ended as soon as it is there, or when opening fails.
             return

@@ -1,24 +1,27 @@
 """Submitting: how work gets accepted by the server.
 
-Work waits for its sampler (parked), for its turn (queued), is sent, and sent again unchanged until the server accepts
-or refuses it. A 429 on a sample is no failure: it pauses everything that waits here.
+Work waits for room in its view, for its sampler (parked), for its turn (queued), is sent, and sent again unchanged
+until the server accepts or refuses it. A 429 on a sample is no failure: it tells how much the server takes.
 """
 
 from __future__ import annotations
 
 import itertools
 import secrets
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tinker_actors.actors.desk import Desk
+from tinker_actors.actors.rooms import Rooms
 from tinker_actors.actors.work import Work
 from tinker_actors.errors import OutcomeUnknownError, TinkerError
+from tinker_actors.protocol.adaptive import AdaptiveLimit
 from tinker_actors.protocol.dispatch import Dispatch
 from tinker_actors.protocol.endpoints import IDEMPOTENCY_KEY, SAMPLING_BACKPRESSURE, TYPE_SAMPLE
+from tinker_actors.protocol.lines import LEAST, Line
 from tinker_actors.protocol.outcomes import Accepted, Failed, Retry, Suspect, broken_outcome, submit_outcome
 from tinker_actors.protocol.retry import full_jitter
+from tinker_actors.runtime.forks import on_fork
 from tinker_actors.runtime.timers import Timer
 from tinker_actors.runtime.transport import Answer, Reply, Request
 
@@ -26,10 +29,29 @@ if TYPE_CHECKING:
     from tinker_actors.actors.polling import Polling
 
 # Resent requests repeat their key, so that a proxy or server can recognise them; unique per process and request.
-_KEY_PREFIX = f"tinker-actors-{secrets.token_hex(8)}-"
+_key_prefix = ""
 _keys = itertools.count()
 
+
+def _new_prefix() -> None:
+    global _key_prefix  # noqa: PLW0603 - a forked child has the counter too, and must not repeat its parent's keys
+    _key_prefix = f"tinker-actors-{secrets.token_hex(8)}-"
+
+
+_new_prefix()
+on_fork(_new_prefix)
+
 _UNLIMITED = 1 << 60
+_BACKPRESSURE = (SAMPLING_BACKPRESSURE, "1")
+
+# Sent in one turn of the lane, in parts of it that a request takes. What is more urgent, and the answers that came
+# meanwhile, have their turn in between; beside urgent work, evaluations leave more of it to them.
+_TURN = 16
+_PART, _PART_BESIDE_URGENT = 1, 4
+# For so long after the last urgent work came, evaluations leave a share of the limits free for the next.
+_URGENT_FOR = 30.0
+# How often a known limit is looked at while more is waiting than may go.
+_LOOK_EVERY = 0.1
 
 
 class Submitting:
@@ -45,18 +67,28 @@ class Submitting:
             if self._limited
             else Dispatch(_UNLIMITED, _UNLIMITED, _UNLIMITED)
         )
-        self._queue: deque[Work] = deque()
+        self.limit = AdaptiveLimit() if self._limited and config.adaptive_limit else None
+        self._rooms = Rooms()
+        self._line: Line[Work] = Line()
         self._parked: dict[int, list[Work]] = {}
+        self._urgent_until = float("-inf")
+        self._left = _TURN
+        self._turn: Timer | None = None
         self._wake: Timer | None = None
+        self._look: Timer | None = None
 
-    def take(self, work: Work) -> None:
-        """Begin with a work: find its head or park it, then queue it."""
+    def take(self, work: Work, now: float) -> None:
+        """Begin with a work: let it in, find its head or park it, then queue it. Sent by the next `pump`."""
+        if work.rank != LEAST:
+            self._urgent_until = now + _URGENT_FOR
+        if work.terms.room is not None and not self._rooms.enter(work, now):
+            return
         if work.head is None:
             assert work.admission is not None
             head = work.admission.head()
             if head is None:
                 work.state = "parked"
-                work.tracker.enter("waiting for its sampler", self._desk.now())
+                work.tracker.enter(work.admission.reason, now)
                 self._parked.setdefault(work.admission.key, []).append(work)
                 return
             if isinstance(head, TinkerError):
@@ -64,8 +96,7 @@ class Submitting:
                 return
             work.head = head
         work.state = "queued"
-        self._queue.append(work)
-        self.pump()
+        self._line.append(work, work.rank)
 
     def take_later(self, work: Work) -> None:
         """Begin with a renewed work after a backoff that grows with its renewals."""
@@ -74,105 +105,185 @@ class Submitting:
         delay = full_jitter(work.renewals, self._desk.random.random())
         work.timer = self._desk.later(delay, partial(self._resend, work))
 
+    def adopt(self, work: Work) -> None:
+        """Count a work that a lane before this one had accepted."""
+        work.at_server = True
+        if self.limit is not None:
+            self.limit.adopted()
+
     def unpark(self, key: int) -> None:
         """Look again at everything that waits for the sampler `key`."""
+        now = self._desk.now()
         for work in self._parked.pop(key, ()):
             if work.state == "parked":
-                self.take(work)
+                self.take(work, now)
+        self.pump()
 
     def pump(self) -> None:
-        """Send what may be sent."""
-        queue, dispatch = self._queue, self.dispatch
-        while queue:
-            now = self._desk.now()
-            if not dispatch.may_send(now):
+        """Send what may be sent, as much as one turn of the lane has time for."""
+        line, rooms = self._line, self._rooms
+        if not line.length and not rooms.left:
+            return
+        now = self._desk.now()
+        while rooms.left and (entered := rooms.next_in()) is not None:
+            self.take(entered, now)
+        while (rank := line.first_rank()) is not None:
+            spare = rank == LEAST and now < self._urgent_until
+            if not self._may_send(now, spare=spare):
                 self._wait(now)
                 return
-            work = queue.popleft()
+            if self._left <= 0:
+                if self._turn is None:
+                    self._turn = self._desk.later(0.0, self._next_turn)
+                return
+            work = line.popleft()
             if work.state == "queued":
+                self._left -= _PART_BESIDE_URGENT if spare else _PART
                 self._send(work, now)
 
     def counts(self) -> tuple[int, int, int]:
         """Return how many works are parked, queued and being submitted."""
-        return sum(map(len, self._parked.values())), len(self._queue), self.dispatch.submits
+        return sum(map(len, self._parked.values())), self._line.length, self.dispatch.submits
+
+    # ------------------------------------------------------------ for the desk
+
+    def dropped(self, work: Work) -> None:
+        """Count out a request that was given up. Its number was on the wire; the server may do it all the same."""
+        self.dispatch.answered(work.charge)
+        if self.limit is not None:
+            self.limit.lost()
+
+    def ended(self, work: Work) -> None:
+        """Take back the places that a work has at the server and in its room."""
+        self.left_server(work)
+        if work.roomed:
+            self._rooms.leave(work)
+
+    def left_server(self, work: Work) -> None:
+        """Take back the place that a work has at the server, if it has one."""
+        if work.at_server:
+            work.at_server = False
+            if self.limit is not None:
+                self.limit.ended()
+
+    def server_paused(self, now: float) -> None:
+        """Learn that the server keeps accepted samples waiting on purpose."""
+        if self.limit is not None:
+            self.limit.server_paused(now)
+
+    # ------------------------------------------------------------ whether to send
+
+    def _may_send(self, now: float, *, spare: bool) -> bool:
+        if not self.dispatch.may_send(now, leave_free=spare):
+            return False
+        return self.limit is None or self.limit.allows(leave_free=spare)
 
     def _wait(self, now: float) -> None:
-        """Come back when the pause is over; a full dispatch comes back by itself with the next answer."""
-        if now < self.dispatch.paused_until and self._wake is None:
-            self._wake = self._desk.timers.call_at(self.dispatch.paused_until, self._woken)
+        """Come back when a pause is over or the limit may be tried; what is full comes back with the next answer."""
+        if now < self.dispatch.paused_until:
+            if self._wake is None:
+                self._wake = self._desk.timers.call_at(self.dispatch.paused_until, self._woken)
+        elif self.limit is not None and self.limit.known and self._look is None:
+            self._look = self._desk.later(_LOOK_EVERY, self._look_at_limit)
 
     def _woken(self) -> None:
         self._wake = None
         self.pump()
 
+    def _next_turn(self) -> None:
+        self._turn = None
+        self._left = _TURN
+        self.pump()
+
+    def _look_at_limit(self) -> None:
+        self._look = None
+        assert self.limit is not None
+        if self._line.length and not self.limit.allows():
+            self.limit.try_more()
+        self.pump()
+
+    # ------------------------------------------------------------ sending and what comes back
+
     def _send(self, work: Work, now: float) -> None:
         if not work.idempotency_key:
-            work.idempotency_key = f"{_KEY_PREFIX}{next(_keys)}"
+            work.idempotency_key = f"{_key_prefix}{next(_keys)}"
         if work.first_sent is None:
-            work.first_sent = work.last_sign = now
+            work.first_sent = now
+        # While it waited here there was nothing to be heard of it.
+        work.last_sign = now if work.last_sign is None else work.last_sign + now - work.tracker.since
         tail = work.tail
         assert work.head is not None
-        headers: tuple[tuple[str, str], ...] = ((IDEMPOTENCY_KEY, work.idempotency_key),)
-        if tail.request_type == TYPE_SAMPLE:
-            headers = (*headers, (SAMPLING_BACKPRESSURE, "1"))
+        key = (IDEMPOTENCY_KEY, work.idempotency_key)
+        content = ("Content-Type", tail.content_type)
         request = Request(
             method="POST",
             path=tail.path,
-            headers=(("Content-Type", tail.content_type), *headers),
+            headers=(content, key, _BACKPRESSURE) if tail.request_type == TYPE_SAMPLE else (content, key),
             body=(work.head, tail.body),
             timeout=self._desk.config.request_timeout,
         )
         work.state = "submitting"
         work.charge = self.dispatch.sent(tail.weight, now)
+        if self.limit is not None:
+            work.number = self.limit.sent()
         work.tracker.attempts += 1
         work.tracker.enter("sending", now)
         work.ticket = self._desk.transport.send(request, partial(self._answered, work))
 
     def _answered(self, work: Work, answer: Answer) -> None:
-        if work.holder is not self._desk:
+        desk = self._desk
+        if work.holder is not desk:
             return
         work.ticket = None
         self.dispatch.answered(work.charge)
-        if work.state == "submitting":
-            self._decide(work, answer)
-        self.pump()
-
-    def _decide(self, work: Work, answer: Answer) -> None:
         what = work.tracker.what
+        sent = True
         if isinstance(answer, Reply):
-            outcome = submit_outcome(answer.status, answer.headers, answer.body, self._desk.settings.wall(), what)
-            sent = True
+            outcome = submit_outcome(answer.status, answer.headers, answer.body, desk.settings.wall(), what)
         else:
             outcome = broken_outcome(answer.kind, answer.phase, answer.message, answer.sent, what)
             sent = answer.sent
         if isinstance(outcome, Accepted):
             self._accepted(work, outcome)
-        elif isinstance(outcome, Retry):
+        elif isinstance(outcome, Retry) and outcome.kind == "throttle" and self._limited:
+            self._refused(work, outcome)
+        else:
+            if self.limit is not None:
+                self.limit.lost()
+            self._not_accepted(work, outcome, sent=sent)
+        self.pump()
+
+    def _accepted(self, work: Work, outcome: Accepted) -> None:
+        now = self._desk.now()
+        if self.limit is not None:
+            self.limit.accepted(work.number)
+        work.at_server = True
+        work.request_id = work.tracker.request_id = outcome.request_id
+        work.last_sign = now
+        work.failures = 0
+        work.sink.accepted(work, outcome)
+        self._polling.begin(work, now)
+
+    def _refused(self, work: Work, retry: Retry) -> None:
+        """Put a sample back that the server has no room for now."""
+        now = self._desk.now()
+        advice = "pause" if self.limit is None else self.limit.refused(work.number)
+        if advice == "pause" or retry.after is not None:
+            self.dispatch.pause(work.tail.weight, now, retry.after)
+        work.state = "queued"
+        work.tracker.enter("throttled", now, str(retry.error))
+        self._line.give_back(work, work.rank, work.id)
+
+    def _not_accepted(self, work: Work, outcome: Retry | Failed | Suspect, *, sent: bool) -> None:
+        if isinstance(outcome, Retry):
             self._again(work, outcome, sent=sent)
         elif isinstance(outcome, Suspect):
             self._desk.suspect(work, outcome.error)
         else:
-            assert isinstance(outcome, Failed)
             self._desk.fail(work, outcome.error)
-
-    def _accepted(self, work: Work, outcome: Accepted) -> None:
-        now = self._desk.now()
-        self._desk.budget.succeeded(now)
-        work.request_id = outcome.request_id
-        work.tracker.request_id = outcome.request_id
-        work.last_sign = now
-        work.failures = 0
-        work.sink.accepted(work, outcome)
-        self._polling.begin(work)
 
     def _again(self, work: Work, retry: Retry, *, sent: bool) -> None:
         now = self._desk.now()
-        if retry.kind == "throttle" and self._limited:
-            self.dispatch.pause(work.tail.weight, now, retry.after)
-            work.state = "queued"
-            work.tracker.enter("throttled", now, str(retry.error))
-            self._queue.appendleft(work)
-            return
         if sent and not work.resend and retry.kind != "throttle":
             self._desk.fail(
                 work,
@@ -183,7 +294,11 @@ class Submitting:
             )
             return
         out_of_patience = work.patience is not None and now - (work.first_sent or now) >= work.patience
-        if out_of_patience or (retry.limit is not None and work.failures >= retry.limit):
+        if (
+            out_of_patience
+            or (retry.limit is not None and work.failures >= retry.limit)
+            or (retry.kind != "throttle" and self._desk.worn_out(work))
+        ):
             self._desk.fail(work, retry.error)
             return
         delay = self._desk.backoff(work.failures, retry)
@@ -197,5 +312,6 @@ class Submitting:
             return
         work.timer = None
         work.state = "queued"
-        self._queue.append(work)
+        work.tracker.enter("queued here", self._desk.now(), work.tracker.detail)
+        self._line.append(work, work.rank)
         self.pump()

@@ -25,7 +25,8 @@ from tinker_actors.actors.messages import Republish, Shutdown
 from tinker_actors.actors.registry import Registry
 from tinker_actors.actors.sampling import Sampling
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.session import Finished, FinishSession, Session, SessionSettings
+from tinker_actors.actors.session import Session, SessionSettings
+from tinker_actors.actors.session_messages import Finished, FinishSession
 from tinker_actors.errors import ActorCrashedError, ClientClosedError
 from tinker_actors.events.records import ActorCrashed
 from tinker_actors.runtime.actor import Ref, RuntimeActor, Terminated, logger, tell
@@ -59,6 +60,24 @@ class Close(msgspec.Struct, frozen=True, eq=False):
     done: APIFuture[None]
 
 
+class Keep(msgspec.Struct, frozen=True, eq=False):
+    """To the supervisor: keep an object alive for a while, so that whoever comes back for it finds it.
+
+    Attributes:
+        held: the object.
+        seconds: how long.
+    """
+
+    held: object
+    seconds: float
+
+
+class _LetGo(msgspec.Struct, frozen=True, eq=False):
+    """To the supervisor, from itself: the time of something that was kept is over."""
+
+    held: object
+
+
 class Supervisor(RuntimeActor):
     """Owns the list of children of one service. `ServiceClient.actor_ref` refers to it."""
 
@@ -88,6 +107,10 @@ class Supervisor(RuntimeActor):
             self._close(message)
         elif isinstance(message, Finished):
             self._finish()
+        elif isinstance(message, Keep):
+            self.tell_later(message.seconds, _LetGo(message.held))
+        elif isinstance(message, _LetGo):
+            pass  # the timer held it, and is gone
         elif isinstance(message, Children):
             return dict(self._children)
         else:

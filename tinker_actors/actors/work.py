@@ -10,17 +10,38 @@ import itertools
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
+from tinker_actors.actors.terms import DEFAULT_TERMS, PRIORITIES, Terms
 from tinker_actors.errors import TinkerError
+from tinker_actors.protocol.completions import Channel
 from tinker_actors.protocol.operations import Tail
 from tinker_actors.protocol.outcomes import Accepted, Done
 from tinker_actors.runtime.actor import Ref
-from tinker_actors.runtime.progress import Tracker
+from tinker_actors.runtime.progress import Tracker, WaitReason
 from tinker_actors.runtime.timers import Timer
 from tinker_actors.runtime.transport import Ticket
 
 _ids = itertools.count(1)
 
-State = Literal["new", "parked", "queued", "submitting", "waiting", "polling", "suspect", "done"]
+State = Literal[
+    "new",
+    "outside",
+    "parked",
+    "queued",
+    "submitting",
+    "waiting",
+    "polling",
+    "turn",
+    "suspect",
+    "done",
+]
+"""Where a work stands: waiting for room, its sampler, its turn to be sent; sent; waiting to be sent again; accepted and
+asked for or heard of; waiting for a connection to ask with; waiting for the session's verdict; over."""
+
+Way = Literal["hear", "look", "fetch"]
+"""How an accepted work's result is got next: by hearing of its end if that can be, by asking for it directly, or, its
+end being known, by fetching it."""
+
+_RANKS = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 
 
 class SessionLink:
@@ -68,7 +89,17 @@ class Admission(Protocol):
 
     @property
     def key(self) -> int:
-        """The registry key that will change."""
+        """The registry key that will change when the head can be known."""
+        ...
+
+    @property
+    def reason(self) -> WaitReason:
+        """What is waited for while the head is not known."""
+        ...
+
+    @property
+    def channel(self) -> tuple[str, int] | None:
+        """The sampling session and clone whose completions tell of the accepted work, or None to ask for it alone."""
         ...
 
 
@@ -87,33 +118,24 @@ class Work:
         patience: seconds after the first send at which a failing submission is given up; None leaves that to the
             liveness limit.
         resend: whether a submission whose answer was lost may be sent again, unchanged.
+        terms: how a view of a sampler wants it carried.
+
+    Attributes:
+        rank: its urgency, see `protocol.lines`.
+        roomed: whether it holds a place in its room.
+        at_server: whether it counts as accepted and unfinished for the adaptive limit.
+        number: the adaptive limit's number of its last submission.
+        channel: where its end is heard of, once it was waited for there.
+        size: bytes of the result, as far as the server told; reserved while it is fetched.
+        repeats: requests that were repeated after a passing failure.
     """
 
     __slots__ = (
-        "admission",
-        "charge",
-        "error",
-        "failures",
-        "first_sent",
-        "full",
-        "head",
-        "holder",
-        "id",
-        "idempotency_key",
-        "last_sign",
-        "patience",
-        "paused",
-        "renewals",
-        "request_id",
-        "resend",
-        "session",
-        "sink",
-        "state",
-        "tail",
-        "ticket",
-        "timer",
-        "tracker",
-    )
+        "admission", "at_server", "channel", "charge", "deadline", "error", "failures", "first_sent", "head", "holder",
+        "id", "idempotency_key", "last_sign", "number", "patience", "paused", "rank", "renewals", "repeats",
+        "request_id", "resend", "roomed", "session", "sink", "size", "state", "tail", "terms", "ticket", "timer",
+        "tracker", "way",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -126,8 +148,11 @@ class Work:
         admission: Admission | None = None,
         patience: float | None = None,
         resend: bool = True,
+        terms: Terms = DEFAULT_TERMS,
     ) -> None:
         self.id = next(_ids)
+        self.terms = terms
+        self.rank = _RANKS[terms.priority]
         self.tail = tail
         self.head = head
         self.sink = sink
@@ -139,15 +164,18 @@ class Work:
         self.state: State = "new"
         self.idempotency_key = ""
         self.request_id: str | None = None
-        self.charge = 0
-        self.failures = 0
-        self.full = False
+        self.charge = self.number = self.size = 0
+        self.failures = self.repeats = 0
+        self.roomed = self.at_server = False
+        self.way: Way = "hear"
+        self.channel: Channel | None = None
         self.paused = False
         self.renewals = 0
         self.first_sent: float | None = None
         self.last_sign: float | None = None
         self.error: TinkerError | None = None
         self.timer: Timer | None = None
+        self.deadline: Timer | None = None
         self.ticket: Ticket | None = None
         self.holder: object | None = None
 
@@ -156,7 +184,9 @@ class Work:
         self.head = head
         self.idempotency_key = ""
         self.request_id = None
-        self.full = False
+        self.channel = None
+        self.way = "hear"
+        self.size = 0
         self.state = "new"
         self.renewals += 1
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from tinker_actors.runtime.forks import on_fork
+
 SCHEME = "local:"
 
 _servers: dict[str, tuple[Any, int]] = {}
@@ -48,3 +50,14 @@ def leave(address: str) -> None:
             return
         del _servers[address]
     server.stop()
+
+
+def _forget_servers() -> None:
+    global _guard  # noqa: PLW0603 - somebody may have held it when the process was forked
+    _guard = threading.Lock()
+    for server, _ in _servers.values():
+        server.forget()
+    _servers.clear()
+
+
+on_fork(_forget_servers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 from tinker_actors.actors.platform import SocketPlatform
+from tinker_actors.runtime.forks import on_fork
 from tinker_actors.version import VERSION
 
 
@@ -12,3 +13,6 @@ from tinker_actors.version import VERSION
 def machine() -> SocketPlatform:
     """Return the process's platform, made on first use."""
     return SocketPlatform(VERSION)
+
+
+on_fork(machine.cache_clear)

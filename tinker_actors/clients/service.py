@@ -18,20 +18,21 @@ from tinker_actors.actors.service import Service
 from tinker_actors.actors.session import SessionSettings
 from tinker_actors.actors.training import Training
 from tinker_actors.actors.tree import Close, Supervisor, Watch
-from tinker_actors.actors.work import Call, Work
 from tinker_actors.clients import local_door
 from tinker_actors.clients.handle import closed_error
 from tinker_actors.clients.machine import machine
 from tinker_actors.clients.place import callers_place
-from tinker_actors.clients.sampling import SampleRequest, SamplingClient
+from tinker_actors.clients.questions import ask_server
+from tinker_actors.clients.sample_request import samples_under_way
+from tinker_actors.clients.sampling import SamplingClient
 from tinker_actors.clients.training import TrainingClient
 from tinker_actors.clients.tree import Node, read_tree
 from tinker_actors.config import Config, resolve
-from tinker_actors.errors import DeadlineExceededError, InvalidInputError, TinkerError
-from tinker_actors.protocol.endpoints import ENDPOINTS
-from tinker_actors.protocol.outcomes import Done
+from tinker_actors.errors import DeadlineExceededError, InvalidInputError
 from tinker_actors.protocol.results import capabilities_response
+from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, RuntimeActor, logger, tell
+from tinker_actors.runtime.forks import check_not_forked, finalize
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.hub import EventHub
 from tinker_actors.runtime.progress import Tracker
@@ -109,8 +110,7 @@ class ServiceClient:
         self.events: EventHub = self._service.hub
         self.closed = False
         self._children: weakref.WeakSet[TrainingClient] = weakref.WeakSet()
-        self._finalizer = weakref.finalize(self, _abandon, self.actor_ref, self._address)
-        self._finalizer.atexit = False
+        self._finalizer = finalize(self, _abandon, self.actor_ref, self._address)
 
     # ------------------------------------------------------------ models
 
@@ -244,6 +244,21 @@ class ServiceClient:
         """Create a sampler and await it; arguments as for `create_sampling_client`."""
         return await self.create_sampling_client(*args, **kwargs)
 
+    def create_sampling_client_from_handle(self, handle: str) -> SamplingClient:
+        """Return a sampling client for the sampler that another process's `get_sampler_handle` names.
+
+        Args:
+            handle: the text; it must name a sampler on the server of this client.
+
+        Raises:
+            InvalidInputError: the text is no handle, or names another server.
+            ClientClosedError: this client was closed.
+        """
+        from tinker_actors.clients.sampler_handle import sampler_on  # noqa: PLC0415 - only for those who use it
+
+        self._check_open("creating a sampling client")
+        return sampler_on(self._service.config, handle)
+
     def _new_sampler(self, **source: Any) -> SamplingClient:
         self._check_open("creating a sampling client")
         ready: APIFuture[Any] = self._future("create_sampling_session")
@@ -268,24 +283,7 @@ class ServiceClient:
     def _get_server_capabilities_future(self) -> APIFuture[GetServerCapabilitiesResponse]:
         self._check_open("get_server_capabilities")
         future: APIFuture[GetServerCapabilitiesResponse] = self._future("get_server_capabilities")
-
-        def answered(done: Done) -> None:
-            try:
-                future._settle(capabilities_response(done.content_type, done.body))
-            except TinkerError as error:
-                future._settle(error=error)
-
-        endpoint = ENDPOINTS["get_server_capabilities"]
-        call = Call(
-            "get_server_capabilities",
-            endpoint.method,
-            endpoint.path,
-            b"",
-            answered,
-            lambda error: future._settle(error=error),
-            patience=self._service.config.creation_timeout,
-        )
-        self._service.lanes.call("control", call)
+        ask_server(self._service, "get_server_capabilities", future, capabilities_response)
         return future
 
     def tree(self) -> Node:
@@ -305,9 +303,11 @@ class ServiceClient:
             detail: a sentence about it, told to the server.
             timeout: seconds to wait for what is in flight.
         """
+        check_not_forked("close", self._service.epoch)
         if self.closed:
             return
         self.closed = True
+        self._service.lanes.queue_budget.dismiss(self._service)
         left = self._drain(timeout)
         if left:
             logger.warning("Closed with %d operations unfinished; their futures fail with ClientClosedError", left)
@@ -330,17 +330,13 @@ class ServiceClient:
     def _drain(self, timeout: float) -> int:
         """Wait for what is in flight; return how many operations are left."""
         barriers = [client._barrier_future() for client in list(self._children) if client.actor_ref.is_alive()]
-        samples = [
-            item.sink.future
-            for item in list(self._service.lanes.tables["sample"].values())
-            if isinstance(item, Work) and isinstance(item.sink, SampleRequest) and item.session is self._service.link
-        ]
-        waited = concurrent.futures.wait([*barriers, *filter(None, samples)], timeout=timeout)
+        waited = concurrent.futures.wait([*barriers, *samples_under_way(self._service)], timeout=timeout)
         for barrier in barriers:
             barrier._looked_at = True
         return max(len(waited.not_done), len(self._service.lanes.under_way(self._service.link)))
 
     def _check_open(self, what: str) -> None:
+        check_not_forked(what, self._service.epoch)
         if self.closed:
             raise closed_error(what)
 
@@ -361,6 +357,8 @@ class ServiceClient:
         await asyncio.to_thread(self._leave, kind, error)
 
     def _leave(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
+        if self._service.epoch != forks.epoch:
+            return  # a forked child leaves the block; the service is its parent's
         if kind is None:
             self.close()
         elif issubclass(kind, Exception):

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +30,8 @@ KEYS_VARIABLE = "TINKER_LOCAL_API_KEYS"
 """Further keys of the server, as a JSON object: key -> owner."""
 
 _STDERR_TAIL = 4000
+
+_running: weakref.WeakSet[LocalServer] = weakref.WeakSet()
 
 
 class LocalServerError(TinkerError, RuntimeError):
@@ -145,6 +148,7 @@ class LocalServer:
         """
         if self._child is not None:
             raise RuntimeError("This server is running already.")
+        _running.add(self)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the child writes to it
         self._child = subprocess.Popen(  # noqa: S603 - our own module, no shell
             self._command(),
@@ -186,6 +190,23 @@ class LocalServer:
         if self._child is not None:
             self._child.kill()
         self._reap()
+
+    def forget(self) -> None:
+        """Leave the process to the parent of this one, which started it; `url` can still be read.
+
+        For a process that was forked from one with a running server: were the server's stdin open here too, it would
+        not notice its owner's end.
+        """
+        child, self._child = self._child, None
+        self._temporary = False
+        if child is None:
+            return
+        child.returncode = 0  # or subprocess would wait for a process that is not ours
+        for pipe in (child.stdin, child.stdout, self._stderr):
+            # Without the buffer, whose lock another thread of the parent may have held.
+            raw = getattr(pipe, "raw", None)
+            if raw is not None:
+                raw.close()
 
     def __enter__(self) -> Self:
         if self._child is None:
@@ -285,3 +306,11 @@ def local_server(**options: Any) -> LocalServer:
         LocalServerError: it did not start.
     """
     return LocalServer(**options).start()
+
+
+def _forget_all() -> None:
+    for server in list(_running):
+        server.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

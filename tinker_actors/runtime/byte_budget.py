@@ -62,9 +62,10 @@ class ByteBudget:
     def try_take(self, size: int) -> bool:
         """Take `size` bytes if there is room and nobody waits; never waits itself."""
         with self._lock:
-            if self._line or not self._fits(size):
+            held = self.held
+            if self._line or (held and held + size > self.limit):
                 return False
-            self.held += size
+            self.held = held + size
             self.holders += 1
             return True
 

@@ -69,6 +69,17 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         self._loop_waiters: Sequence[Any] = _NOBODY
         self._done_callbacks: Sequence[Any] = _NOBODY
 
+    @property
+    def _waiters(self) -> list[Any]:  # type: ignore[override]
+        """Where the standard library leaves word, after it has looked at the state.
+
+        Raises:
+            ForkedError: the result is awaited by the parent of this process, and will never be here.
+        """
+        if self._epoch != forks.epoch and self._state not in DECIDED:
+            raise forks.forked_error(self._tracker.what)
+        return super()._waiters
+
     # ------------------------------------------------------------ reading
 
     def result(self, timeout: float | None = None) -> T:

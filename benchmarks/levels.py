@@ -1,0 +1,108 @@
+"""Levels: what scenarios of sampling have in common: how they are run, their tables, values and pictures.
+
+A level is one load; its report has a `name`, the `summary` of all variants, and every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import pictures, tables
+from benchmarks.cells import OURS, Cell, level, rounds, title
+from benchmarks.scenarios import Common, Report, Say
+
+EVERYONE = ("ours", "official", "urllib3_threads", "raw_sockets", "raw_bytes")
+
+_COLUMNS = {
+    "cpu_per_1000": ("CPU s / 1,000", 3),
+    "samples_per_second": ("samples/s", 0),
+    "p50_over_ms": ("p50 over ms", 1),
+    "p99_over_ms": ("p99 over ms", 1),
+    "peak_rss_mib": ("peak MiB", 0),
+    "pending_kib": ("KiB / pending", 1),
+    "threads": ("threads", 0),
+    "connections": ("connections", 0),
+    "held": ("held", 0),
+    "requests_per_sample": ("requests", 2),
+    "server_cpu_per_1000": ("server CPU s", 3),
+}
+COST = (
+    "cpu_per_1000", "samples_per_second", "p50_over_ms", "p99_over_ms", "peak_rss_mib", "threads", "connections",
+    "requests_per_sample", "server_cpu_per_1000",
+)  # fmt: skip
+MEMORY = ("peak_rss_mib", "pending_kib", "threads", "connections", "held", "cpu_per_1000")
+_LABELS = {
+    "cpu_per_1000": "client CPU s per 1,000 samples",
+    "p99_over_ms": "p99 over the simulated latency, ms",
+    "peak_rss_mib": "peak memory of the client, MiB",
+}
+
+
+def samples_for(in_flight: int) -> int:
+    """Return how many samples a measured wave has: enough for a second or more of work, and twice the window."""
+    for most, samples in ((1, 100), (16, 800), (64, 2_000), (400, 3_000)):
+        if in_flight <= most:
+            return samples
+    return 2 * in_flight
+
+
+def run_level(
+    name: str, cells: Sequence[Cell], settings: Common, say: Say, columns: Sequence[str] = COST, **about: Any
+) -> dict[str, Any]:
+    """Run a level's rounds and return its report.
+
+    Raises:
+        RunFailedError: a run was not valid.
+    """
+    found = rounds({cell.variant: cell for cell in cells}, settings, say, name)
+    in_flight = cells[0].in_flight
+    return level(found, name=name, in_flight=in_flight, samples=cells[0].samples, columns=list(columns), **about)
+
+
+def table(report: Report) -> str:
+    """Return the levels as tables, those with the same columns together, a row for each variant.
+
+    The last column is ours / variant in CPU.
+    """
+    parts: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for one in report["levels"]:
+        rows = parts.setdefault(tuple(one["columns"]), [])
+        for variant, figures in one["summary"]["variants"].items():
+            cells = [tables.cell(figures[name], _COLUMNS[name][1]) for name in one["columns"]]
+            ratio = one["summary"]["ratios"].get(variant)
+            rows.append((one["name"], title(variant), *cells, "" if ratio is None else tables.cell(ratio, 3)))
+    shown = [
+        tables.text(("load", "client", *(_COLUMNS[name][0] for name in columns), "ours / it"), rows)
+        for columns, rows in parts.items()
+    ]
+    return "\n\n".join([*shown, tables.NOTE])
+
+
+def values(report: Report) -> dict[str, float]:
+    """Return the medians that targets are about.
+
+    `<level>.<figure>` is ours; `<level>.cpu.<variant>` and `<level>.speed.<variant>` are ours / that variant.
+    """
+    found: dict[str, float] = {}
+    for one in report["levels"]:
+        name, summary = one["name"], one["summary"]
+        found |= {f"{name}.cpu.{other}": ratio["median"] for other, ratio in summary["ratios"].items()}
+        found |= {f"{name}.speed.{other}": ratio["median"] for other, ratio in summary["speed_ratios"].items()}
+        ours: Mapping[str, Any] = summary["variants"].get(OURS, {})
+        found |= {f"{name}.{figure}": known["median"] for figure, known in ours.items()}
+    return found
+
+
+def picture(
+    report: Report, file: Path, heading: str, figure: str = "cpu_per_1000", unit: str = "in flight", *, log: bool = True
+) -> None:
+    """Draw one figure as bars, a group for each level. A variant that a level lacks leaves a gap there."""
+    levels = report["levels"]
+    names = list(dict.fromkeys(name for one in levels for name in one["summary"]["variants"]))
+    nothing = {"median": 0.0, "min": 0.0, "max": 0.0}
+    series = {
+        title(name): [one["summary"]["variants"].get(name, {}).get(figure, nothing) for one in levels] for name in names
+    }
+    pictures.bars(file, heading, _LABELS[figure], [f"{one['name']} {unit}" for one in levels], series, log=log)

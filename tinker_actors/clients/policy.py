@@ -1,0 +1,290 @@
+"""Policies: the weights of a model that is being trained, to be sampled from at any time by any thread.
+
+Publishing saves the weights and has the registry swap one entry. Sampling reads that entry: one attribute read and one
+dict lookup, no lock, no actor. Each sample keeps the version it began with; a version goes when its last sample or pin
+ends.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+from tinker_actors.actors.messages import PublishPolicy, Retire
+from tinker_actors.actors.registry import PolicyEntry, sampler_keys
+from tinker_actors.actors.service import Service
+from tinker_actors.clients.handle import closed_error
+from tinker_actors.clients.sample_request import LateRequest, Read, SampleRequest, SamplerLease
+from tinker_actors.clients.source import SampleSource
+from tinker_actors.errors import ActorCrashedError, ClientClosedError, InvalidInputError, TinkerError
+from tinker_actors.runtime.actor import tell
+from tinker_actors.runtime.forks import finalize
+from tinker_actors.runtime.futures import APIFuture
+from tinker_actors.runtime.progress import Tracker, WaitReason
+
+if TYPE_CHECKING:
+    from tinker_actors.clients.training import TrainingClient
+
+
+class PolicyState:
+    """What the handles of a policy share. Kept by the training client, the handles, and what is being published.
+
+    Attributes:
+        key: the policy's registry key.
+    """
+
+    __slots__ = ("__weakref__", "_guard", "_orders", "_service", "key", "name")
+
+    def __init__(self, name: str, service: Service) -> None:
+        self.name = name
+        self.key = next(sampler_keys)
+        self._service = service
+        self._guard = threading.Lock()
+        self._orders = itertools.count(1)
+        finalize(self, _retire, service, self.key)
+
+    def entry(self) -> PolicyEntry | None:
+        """Return the newest version, or None before the first: one attribute read, one dict lookup."""
+        return self._service.samplers.current.get(self.key)  # type: ignore[return-value]  # what has our key is ours
+
+    def publish(self, training: TrainingClient, future: APIFuture[int]) -> bool:
+        """Have the weights saved and published; return whether there is a registry to do it."""
+        with self._guard:  # so that the orders are those of the calls, as the training actor sees them
+            sampler = training.save_weights_and_get_sampling_client()
+            message = PublishPolicy(self, next(self._orders), sampler._lease, future)
+            return tell(self._service.registry, message)
+
+
+def _retire(service: Service, key: int) -> None:
+    tell(service.registry, Retire(key))
+
+
+class Policy(SampleSource):
+    """A live policy: the newest published weights of a training client. Made by `TrainingClient.policy`; thread-safe.
+
+    A sample takes the version that is the newest when it is asked for. Before the first version is there, it waits.
+    `with_options`, `map`, `sample` and `compute_logprobs` are those of every sampler. Every response says its
+    `weights_version`.
+
+    It keeps its training client. Policies of a name are one policy: they differ in `max_lag` and options only.
+
+    Attributes:
+        name: as given.
+        max_lag: how many optimizer steps the newest version may be behind; None for any number.
+    """
+
+    def __init__(self, training: TrainingClient, state: PolicyState, max_lag: int | None) -> None:
+        self._training = training
+        self._service = training._service
+        self._keeper = training._keeper
+        self._state = state
+        self.name = state.name
+        self.max_lag = max_lag
+
+    def publish(self) -> APIFuture[int]:
+        """Save the weights as they are after everything called so far, and sample from them as soon as they are there.
+
+        What is sampled meanwhile goes on with the version before. Of several publications under way, the one called
+        last stays, in whatever order they become ready.
+
+        Returns:
+            A future of the version: how many optimizer steps are behind these weights. When it fails, the version
+            before stays in place; if there is none, samples fail with that error until the next call.
+
+        Raises:
+            ClientClosedError: the service client was closed.
+        """
+        self._keeper._check_open("publish")
+        platform = self._service.platform
+        tracker = Tracker("publish", platform.control.clock.now(), "waiting for its sampler")
+        future: APIFuture[int] = APIFuture(tracker, delivery=platform.delivery)
+        if not self._state.publish(self._training, future):
+            error = closed_error("publish") if self._keeper.closed else ActorCrashedError("The registry has ended.")
+            future._settle(error=error)
+        return future
+
+    def pin(self) -> PinnedPolicy:
+        """Fix the newest version, for an episode: whatever is published meanwhile, its samples have this one.
+
+        Use it in a `with` block, or keep it as long as needed; it takes nothing but keeping the version published.
+        Before the first version is there, the pin takes that when it comes. `max_lag` does not concern it.
+        """
+        return PinnedPolicy(self, _Pin(self._state))
+
+    @property
+    def weights_version(self) -> int | None:
+        """The newest version: how many optimizer steps are behind it. None before the first."""
+        entry = self._state.entry()
+        return None if entry is None else entry.weights_version
+
+    def get_base_model(self) -> str:
+        """Return the name of the base model, waiting for the server if it has to say.
+
+        Raises:
+            TinkerError: the model could not be made.
+        """
+        return _base_model(self._training._get_info_future().result())
+
+    async def get_base_model_async(self) -> str:
+        """Await the name of the base model."""
+        return _base_model(await self._training._get_info_future())
+
+    def _request(self, prompt_length: int, tracker: Tracker, read: Read | None) -> SampleRequest:
+        entry = self._state.entry()
+        least = 0 if self.max_lag is None else steps_of(self._training) - self.max_lag
+        if entry is not None and entry.lease is not None and (entry.weights_version or 0) >= least:
+            return SampleRequest(self._service, entry.lease, prompt_length, tracker, read)
+        return LateRequest(self._service, _Awaited(self._state, least), prompt_length, tracker, read)
+
+    def __repr__(self) -> str:
+        version = self.weights_version
+        return f"<Policy {self.name!r}: {'nothing published' if version is None else f'version {version}'}>"
+
+
+class _Awaited:
+    """Chooses the first version that is new enough."""
+
+    __slots__ = ("_least", "_pin", "_state", "key", "reason")
+
+    def __init__(self, state: PolicyState, least: int, pin: _Pin | None = None) -> None:
+        self._state = state
+        self._least = least
+        self._pin = pin
+        self.key = state.key
+        self.reason: WaitReason = "waiting for its sampler"
+
+    def choose(self) -> SamplerLease | TinkerError | None:
+        """Return a version's lease, why there is none, or None to wait on."""
+        pinned = None if self._pin is None else self._pin.lease()
+        if pinned is not None:
+            return pinned
+        entry = self._state.entry()
+        if entry is None:
+            return None
+        if entry.error is not None:
+            return entry.error.replica()
+        if (entry.weights_version or 0) < self._least:
+            self.reason = "waiting for newer weights"
+            return None
+        lease: SamplerLease = entry.lease
+        return lease
+
+
+class _Pin:
+    """A version that is held, once there is one. Thread-safe."""
+
+    __slots__ = ("_held", "ended", "state")
+
+    def __init__(self, state: PolicyState) -> None:
+        self.state = state
+        self.ended = False
+        self._held: dict[str, SamplerLease] = {}
+        self.lease()
+
+    def lease(self) -> SamplerLease | None:
+        """Return what is held; the first call that finds a version decides, whatever thread it is on."""
+        held = self._held.get("lease")
+        if held is None:
+            entry = self.state.entry()
+            if entry is not None and entry.lease is not None:
+                held = self._held.setdefault("lease", entry.lease)
+        return held
+
+    def end(self) -> None:
+        """Hold nothing more."""
+        self.ended = True
+        self._held.clear()
+
+
+class PinnedPolicy(SampleSource):
+    """One version of a policy, for as long as this or a sample of it lives. Made by `Policy.pin`; thread-safe.
+
+    A context manager: behind the block it takes no more samples, and those under way go on. Has what every sampler
+    has; options of the policy's view hold here too.
+    """
+
+    def __init__(self, policy: Policy, pin: _Pin) -> None:
+        self._training = policy._training
+        self._service = policy._service
+        self._keeper = policy._keeper
+        self._terms = policy._terms
+        self._pin = pin
+
+    @property
+    def weights_version(self) -> int | None:
+        """The version: how many optimizer steps are behind it. None while there is none yet, and behind the block."""
+        lease = None if self._pin.ended else self._pin.lease()
+        entry = None if lease is None else lease.entry()
+        return None if entry is None else entry.weights_version
+
+    def get_base_model(self) -> str:
+        """Return the name of the base model, waiting for the server if it has to say.
+
+        Raises:
+            TinkerError: the model could not be made.
+        """
+        return _base_model(self._training._get_info_future().result())
+
+    async def get_base_model_async(self) -> str:
+        """Await the name of the base model."""
+        return _base_model(await self._training._get_info_future())
+
+    def _request(self, prompt_length: int, tracker: Tracker, read: Read | None) -> SampleRequest:
+        if self._pin.ended:
+            raise ClientClosedError("sample: the pin has ended.", advice="Sample inside its `with` block.")
+        lease = self._pin.lease()
+        if lease is not None:
+            return SampleRequest(self._service, lease, prompt_length, tracker, read)
+        return LateRequest(self._service, _Awaited(self._pin.state, 0, self._pin), prompt_length, tracker, read)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pin.end()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._pin.end()
+
+    def __repr__(self) -> str:
+        version = self.weights_version
+        state = "ended" if self._pin.ended else "no version yet" if version is None else f"version {version}"
+        return f"<PinnedPolicy {self._pin.state.name!r}: {state}>"
+
+
+def policy_of(training: TrainingClient, name: str, max_lag: int | None) -> Policy:
+    """Return the policy of a name, the same for the same name. Thread-safe.
+
+    Args:
+        training: whose weights.
+        name: which policy.
+        max_lag: a sample that is asked for while the newest version is more than so many optimizer steps behind waits
+            for the next one; None never waits.
+
+    Raises:
+        InvalidInputError: an empty name, or a lag below 0.
+        ClientClosedError: the service client was closed.
+    """
+    given: Any = name
+    if not isinstance(given, str) or not given:
+        raise InvalidInputError(f"name is {name!r}; a policy needs a name.")
+    lag: Any = max_lag
+    if lag is not None and (isinstance(lag, bool) or not isinstance(lag, int) or lag < 0):
+        raise InvalidInputError(f"max_lag is {max_lag!r}; it must be a number of steps from 0 on, or None for any.")
+    training._keeper._check_open("policy")
+    state = training._policies.get(name) or training._policies.setdefault(name, PolicyState(name, training._service))
+    return Policy(training, state, max_lag)
+
+
+def steps_of(training: TrainingClient) -> int:
+    """Return how many optimizer steps a training client has sent so far: one attribute of its actor is read."""
+    actor: Any = training.actor_ref._actor_weakref()
+    return 0 if actor is None else int(actor._steps)
+
+
+def _base_model(info: Any) -> str:
+    return str(info.model_name)

@@ -1,0 +1,256 @@
+"""A sample on its way, and what keeps its sampler published meanwhile.
+
+Hot path: one of these per sample, made in the caller's thread and asked by the lane when the sample may go.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from tinker_actors.actors.messages import Retire, SamplerChanged
+from tinker_actors.actors.registry import sampler_keys
+from tinker_actors.actors.service import CLONE_RANGE, SamplerEntry, Service
+from tinker_actors.actors.work import Work
+from tinker_actors.errors import SamplerLostError, TinkerError
+from tinker_actors.protocol.operations import head
+from tinker_actors.protocol.outcomes import Accepted, Done
+from tinker_actors.protocol.results import sample_response
+from tinker_actors.runtime.actor import Ref, tell
+from tinker_actors.runtime.byte_budget import Place
+from tinker_actors.runtime.forks import finalize
+from tinker_actors.runtime.futures import APIFuture
+from tinker_actors.runtime.progress import Tracker, WaitReason
+from tinker_actors.types.sampling import SampleResponse
+
+Read = Callable[[SampleResponse], Any]
+
+
+class SamplerLease:
+    """What keeps a sampler published: held by its handle and by every sample that is not finished.
+
+    When the last of them is gone, the entry is retired and the actor stops.
+    """
+
+    __slots__ = ("__weakref__", "_prefix", "_snapshot", "key", "numbers")
+
+    def __init__(self, key: int, service: Service, actor_ref: Ref) -> None:
+        self.key = key
+        self.numbers = itertools.count()
+        self._snapshot = service.samplers
+        self._prefix: tuple[SamplerEntry | None, bytes, int] = (None, b"", 0)
+        finalize(self, _retire, actor_ref, service, key)
+
+    def entry(self) -> SamplerEntry | None:
+        """Return the published entry: one attribute read, one dict lookup."""
+        return self._snapshot.current.get(self.key)
+
+    def head(self, entry: SamplerEntry) -> bytes:
+        """Return the head of a request to a sampler that is ready, with a fresh number. Thread-safe.
+
+        All heads of an entry are alike up to the number, so only that is written anew.
+        """
+        known, prefix, first = self._prefix
+        if known is not entry:
+            prefix = head(sampling_session_id=entry.sampling_session_id, seq_id=0).removesuffix(b"0,")
+            first = entry.clone_id * CLONE_RANGE
+            self._prefix = (entry, prefix, first)
+        return b"%b%d," % (prefix, first + next(self.numbers))
+
+
+def _retire(actor_ref: Ref, service: Service, key: int) -> None:
+    """Retire a sampler nobody holds any more, through its actor or, when that is dead, directly."""
+    if not tell(actor_ref, Retire(key)):
+        tell(service.registry, Retire(key))
+
+
+class SampleRequest:
+    """One sample on its way: tells the lane when it may go, and settles its future.
+
+    Future, request and work know each other while the sample is under way. The ties are cut when it ends, so that
+    results are freed when the last reader lets go of them and not when the cycle collector comes by.
+
+    Attributes:
+        future: of the response; None once the sample is over.
+        work: what the lane carries; None before and after.
+        key: what has to change before `head` can say more: the sampler's registry key, or one of this request's own
+            while it waits for memory.
+        reason: why `head` said None last.
+        size: bytes it counts for in the byte budget.
+    """
+
+    __slots__ = (
+        "_entry", "_ids", "_lease", "_line_key", "_place", "_prompt_length", "_read", "_service", "future", "key",
+        "reason", "size", "work",
+    )  # fmt: skip
+
+    def __init__(
+        self, service: Service, lease: SamplerLease | None, prompt_length: int, tracker: Tracker, read: Read | None
+    ) -> None:
+        self._lease = lease
+        self.key = 0 if lease is None else lease.key
+        self._service = service
+        self._prompt_length = prompt_length
+        self._read = read
+        self._entry: SamplerEntry | None = None
+        self._ids: list[str] | None = None
+        self._place: Place | None = None
+        self.reason: WaitReason = "waiting for its sampler"
+        self.size = 0
+        self.work: Work | None = None
+        self.future: APIFuture[Any] | None = APIFuture(
+            tracker, decode=self._decode, on_cancel=self._cancel, delivery=service.platform.delivery
+        )
+
+    # ------------------------------------------------------------ waiting for memory
+
+    def stand_in_line(self) -> bool:
+        """Wait for room in the byte budget without blocking; return whether there is room for waiting, at least."""
+        self._line_key = next(sampler_keys)
+        self._place = self._service.lanes.queue_budget.when_free(self.size, self._look_again)
+        return self._place is not None
+
+    def _look_again(self) -> None:
+        self._service.lanes.wake_sampling(SamplerChanged(self._line_key))
+
+    def _in_line(self) -> bool:
+        if self._place is None or self._place.state != "waiting":
+            return False
+        self.key = self._line_key
+        self.reason = "queued here"
+        return True
+
+    def _give_room(self) -> None:
+        """Give back what was taken from the byte budget, or leave its line. Once: when the future is decided."""
+        budget = self._service.lanes.queue_budget
+        if self._place is None:
+            budget.release(self.size)
+        else:
+            budget.leave(self._place)
+            self._look_again()  # so that the lane drops what it may still have parked
+
+    # ------------------------------------------------------------ for the lane
+
+    @property
+    def channel(self) -> tuple[str, int] | None:
+        """What `retrieve_futures` knows the sample's completions by, or None when its future is polled alone."""
+        entry, service = self._entry, self._service
+        use = service.config.use_retrieve_futures
+        if entry is None or not (service.server.sample_use_retrieve_futures if use is None else use):
+            return None
+        return (str(entry.sampling_session_id), entry.clone_id)
+
+    def head(self) -> bytes | TinkerError | None:
+        """Return the head with a fresh number, the sampler's error, or None while something is waited for."""
+        if self._place is not None and self._in_line():
+            return None
+        lease = self._lease
+        assert lease is not None
+        entry = lease.entry()
+        if entry is None or entry.state == "creating":
+            self.key = lease.key
+            self.reason = "waiting for its sampler"
+            return None
+        if entry.error is not None:
+            return entry.error.replica()
+        self._entry = entry
+        return lease.head(entry)
+
+    def accepted(self, work: Work, outcome: Accepted) -> None:  # noqa: ARG002 - the port's signature
+        """Keep the names of the sequences."""
+        self._ids = outcome.sample_sequence_ids
+        if self.future is not None:
+            self.future._accept(outcome.request_id)
+
+    def done(self, work: Work, outcome: Done) -> None:  # noqa: ARG002 - the port's signature
+        """Settle with the undecoded result."""
+        self._settle(outcome, None)
+
+    def failed(self, work: Work, error: TinkerError) -> None:  # noqa: ARG002 - the port's signature
+        """Settle with the error."""
+        self._settle(None, error)
+
+    def gone(self, work: Work, error: TinkerError) -> bool:
+        """Sample anew: a sample changes nothing on the server, so doing it again is safe."""
+        fresh = self.head()
+        if not isinstance(fresh, bytes):
+            self._settle(None, SamplerLostError(f"The sampler is gone: {error.message}", request_id=work.request_id))
+            return False
+        work.renew(fresh)
+        return True
+
+    # ------------------------------------------------------------ endings
+
+    def _settle(self, outcome: Done | None, error: TinkerError | None) -> None:
+        future, self.future, self.work = self.future, None, None
+        self._lease = None  # the sampler may go, even if nobody ever reads the result
+        if future is not None and future._settle(outcome, error):
+            self._give_room()
+
+    def _cancel(self, _: APIFuture[Any]) -> None:
+        work, self.future, self.work = self.work, None, None
+        self._give_room()
+        if work is not None:
+            self._service.lanes.cancel("sample", work)
+
+    def _decode(self, done: Done) -> Any:
+        version = None if self._entry is None else self._entry.weights_version
+        response = sample_response(done.content_type, done.body, self._prompt_length, version, self._ids)
+        return response if self._read is None else self._read(response)
+
+
+class Choosing(Protocol):
+    """What chooses the sampler of a request whose sampler is not there yet. Asked on the lane's thread."""
+
+    key: int
+    reason: WaitReason
+
+    def choose(self) -> SamplerLease | TinkerError | None:
+        """Return the sampler to use, why there will be none, or None to be asked again when `key` changes."""
+        ...
+
+
+class LateRequest(SampleRequest):
+    """A sample whose sampler is chosen by the lane, when there is one that will do."""
+
+    __slots__ = ("_choosing",)
+
+    def __init__(
+        self, service: Service, choosing: Choosing, prompt_length: int, tracker: Tracker, read: Read | None
+    ) -> None:
+        super().__init__(service, None, prompt_length, tracker, read)
+        self._choosing = choosing
+        self.key = choosing.key
+
+    @property
+    def chosen(self) -> bool:
+        """Whether the sampler is known."""
+        return self._lease is not None
+
+    def head(self) -> bytes | TinkerError | None:
+        """Return as `SampleRequest.head`; None also while no sampler is chosen."""
+        if self._lease is None:
+            if self._in_line():
+                return None
+            found = self._choosing.choose()
+            if not isinstance(found, SamplerLease):
+                self.key = self._choosing.key
+                self.reason = self._choosing.reason
+                return found
+            self._lease = found
+        return super().head()
+
+
+def samples_under_way(service: Service) -> list[APIFuture[Any]]:
+    """Return the futures of a service's samples that will be decided without any further call."""
+    futures = []
+    for item in list(service.lanes.tables["sample"].values()):
+        if not isinstance(item, Work) or item.session is not service.link:
+            continue
+        sink = item.sink
+        # What waits for a version of a policy waits for somebody to publish it.
+        undecided = isinstance(sink, LateRequest) and not sink.chosen
+        if isinstance(sink, SampleRequest) and sink.future is not None and not undecided:
+            futures.append(sink.future)
+    return futures

@@ -1,0 +1,148 @@
+"""Handles: a sampler as text, for processes that can't or shouldn't unpickle.
+
+The text has the shape that the official SDK writes (wire protocol 9.1), so either side may be the other's. It holds no
+credential, and is read as what it is: something from outside.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tinker_actors.actors.session import SessionSettings
+from tinker_actors.clients.attachment import SamplerState, copy_of
+from tinker_actors.clients.sampling import SamplingClient
+from tinker_actors.config import DEFAULT_BASE_URL, Config, is_loopback, resolve
+from tinker_actors.errors import ConfigError, InvalidInputError
+
+# A handle is some hundred characters long, with the server's settings a few thousand.
+_LONGEST = 64 * 1024
+
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+\Z")]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+
+
+def handle_text(state: SamplerState, base_model: str) -> str:
+    """Return a sampler as text: base64url of a JSON object with its ids, the address and the server's settings.
+
+    Args:
+        state: the sampler.
+        base_model: name of the model behind it; the official SDK can't do without.
+    """
+    holder = {
+        "base_url": state.config.base_url,
+        "default_headers_overrides": {},
+        "client_config": msgspec.json.decode(state.said) if state.said else {},
+        "client_dynamic_config": {},
+        "api_key": None,
+    }
+    handle = {
+        "session_id": state.session_id,
+        "sampling_session_id": state.sampling_session_id,
+        "holder": holder,
+        "base_model": base_model,
+        "record_stability_info": False,
+    }
+    return base64.urlsafe_b64encode(msgspec.json.encode(handle)).decode("ascii")
+
+
+def sampler_from_handle(
+    handle: str, *, base_url: str | None = None, api_key: str | None = None, config: Config | None = None
+) -> SamplingClient:
+    """Return a copy of the sampler that a handle names, ours or the official SDK's.
+
+    A handle may come from anywhere, and a key must not go to an address just because it stood in a handle. So the
+    receiving side says which server it trusts: with `base_url`, that address is used, whatever the handle says. Without
+    it, the handle's own address is used if it is that of `TINKER_BASE_URL` (of the hosted service, where that is not
+    set), or on this machine; in the last case without any credential but one that is given here.
+
+    Args:
+        handle: the text.
+        base_url: the server.
+        api_key: the credential; default: `TINKER_API_KEY`, as said above.
+        config: everything else; its `base_url` counts like the argument.
+
+    Raises:
+        InvalidInputError: the text is no handle, or holds a credential.
+        ConfigError: the handle's server is none of the trusted ones, or address and key don't fit together.
+    """
+    state, address = _read(handle)
+    trusted = base_url or (config.base_url if config is not None else None)
+    if trusted is not None:
+        return _arrive(state, resolve(config, base_url=trusted, api_key=api_key))
+    ours = os.environ.get("TINKER_BASE_URL") or DEFAULT_BASE_URL
+    if _same_server(address, ours):
+        return _arrive(state, resolve(config, base_url=ours, api_key=api_key))
+    if is_loopback(_parts(address)[1]):
+        return _arrive(state, resolve(config, base_url=address, api_key=api_key, env={}))
+    raise ConfigError(
+        f"The handle names the server {address[:200]!r}, which is neither the configured one nor on this machine. Pass "
+        f"base_url= to say which server to use."
+    )
+
+
+def sampler_on(config: Config, handle: str) -> SamplingClient:
+    """Return a copy of the sampler that a handle names, on a server that is known already.
+
+    Args:
+        config: resolved, with the server's address and key.
+        handle: the text; it must name the same server.
+
+    Raises:
+        InvalidInputError: the text is no handle, or names another server.
+    """
+    state, address = _read(handle)
+    if not _same_server(address, str(config.base_url)):
+        raise InvalidInputError(f"The handle names the server {address[:200]!r}; this client talks to another one.")
+    return _arrive(state, config)
+
+
+def _arrive(state: SamplerState, config: Config) -> SamplingClient:
+    return copy_of(state, config, SessionSettings(session_id=state.session_id))
+
+
+class _Holder(msgspec.Struct):
+    """How to reach the server. What else is in it is not believed: the server is asked again."""
+
+    base_url: _Text
+    api_key: None = None
+
+
+class _Handle(msgspec.Struct):
+    """A handle's content."""
+
+    session_id: _Id
+    sampling_session_id: _Id
+    holder: _Holder
+    base_model: _Text | None = None
+
+
+def _read(handle: object) -> tuple[SamplerState, str]:
+    """Return what a handle says, and the address in it."""
+    if not isinstance(handle, str) or not handle or len(handle) > _LONGEST:
+        raise InvalidInputError(f"A sampler handle is a text of 1 to {_LONGEST} characters.")
+    try:
+        content = base64.b64decode(handle + "=" * (-len(handle) % 4), altchars=b"-_", validate=True)
+        read = msgspec.json.decode(content, type=_Handle)
+        host = _parts(read.holder.base_url)[1]
+    except (binascii.Error, ValueError, RecursionError) as error:  # msgspec's errors tell the place, not the value
+        raise InvalidInputError(f"This is no sampler handle: {error}.") from None
+    if not host:
+        raise InvalidInputError("This is no sampler handle: the server's address has no host.")
+    state = SamplerState(read.session_id, read.sampling_session_id, Config(), read.base_model)
+    return state, read.holder.base_url
+
+
+def _same_server(one: str, other: str) -> bool:
+    return _parts(one) == _parts(other)
+
+
+def _parts(url: str) -> tuple[str, str, int | None, str]:
+    parts = urlsplit(url)
+    standard = {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname or "", parts.port or standard, parts.path.rstrip("/")
