@@ -25,7 +25,7 @@ class Sent:
     def __init__(self, peer, request, on_answer):
         self.peer, self.on_answer = peer, on_answer
         self.endpoint = request.path.rsplit("/", 1)[1]
-        self.headers = dict(request.headers)
+        self.headers = dict((*request.headers, *request.own_headers))
         self.timeout = request.timeout
         self.body = json.loads(b"".join(request.body))
         self.at = peer.runtime.clock.now()
@@ -52,6 +52,8 @@ class Peer:
     def __init__(self, runtime):
         self.runtime = runtime
         self.all, self.pending, self.given_up = [], [], []
+
+    capacity = 1 << 30
 
     def send(self, request, on_answer):
         sent = Sent(self, request, on_answer)

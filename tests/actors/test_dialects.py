@@ -86,6 +86,8 @@ SERVERS = [
     ((JSON,), {"status": 415, "config": False}, PROTOBUF),
     ((JSON,), {"status": 400, "config": False}, PROTOBUF),
     ((JSON,), {"status": 415}, PROTOBUF),
+    ((PROTOBUF,), {"status": 500}, JSON),
+    ((JSON,), {"status": 500, "config": False}, PROTOBUF),
 ]
 
 

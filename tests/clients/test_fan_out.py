@@ -11,8 +11,7 @@ import pytest
 
 from tinker_actors.clients.fan_out import IN_FLIGHT, FanOut
 from tinker_actors.errors import InvalidInputError, QueueFullError, RequestFailedError, WouldDeadlockError
-from tinker_actors.runtime.delivery import DeliveryThread
-from tinker_actors.runtime.futures import APIFuture
+from tinker_actors.runtime.futures import APIFuture, default_delivery
 from tinker_actors.runtime.progress import Tracker
 from tinker_actors.runtime.threads import as_own_thread
 
@@ -32,7 +31,7 @@ class Source:
     """Answers what it is asked in whatever order, with the prompt itself."""
 
     def __init__(self, *, at_once=False):
-        self.delivery = DeliveryThread()
+        self.delivery = default_delivery
         self.asked = []
         self.cancelled = []
         self.at_once = at_once

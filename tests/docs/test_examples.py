@@ -1,4 +1,4 @@
-"""Every Python block of the README and the docs runs as pasted."""
+"""Every Python block of the README and the docs runs as pasted, and every program in `docs/examples`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "docs" / "examples"
+PROGRAMS = sorted(EXAMPLES.glob("*.py"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 BLOCKS = [
     pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}")
@@ -25,12 +27,29 @@ def test_the_readme_has_an_example():
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_block_runs_as_pasted(block, tmp_path):
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": path}
     script = tmp_path / "pasted.py"
     script.write_text(block)
+    run(script, tmp_path)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_program_runs(program, tmp_path):
+    assert run(program, tmp_path).stdout
+
+
+def test_a_program_that_learns_gets_better(tmp_path):
+    lines = run(EXAMPLES / "rl_thread_pool.py", tmp_path).stdout.splitlines()
+    scores = [float(line.rpartition(": ")[2]) for line in lines if line.startswith("evaluation")]
+    assert scores[-1] > scores[0] + 0.2
+
+
+def run(script, folder):
+    """Run a program where nothing else is; return how it went."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(
-        [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
+        [sys.executable, str(script)], cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    return done

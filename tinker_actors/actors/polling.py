@@ -40,6 +40,8 @@ _MOST_FETCHES = 128
 _FIRM_SHARE = 4
 # Polls begun in one turn of the lane, so that others have theirs in between.
 _TURN = 32
+# Once in so many polls it is asked how many connections there can be.
+_LOOK_AT_CAPACITY = 16
 # Headers of the first polls are made once.
 _KNOWN_ITERATIONS = 8
 
@@ -60,7 +62,7 @@ class Polling:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        most = max(1, desk.config.max_connections - _RESERVE)
+        most = self._most_polls()
         self._turns: Turns[Work] = Turns(most)
         self.hearing = Hearing(desk, self)
         self._most_fetches = min(most, _MOST_FETCHES)
@@ -72,6 +74,10 @@ class Polling:
         self._known: dict[tuple[str, int], Headers] = {}
         self._shift: Timer | None = None
         self._again_soon: Timer | None = None
+
+    def _most_polls(self) -> int:
+        """Return how many connections polls may hold; fewer while the process has no more files."""
+        return max(1, min(self._desk.config.max_connections, self._desk.transport.capacity) - _RESERVE)
 
     def begin(self, work: Work, now: float) -> None:
         """See to a work's result: hear of it, ask for it as soon as there is a connection, or fetch it."""
@@ -192,6 +198,8 @@ class Polling:
             self._balance -= size
             tracker.enter("fetching the result", now)
         else:
+            if not self._turns.out % _LOOK_AT_CAPACITY:
+                self._turns.resize(self._most_polls())
             self._turns.hold(work, work.rank, now, firm=now - (work.last_sign or now) > self._firm_after)
             if work.paused:
                 tracker.enter("paused by the server", now, tracker.detail)

@@ -17,7 +17,7 @@ from tinker_actors.actors.work import Work
 from tinker_actors.errors import OutcomeUnknownError, TinkerError
 from tinker_actors.protocol.adaptive import AdaptiveLimit
 from tinker_actors.protocol.dispatch import Dispatch
-from tinker_actors.protocol.endpoints import IDEMPOTENCY_KEY, SAMPLING_BACKPRESSURE, TYPE_SAMPLE
+from tinker_actors.protocol.endpoints import IDEMPOTENCY_KEY, JSON, SAMPLING_BACKPRESSURE, TYPE_SAMPLE
 from tinker_actors.protocol.lines import LEAST, Line
 from tinker_actors.protocol.outcomes import Accepted, Failed, Retry, Suspect, broken_outcome, submit_outcome
 from tinker_actors.protocol.retry import full_jitter
@@ -42,7 +42,7 @@ _new_prefix()
 on_fork(_new_prefix)
 
 _UNLIMITED = 1 << 60
-_BACKPRESSURE = (SAMPLING_BACKPRESSURE, "1")
+_SAMPLE = (("Content-Type", JSON), (SAMPLING_BACKPRESSURE, "1"))
 
 # Sent in one turn of the lane, in parts of it that a request takes. What is more urgent, and the answers that came
 # meanwhile, have their turn in between; beside urgent work, evaluations leave more of it to them.
@@ -213,14 +213,14 @@ class Submitting:
         work.last_sign = now if work.last_sign is None else work.last_sign + now - work.tracker.since
         tail = work.tail
         assert work.head is not None
-        key = (IDEMPOTENCY_KEY, work.idempotency_key)
-        content = ("Content-Type", tail.content_type)
+        is_sample = tail.request_type == TYPE_SAMPLE
         request = Request(
             method="POST",
             path=tail.path,
-            headers=(content, key, _BACKPRESSURE) if tail.request_type == TYPE_SAMPLE else (content, key),
+            headers=_SAMPLE if is_sample else (("Content-Type", tail.content_type), *tail.headers),
             body=(work.head, tail.body),
             timeout=self._desk.config.request_timeout,
+            own_headers=((IDEMPOTENCY_KEY, work.idempotency_key),),
         )
         work.state = "submitting"
         work.charge = self.dispatch.sent(tail.weight, now)
@@ -239,7 +239,8 @@ class Submitting:
         what = work.tracker.what
         sent = True
         if isinstance(answer, Reply):
-            outcome = submit_outcome(answer.status, answer.headers, answer.body, desk.settings.wall(), what)
+            doubtful, wall = work.tail.doubtful, desk.settings.wall()
+            outcome = submit_outcome(answer.status, answer.headers, answer.body, wall, what, doubtful=doubtful)
         else:
             outcome = broken_outcome(answer.kind, answer.phase, answer.message, answer.sent, what)
             sent = answer.sent

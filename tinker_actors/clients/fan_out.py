@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
 
 from tinker_actors.errors import InvalidInputError, QueueFullError, WouldDeadlockError
 from tinker_actors.protocol.sampling import as_sampling_params, params_fields
@@ -37,7 +37,8 @@ _PER_TURN = 2
 _NOTHING = object()
 
 Ask = Callable[[ModelInput, int, SamplingParams | Mapping[str, Any], float | None], APIFuture[SampleResponse]]
-Item = tuple[int, SampleResponse | BaseException]
+R = TypeVar("R")
+"""What is given for a prompt: its response, or with `on_error="return"` maybe its error."""
 
 
 class _Flow:
@@ -82,7 +83,7 @@ def _abandon(flow: _Flow, delivery: Delivery) -> None:
         delivery.post(flow.cancel_all)
 
 
-class FanOut:
+class FanOut(Generic[R]):
     """Iterates over `(index, response)` as they come; see `map`. For one loop, in one thread or task."""
 
     def __init__(
@@ -117,12 +118,12 @@ class FanOut:
 
     # ------------------------------------------------------------ iterating
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[tuple[int, R]]:
         if self._async_prompts is not None:
             raise InvalidInputError("These prompts come from an async iterable; use `async for`.")
         return self
 
-    def __next__(self) -> Item:
+    def __next__(self) -> tuple[int, R]:
         try:
             while (found := self._step()) is None:
                 if self._is_over():
@@ -136,10 +137,10 @@ class FanOut:
             raise StopIteration
         return found
 
-    def __aiter__(self) -> AsyncIterator[Item]:
+    def __aiter__(self) -> AsyncIterator[tuple[int, R]]:
         return self
 
-    async def __anext__(self) -> Item:
+    async def __anext__(self) -> tuple[int, R]:
         try:
             while (found := self._step()) is None:
                 if self._is_over():
@@ -178,7 +179,7 @@ class FanOut:
 
     # ------------------------------------------------------------ one step
 
-    def _step(self) -> Item | None:
+    def _step(self) -> tuple[int, R] | None:
         """Ask for what there is room for, and return the next item if it is there."""
         if self._closed:
             return None
@@ -258,13 +259,11 @@ class FanOut:
         self._early.discard(self._given)
         return self._given
 
-    def _give(self, index: int) -> Item:
+    def _give(self, index: int) -> tuple[int, R]:
         future = self._flow.under_way.pop(index)
         self._given += 1
-        if not self._returns_errors:
-            return index, future.result(0)
-        error = future.exception(0)
-        return index, future.result(0) if error is None else error
+        error = future.exception(0) if self._returns_errors else None
+        return index, cast("R", future.result(0) if error is None else error)
 
     # ------------------------------------------------------------ waiting
 

@@ -7,7 +7,7 @@ and encode in the caller's thread, find room, and put one message into the lane'
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 from msgspec import UNSET, UnsetType
 
@@ -95,6 +95,30 @@ class SampleSource:
         """Await the log-probabilities of a prompt; see `compute_logprobs`."""
         return await self.compute_logprobs(prompt)
 
+    @overload
+    def map(
+        self,
+        prompts: Iterable[ModelInput] | AsyncIterable[ModelInput],
+        num_samples: int,
+        params: SamplingParams | Mapping[str, Any],
+        *,
+        in_flight: int | None = None,
+        ordered: bool = False,
+        on_error: Literal["raise"] = "raise",
+    ) -> FanOut[SampleResponse]: ...
+
+    @overload
+    def map(
+        self,
+        prompts: Iterable[ModelInput] | AsyncIterable[ModelInput],
+        num_samples: int,
+        params: SamplingParams | Mapping[str, Any],
+        *,
+        in_flight: int | None = None,
+        ordered: bool = False,
+        on_error: Literal["return"],
+    ) -> FanOut[SampleResponse | BaseException]: ...
+
     def map(
         self,
         prompts: Iterable[ModelInput] | AsyncIterable[ModelInput],
@@ -104,7 +128,7 @@ class SampleSource:
         in_flight: int | None = None,
         ordered: bool = False,
         on_error: Literal["raise", "return"] = "raise",
-    ) -> FanOut:
+    ) -> FanOut[Any]:
         """Sample many prompts, a bounded number at a time, and iterate over `(index, response)`.
 
         Usable in `for` and in `async for`. Prompts are taken one by one, when there is room for them, by whoever

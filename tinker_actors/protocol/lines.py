@@ -46,11 +46,9 @@ class Line(Generic[T]):
     def first_rank(self) -> int | None:
         """Return the rank of who is next, or None when nobody waits."""
         if self.length:
-            rank = 0
-            for back, coming in self._ranks:
+            for rank, (back, coming) in enumerate(self._ranks):
                 if coming or back:
                     return rank
-                rank += 1
         return None
 
     def popleft(self) -> T:

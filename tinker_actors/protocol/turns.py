@@ -39,11 +39,15 @@ class Turns(Generic[T]):
     __slots__ = ("_firm", "_held", "_most", "out", "waiting")
 
     def __init__(self, most: int) -> None:
-        self._most = tuple(most - (most // _FREE_SHARE if rank == LEAST else 0) for rank in range(RANKS))
+        self.resize(most)
         self._held: tuple[dict[T, float], ...] = tuple({} for _ in range(RANKS))
         self._firm: set[T] = set()
         self.out = 0
         self.waiting: Line[T] = Line()
+
+    def resize(self, most: int) -> None:
+        """Let polls hold this many connections from now on; those they hold above it they keep."""
+        self._most = tuple(most - (most // _FREE_SHARE if rank == LEAST else 0) for rank in range(RANKS))
 
     def free(self, rank: int) -> bool:
         """Return whether a poll of this rank may begin without waiting."""

@@ -21,9 +21,10 @@ class Request(msgspec.Struct, frozen=True, eq=False):
     Attributes:
         method: `"GET"`, `"POST"`, ...
         path: absolute path below the base URL's own path, already percent-encoded, with its query.
-        headers: names and values beside those the transport always sends.
+        headers: names and values beside those the transport always sends; remembered in their encoded form.
         body: the body in pieces, sent in order without being joined.
         timeout: seconds from handing over (a wait for a free connection included) to the complete answer.
+        own_headers: names and values that no other request has.
     """
 
     method: str
@@ -31,6 +32,7 @@ class Request(msgspec.Struct, frozen=True, eq=False):
     headers: tuple[tuple[str, str], ...] = ()
     body: tuple[bytes, ...] = ()
     timeout: float = 60.0
+    own_headers: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         """Return method, path and size; headers and bodies may hold what must not be logged."""
@@ -85,6 +87,11 @@ class Ticket(Protocol):
 
 class Transport(Protocol):
     """Sends requests, one attempt each. Used from one thread only, the lane's."""
+
+    @property
+    def capacity(self) -> int:
+        """How many requests can be under way at a time without one waiting for another."""
+        ...
 
     def send(self, request: Request, on_answer: Callable[[Answer], None]) -> Ticket:
         """Start one attempt. `on_answer` runs once, later, on this same thread; never inside `send`."""

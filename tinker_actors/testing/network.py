@@ -8,6 +8,7 @@ report.
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
 from typing import Literal
 
@@ -119,7 +120,7 @@ class SimulatedNetwork:
         if not self.up:
             deliver(_broken("reset", "wait", sent=True))
             return
-        headers = {name.lower(): value for name, value in request.headers}
+        headers = {name.lower(): value for name, value in (*request.headers, *request.own_headers)}
         arrived = CoreRequest(request.method, request.path, headers, b"".join(request.body))
 
         def answer(given: CoreAnswer) -> None:
@@ -176,6 +177,11 @@ class SimulatedTransport:
     def __init__(self, network: SimulatedNetwork) -> None:
         self._network = network
         self._tickets: set[SimulatedTicket] = set()
+
+    @property
+    def capacity(self) -> int:
+        """As many as anybody wants."""
+        return sys.maxsize
 
     def send(self, request: Request, on_answer: Callable[[Answer], None]) -> SimulatedTicket:
         """Start one attempt."""

@@ -30,6 +30,16 @@ def test_a_large_body_stays_in_its_pieces():
     assert rest is body
 
 
+def test_what_only_one_request_has_is_sent_and_not_remembered():
+    head = RequestHead("h")
+    sent = [head.render(Request("POST", "/", own_headers=(("X-Key", str(number)),)))[0] for number in range(1_000)]
+
+    assert all(b"\r\nX-Key: %d\r\n" % number in each for number, each in enumerate(sent))
+    assert len(head._known) == 1
+    with pytest.raises(ValueError, match="X-Key"):
+        head.render(Request("POST", "/", own_headers=(("X-Key", "a\r\nX-Evil: 1"),)))
+
+
 @pytest.mark.parametrize("name", ["Accept", "accept", "ACCEPT"])
 def test_a_requests_own_header_replaces_the_one_that_is_always_sent(name):
     head = RequestHead("h", "", (("Accept", "application/json"), ("X-Key", "k")))
