@@ -68,6 +68,7 @@ from tinker_actors.types import (
     SamplingParams,
     SaveWeightsForSamplerResponse,
     SaveWeightsResponse,
+    StepResult,
     StopReason,
     TensorData,
     TensorDtype,
@@ -75,6 +76,9 @@ from tinker_actors.types import (
 from tinker_actors.version import VERSION as _VERSION
 
 if TYPE_CHECKING:
+    from tinker_actors import data
+    from tinker_actors.clients.fan_out import FanOut
+    from tinker_actors.clients.policy import PinnedPolicy, Policy
     from tinker_actors.clients.sampling import SamplingClient
     from tinker_actors.clients.service import ServiceClient
     from tinker_actors.clients.training import TrainingClient
@@ -99,6 +103,7 @@ __all__ = [
     "Datum",
     "DeadlineExceededError",
     "EncodedTextChunk",
+    "FanOut",
     "ForkedError",
     "ForwardBackwardOutput",
     "GetInfoResponse",
@@ -117,6 +122,8 @@ __all__ = [
     "OutcomeUnknownError",
     "ParsedCheckpointTinkerPath",
     "PermissionDeniedError",
+    "PinnedPolicy",
+    "Policy",
     "PrecedingOperationFailed",
     "QueueFullError",
     "RateLimitError",
@@ -131,6 +138,7 @@ __all__ = [
     "ServiceClient",
     "SessionLostError",
     "StalledError",
+    "StepResult",
     "StepTaintedError",
     "StopReason",
     "TensorData",
@@ -139,6 +147,7 @@ __all__ = [
     "TrainingClient",
     "UnprocessableEntityError",
     "WouldDeadlockError",
+    "data",
     "local_server",
     "types",
 ]
@@ -162,6 +171,9 @@ def local_server(**options: _Any) -> _Any:
 # without actors and sockets.
 _HOMES = {
     "APIFuture": "runtime.futures",
+    "FanOut": "clients.fan_out",
+    "PinnedPolicy": "clients.policy",
+    "Policy": "clients.policy",
     "SamplingClient": "clients.sampling",
     "ServiceClient": "clients.service",
     "TrainingClient": "clients.training",
@@ -169,6 +181,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> _Any:
+    if name == "data":
+        return _importlib.import_module(f"{__name__}.data")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
