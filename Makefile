@@ -38,7 +38,7 @@ check: $(VENV)/installed-dev ## format, lint, types, architecture
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-bench: $(VENV)/installed-bench $(BENCH38)/installed ## all benchmarks, beside the official SDK (half an hour); ARGS="sampling --quick"
+bench: $(VENV)/installed-bench $(BENCH38)/installed ## all benchmarks, beside the official SDK (an hour or more); ARGS="sampling --quick"
 	$(BIN)/python -m benchmarks --official-python $(BENCH38)/bin/python \
 		--json docs/benchmarks/figures.json --pictures docs/benchmarks --results docs/benchmarks/results.md \
 		--check $(ARGS)

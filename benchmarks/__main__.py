@@ -6,6 +6,7 @@ Without a name it runs all but those that take an environment or a time of their
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import shlex
 import sys
 import time
@@ -50,6 +51,8 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(known())}")
     if arguments.results is not None and arguments.json is None:
         parser.error("--results is about what --json keeps: give both")
+    if arguments.pictures is not None and importlib.util.find_spec("matplotlib") is None:
+        parser.error("pictures need matplotlib: install the extra `bench`")
     return arguments
 
 

@@ -32,7 +32,9 @@ COST = (
     "cpu_per_1000", "samples_per_second", "p50_over_ms", "p99_over_ms", "peak_rss_mib", "threads", "connections",
     "requests_per_sample", "server_cpu_per_1000",
 )  # fmt: skip
-MEMORY = ("peak_rss_mib", "pending_kib", "threads", "connections", "held", "cpu_per_1000")
+MEMORY = (
+    "peak_rss_mib", "pending_kib", "threads", "connections", "held", "requests_per_sample", "cpu_per_1000",
+)  # fmt: skip
 _LABELS = {
     "cpu_per_1000": "client CPU s per 1,000 samples",
     "p99_over_ms": "p99 over the simulated latency, ms",
@@ -42,7 +44,7 @@ _LABELS = {
 
 def samples_for(in_flight: int) -> int:
     """Return how many samples a measured wave has: enough for a second or more of work, and twice the window."""
-    for most, samples in ((1, 100), (16, 800), (64, 2_000), (400, 3_000)):
+    for most, samples in ((1, 100), (16, 800), (400, 2_000)):
         if in_flight <= most:
             return samples
     return 2 * in_flight

@@ -81,7 +81,7 @@ def run(settings: Settings, say: Say) -> Report:
         result = run_client("soaking", spec, patience=seconds + 300)
     injected = sum(result["server"]["injected"].values())
     if bool(injected) != bool(settings.faults):
-        raise RunFailedError(f"{injected} faults were injected")
+        raise RunFailedError(f"{injected} faults were injected, and these samples failed: {result['failed']}")
     return {"settings": msgspec.to_builtins(settings), **judge(result, settings.warm_up)}
 
 

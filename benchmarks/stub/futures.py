@@ -126,10 +126,17 @@ class Futures:
             answer = result.json
         if time.monotonic() >= due:
             return answer
+        connection.held = True
         self.held += 1
         self.most_held = max(self.most_held, self.held)
         self._later(due, connection, answer)
         return None
+
+    def gone(self, connection: Any) -> None:
+        """Count no more the request that is held on a connection, if there is one: it was answered or hung up."""
+        if connection.held:
+            connection.held = False
+            self.held -= 1
 
     def retrieve_many(self, connection: Any, body: bytes) -> bytes | None:
         """Answer `retrieve_futures`, or hold it and return None.
@@ -173,8 +180,9 @@ class Futures:
         while timers and timers[0][0] <= now:
             _, _, who, answer = heapq.heappop(timers)
             if answer:
-                self.held -= 1
-                send(who, answer)
+                if who.held:
+                    self.gone(who)
+                    send(who, answer)
                 continue
             who.gather(now)
             if who.poll is not None and (who.told or now >= who.poll_ends):

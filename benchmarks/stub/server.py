@@ -18,12 +18,13 @@ _TRY_LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 class Connection:
     """A client's socket: what has come in and is not a whole request yet, what has not gone out yet."""
 
-    __slots__ = ("greeted", "incoming", "outgoing", "shaken", "sock", "wanted")
+    __slots__ = ("greeted", "held", "incoming", "outgoing", "shaken", "sock", "wanted")
 
     def __init__(self, sock: socket.socket, *, shaken: bool) -> None:
         self.sock = sock
         self.shaken = shaken
         self.greeted = False
+        self.held = False
         self.incoming = bytearray()
         self.wanted = 0
         self.outgoing = b""
@@ -167,6 +168,7 @@ class Server:
             with contextlib.suppress(OSError):
                 self._poll.unregister(fd)
             del self._connections[fd]
+            self._service.futures.gone(connection)
             connection.sock.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import socket
 import ssl
 import threading
 import time
@@ -93,6 +94,22 @@ def test_a_poll_is_held_until_the_result_is_due():
         started = time.monotonic()
         caller.json("retrieve_future", request_id=promise["request_id"])
         assert time.monotonic() - started >= 0.05
+        assert stub_stats(url)["most_held"] == 1
+
+
+def test_a_poll_that_was_hung_up_is_not_held():
+    with calling("--hold-ms", "60000") as (caller, url):
+        body = json.dumps({"request_id": caller.sample()["request_id"]})
+        for _ in range(2):  # one after the other: two at a time would be two held
+            other = socket.create_connection(tuple(url.removeprefix("http://").rsplit(":", 1)), 30)
+            with other:
+                seen = stub_stats(url)["requests"].get("retrieve_future", 0)
+                other.sendall(
+                    f"POST /api/v1/retrieve_future HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+                )
+                while stub_stats(url)["requests"].get("retrieve_future", 0) == seen:
+                    threading.Event().wait(0.01)
+            stub_stats(url)
         assert stub_stats(url)["most_held"] == 1
 
 
