@@ -51,6 +51,17 @@ def test_one_request_waits_for_all_and_what_is_told_is_fetched_at_once():
     assert bench.peer.waiting("retrieve_future")[0].body == {"request_id": "b", "allow_metadata_only": True}
 
 
+def test_what_was_told_to_be_over_is_asked_for_until_it_is_here_whatever_the_server_says_meanwhile():
+    bench = hearing("a")
+    bench.tell_completions("a", cursor=1)
+    for _ in range(5):  # a completion is told once, so nothing would ever be heard of it again
+        (fetch,) = bench.peer.waiting("retrieve_future")
+        fetch.answer({"type": "try_again", "request_id": "a", "queue_state": "paused_capacity"})
+        bench.settle()
+    bench.finish()
+    assert results(bench) == {"a"}
+
+
 def test_two_samplers_and_two_clones_have_a_request_each():
     bench = LaneBench()
     for name, channel in (("a", ("x", 0)), ("b", ("x", 1)), ("c", ("y", 0)), ("d", ("x", 0)), ("e", None)):

@@ -164,6 +164,7 @@ class Hearing:
 
     def _fetch(self, work: Work, size: int, now: float) -> None:
         work.way = "fetch"
+        work.told = True
         work.size = size
         self._polling.begin(work, now)
 

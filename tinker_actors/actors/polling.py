@@ -26,7 +26,7 @@ from tinker_actors.protocol.outcomes import (
     broken_outcome,
     poll_outcome,
 )
-from tinker_actors.protocol.turns import Turns
+from tinker_actors.protocol.turns import HELD, HELD_TLS, Turns
 from tinker_actors.runtime.progress import WaitReason
 from tinker_actors.runtime.timers import Timer
 from tinker_actors.runtime.transport import Answer, Reply, Request
@@ -63,7 +63,7 @@ class Polling:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         most = self._most_polls()
-        self._turns: Turns[Work] = Turns(most)
+        self._turns: Turns[Work] = Turns(most, HELD_TLS if desk.config.url.scheme == "https" else HELD)
         self.hearing = Hearing(desk, self)
         self._most_fetches = min(most, _MOST_FETCHES)
         self._fetches = 0
@@ -242,6 +242,7 @@ class Polling:
             self._later(work, outcome, now)
         elif isinstance(outcome, FetchFull):
             work.way = "fetch"
+            work.told = True
             work.size = max(1, outcome.size)
             self.begin(work, now)
         elif isinstance(outcome, Suspect):
@@ -257,8 +258,8 @@ class Polling:
         work.tracker.enter(reason, now, outcome.queue_state_reason or (state or "" if work.paused else ""))
         if work.paused:
             self._desk.submitting.server_paused(now)
-        # Who was told that it is over, and is now told that it is not, asks. Who has asked may hear again.
-        work.way = "look" if work.way == "fetch" else "hear"
+        # Whose end was told will not be told again, even if it is now said not to be over: it has to ask.
+        work.way = "look" if work.told else "hear"
         work.size = 0
         self.begin(work, now)
 

@@ -126,6 +126,7 @@ class Work:
         at_server: whether it counts as accepted and unfinished for the adaptive limit.
         number: the adaptive limit's number of its last submission.
         channel: where its end is heard of, once it was waited for there.
+        told: whether the server said that it is over; it says so once.
         size: bytes of the result, as far as the server told; reserved while it is fetched.
         repeats: requests that were repeated after a passing failure.
     """
@@ -134,7 +135,7 @@ class Work:
         "admission", "at_server", "channel", "charge", "deadline", "error", "failures", "first_sent", "head", "holder",
         "id", "idempotency_key", "last_sign", "number", "patience", "paused", "rank", "renewals", "repeats",
         "request_id", "resend", "roomed", "session", "sink", "size", "state", "tail", "terms", "ticket", "timer",
-        "tracker", "way",
+        "told", "tracker", "way",
     )  # fmt: skip
 
     def __init__(
@@ -166,7 +167,7 @@ class Work:
         self.request_id: str | None = None
         self.charge = self.number = self.size = 0
         self.failures = self.repeats = 0
-        self.roomed = self.at_server = False
+        self.roomed = self.at_server = self.told = False
         self.way: Way = "hear"
         self.channel: Channel | None = None
         self.paused = False
@@ -186,6 +187,7 @@ class Work:
         self.request_id = None
         self.channel = None
         self.way = "hear"
+        self.told = False
         self.size = 0
         self.state = "new"
         self.renewals += 1

@@ -16,7 +16,10 @@ from tinker_actors.protocol.lines import LEAST, RANKS, Line
 T = TypeVar("T")
 
 HELD = 2.0
-"""Seconds a poll is held at least before it is given up for one that is no more urgent."""
+"""Seconds a poll is held at least before it is given up for one that is no more urgent; its connection is closed."""
+
+HELD_TLS = 5.0
+"""The same where the next connection costs a TLS handshake."""
 
 # The same for one that is more urgent. Not zero, or a burst would undo what was just sent.
 _HELD_AGAINST_URGENT = 0.1
@@ -30,15 +33,17 @@ class Turns(Generic[T]):
 
     Args:
         most: connections that polls may hold.
+        held: seconds a poll is held at least.
 
     Attributes:
         out: how many they hold.
         waiting: who waits.
     """
 
-    __slots__ = ("_firm", "_held", "_most", "out", "waiting")
+    __slots__ = ("_at_least", "_firm", "_held", "_most", "out", "waiting")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, held: float = HELD) -> None:
+        self._at_least = held
         self.resize(most)
         self._held: tuple[dict[T, float], ...] = tuple({} for _ in range(RANKS))
         self._firm: set[T] = set()
@@ -83,7 +88,9 @@ class Turns(Generic[T]):
         if waits is not None:
             for rank in range(LEAST, waits - 1, -1):
                 oldest = next(iter(self._held[rank].items()), None)
-                if oldest is not None and now - oldest[1] >= (HELD if rank == waits else _HELD_AGAINST_URGENT):
+                if oldest is not None and now - oldest[1] >= (
+                    self._at_least if rank == waits else _HELD_AGAINST_URGENT
+                ):
                     return oldest[0]
         return None
 
@@ -93,4 +100,4 @@ class Turns(Generic[T]):
         if waits is not None and any(self._held[rank] for rank in range(waits + 1, RANKS)):
             return _HELD_AGAINST_URGENT
         oldest = next(iter(self._held[waits].values()), None) if waits is not None else None
-        return HELD if oldest is None else max(_SOONEST, oldest + HELD - now)
+        return self._at_least if oldest is None else max(_SOONEST, oldest + self._at_least - now)

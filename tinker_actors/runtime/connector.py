@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # Two do where opening takes no time, and one of them is always there for another server. Where it takes long, because
-# the server is far away, threads are added while connections wait, one for each that took long; with 64 of them and
-# 0.3 s for TCP and TLS, 200 connections a second are opened.
+# the server is far away, threads are added while connections wait, as long as opening takes longer than this for each
+# thread there is: 100 connections a second. Where it takes long because handshakes compete for the processor, its time
+# grows with the threads, and none are added.
 _FEW_THREADS = 2
-_MOST_THREADS = 64
-_LONG = 0.04
+_MOST_THREADS = 32
+_SECONDS_PER_THREAD = 0.01
 _IDLE_SECONDS = 10.0
 
 
@@ -180,7 +181,8 @@ class Connector:
                 wanted = not opening.abandoned
                 if wanted:
                     opening.outcome = outcome
-                if took >= _LONG and self._queue and len(self._threads) < self._most_threads:
+                threads = len(self._threads)
+                if self._queue and threads < self._most_threads and took >= threads * _SECONDS_PER_THREAD:
                     self._start_thread()
                 elif self._queue:
                     self._condition.notify()  # its target has a place again

@@ -95,8 +95,10 @@ def test_a_lost_session_fails_what_belongs_to_it_and_is_announced(server, progra
     with program(server.url) as disturbed:
         lost = threading.Event()
         disturbed.service.events.subscribe(lambda _: lost.set(), SessionLost)
+        disturbed.trainer.result(HANG)  # or its creation might be over before the fault is there
         server.faults.add(endpoint, "session_lost", status=status, times=1)
         with pytest.raises(ta.SessionLostError) as error:
+            disturbed.service.create_lora_training_client("local/ledger").result(HANG)
             disturbed.train(), disturbed.sample()
         assert lost.wait(HANG)
         assert "create_training_client_from_state_with_optimizer" in error.value.advice
