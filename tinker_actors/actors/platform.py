@@ -60,18 +60,24 @@ class SocketPlatform:
 def _transport(inbox: SelectorInbox, clock: MonotonicClock, config: Config, version: str) -> Transport:
     # Sockets, TLS and the parser load with the first lane, not with the package.
     from tinker_actors.runtime.connector import Target  # noqa: PLC0415
-    from tinker_actors.runtime.dialing import default_ssl_context, proxy_from_environment  # noqa: PLC0415
     from tinker_actors.runtime.http_transport import HttpTransport, Limits  # noqa: PLC0415
 
     url = config.url
     assert url.hostname is not None
     secure = url.scheme == "https"
+    context, proxy = None, config.proxy
+    if secure or (proxy is None and not is_loopback(url.hostname)):
+        from tinker_actors.runtime import dialing  # noqa: PLC0415
+
+        context = dialing.default_ssl_context(config.cafile) if secure else None
+        if proxy is None and not is_loopback(url.hostname):
+            proxy = dialing.proxy_from_environment(url.scheme, url.hostname)
     target = Target(
         scheme=url.scheme,
         host=url.hostname,
         port=url.port or (443 if secure else 80),
-        ssl_context=default_ssl_context(config.cafile) if secure else None,
-        proxy=config.proxy or (None if is_loopback(url.hostname) else proxy_from_environment(url.scheme, url.hostname)),
+        ssl_context=context,
+        proxy=proxy,
         connect_timeout=config.connect_timeout,
     )
     return HttpTransport(

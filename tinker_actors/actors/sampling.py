@@ -5,7 +5,7 @@ Sampling itself never comes by here: callers read the registry's snapshot and ha
 
 from __future__ import annotations
 
-import secrets
+import random
 from typing import Annotated, Any
 
 import msgspec
@@ -151,7 +151,7 @@ class Sampling(RuntimeActor):
             self._call("join_sampling_session", _JOIN_PATH, body)
         else:
             # From the system, not from a seed that processes may share.
-            self._open(self._copied, self._weights_version, secrets.randbelow(CLONE_RANGE) + 1)
+            self._open(self._copied, self._weights_version, random.SystemRandom().randint(1, CLONE_RANGE))
 
     def _call(self, what: str, path: str, body: bytes) -> None:
         ref = self.actor_ref

@@ -7,7 +7,7 @@ until the server accepts or refuses it. A 429 on a sample is no failure: it tell
 from __future__ import annotations
 
 import itertools
-import secrets
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ _keys = itertools.count()
 
 def _new_prefix() -> None:
     global _key_prefix  # noqa: PLW0603 - a forked child has the counter too, and must not repeat its parent's keys
-    _key_prefix = f"tinker-actors-{secrets.token_hex(8)}-"
+    _key_prefix = f"tinker-actors-{os.urandom(8).hex()}-"
 
 
 _new_prefix()

@@ -10,7 +10,6 @@ import math
 import threading
 from collections.abc import Mapping
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Literal
 
 RetryKind = Literal["transient", "throttle"]
@@ -79,6 +78,8 @@ def _number(text: str | None) -> float | None:
 
 
 def _seconds_until(http_date: str, now_wall: float) -> float | None:
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - loads a lot, for a form of date that is rare
+
     try:
         moment = parsedate_to_datetime(http_date)
         if moment.tzinfo is None:

@@ -251,6 +251,10 @@ def _report(opening: Opening) -> None:
 
 
 def _dial(target: Target) -> socket.socket | Broken:
+    if target.scheme == "http" and target.proxy is None:
+        from tinker_actors.runtime.direct_dialing import open_direct  # noqa: PLC0415 - it imports this module
+
+        return open_direct(target)
     from tinker_actors.runtime.dialing import open_socket  # noqa: PLC0415 - urllib3 and ssl load on first use
 
     return open_socket(target)

@@ -6,7 +6,6 @@ it connected is taken over and made non-blocking. Runs on connector threads only
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
 import socket
@@ -19,10 +18,10 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationParseErro
 from urllib3.util import Url, parse_url
 
 from tinker_actors.runtime.connector import Target, proxy_authorization
+from tinker_actors.runtime.direct_dialing import out_of_files, prepared
 from tinker_actors.runtime.transport import Broken, BrokenKind, NoFiles
 
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
-_NO_FILES = (errno.EMFILE, errno.ENFILE)
 _PROXY_PORTS = {"http": 80, "https": 443}
 
 
@@ -73,7 +72,7 @@ def open_socket(target: Target) -> socket.socket | Broken:
     except Exception as error:
         if connection is not None:
             connection.close()
-        broken = NoFiles if _out_of_files(error) else Broken
+        broken = NoFiles if out_of_files(error) else Broken
         return broken(_kind(error), "connect", f"could not connect to {target.url}: {_reason(error)}", False)
 
 
@@ -111,9 +110,7 @@ def _parse_proxy(proxy: str) -> Url:
 def _take_socket(connection: HTTPConnection) -> socket.socket:
     sock, connection.sock = connection.sock, None
     assert isinstance(sock, socket.socket)
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+    return prepared(sock)
 
 
 def _kind(error: Exception) -> BrokenKind:
@@ -136,25 +133,6 @@ def _reason(error: Exception) -> str:
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
     return str(cause or error)
-
-
-def _out_of_files(error: BaseException | None) -> bool:
-    """Tell whether the system refused to open one more file. A name lookup that met that says something else."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _NO_FILES:
-            return True
-        if isinstance(error, socket.gaierror):
-            return _no_file_to_be_had()
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _no_file_to_be_had() -> bool:
-    try:
-        socket.socket().close()
-    except OSError as error:
-        return error.errno in _NO_FILES
-    return False
 
 
 def _timed_out(error: Exception) -> bool:
