@@ -5,7 +5,7 @@ Sockets and threads here; a simulated network and a fake clock in `testing`. Not
 
 from __future__ import annotations
 
-import platform as host
+import sys
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -93,7 +93,7 @@ def _transport(inbox: SelectorInbox, clock: MonotonicClock, config: Config, vers
 def _headers(config: Config, version: str) -> list[tuple[str, str]]:
     headers = [
         ("Accept", "application/json"),
-        ("User-Agent", f"tinker-actors/{version} (Python {host.python_version()})"),
+        ("User-Agent", f"tinker-actors/{version} (Python {sys.version.partition(' ')[0]})"),
     ]
     if config.api_key is not None:
         headers.append((API_KEY, config.api_key))
