@@ -43,7 +43,7 @@ bench: $(VENV)/installed-bench $(BENCH38)/installed ## all benchmarks, beside th
 		--json docs/benchmarks/figures.json --pictures docs/benchmarks --results docs/benchmarks/results.md \
 		--check $(ARGS)
 
-soak: $(VENV)/installed-dev ## samples on a bad network for MINUTES=3: nothing may grow, nothing may be lost
+soak: $(VENV)/installed-bench ## samples on a bad network for MINUTES=3: nothing may grow, nothing may be lost
 	$(BIN)/python -m benchmarks.behaviour soak --minutes $(or $(MINUTES),3) --json docs/benchmarks/soak.json --check $(ARGS)
 
 fmt: $(VENV)/installed-dev ## format, and mend what the linter can mend

@@ -18,6 +18,7 @@ JSON, PROTOBUF = "application/json", "application/x-protobuf"
 Spoiled = Literal["drop", "cut", "slow"]
 _SLOW = 2.0
 _BACKLOG = 4_096
+_ACCEPTED_AT_A_TIME = 8
 _REASONS = {200: "OK", 404: "Not Found", 408: "Request Timeout", 410: "Gone", 429: "Too Many Requests"}
 
 
@@ -123,8 +124,12 @@ async def serve(service: Answering) -> None:
     loop = asyncio.get_running_loop()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    server = await loop.create_server(lambda: Connection(service), "127.0.0.1", 0, backlog=_BACKLOG)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    listener = socket.create_server(("127.0.0.1", 0))
+    # asyncio takes as many connections in one turn as its backlog says, and all else waits for them meanwhile. So it is
+    # told a few, and the system many.
+    await loop.create_server(lambda: Connection(service), sock=listener, backlog=_ACCEPTED_AT_A_TIME)
+    listener.listen(_BACKLOG)
+    print(listener.getsockname()[1], flush=True)
     ended = loop.create_future()
     await loop.connect_read_pipe(lambda: _Lifeline(lambda: ended.done() or ended.set_result(None)), sys.stdin)
     await ended

@@ -162,6 +162,7 @@ def test_a_dear_step_is_missed_and_another_clients_run_is_refused():
     summary = training.summarize([{training.OURS: one(3.0), training.OFFICIAL: one(10.0)}])
     levels = [{"inputs": inputs, "summary": summary} for inputs in ("numpy", "lists")]
     assert [sentence.split(" ")[3] for sentence in training.missed({"levels": levels})] == ["numpy"]
+    assert len(training.values({"levels": levels})) == 4
     settings = training.Settings(datums=1, tokens=2, steps=1)
     server = {"training": {"target tokens": 4, "datums": 2}}
     training._check(training.OURS, {"client": "tinker_actors.x", "read": 2}, server, settings)
