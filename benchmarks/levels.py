@@ -5,9 +5,11 @@ A level is one load; its report has a `name`, the `summary` of all variants, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from benchmarks import pictures, tables
 from benchmarks.cells import OURS, Cell, level, rounds, title
@@ -42,12 +44,58 @@ _LABELS = {
 }
 
 
+class Settings(Common, frozen=True, kw_only=True):
+    """What is run.
+
+    Attributes:
+        variants: who takes part.
+        levels: samples in flight, one comparison each.
+        samples: samples in each measured wave; default: by the level.
+        hold_ms: how long the stub holds each future, in milliseconds.
+    """
+
+    variants: tuple[str, ...] = EVERYONE
+    levels: tuple[int, ...] = (1, 64, 400, 2_000)
+    samples: int | None = None
+    hold_ms: float = 50.0
+
+
 def samples_for(in_flight: int) -> int:
     """Return how many samples a measured wave has: enough for a second or more of work, and twice the window."""
     for most, samples in ((1, 100), (16, 800), (400, 2_000)):
         if in_flight <= most:
             return samples
     return 2 * in_flight
+
+
+def run(
+    settings: Settings,
+    say: Say,
+    columns: Sequence[str] = COST,
+    samples_for: Callable[[int], int] = samples_for,
+    **of: Any,
+) -> Report:
+    """Run all levels and return settings, every run, and the summary of each level.
+
+    Args:
+        settings: what is run.
+        say: where progress is told.
+        columns: what the table shows.
+        samples_for: how many samples a wave at a level has when the settings don't say.
+        of: fields of `Cell` that make the scenario.
+
+    Raises:
+        RunFailedError: a process failed, a sample was wrong, or a variant was not what it should be.
+    """
+    found = []
+    for n in settings.levels:
+        samples = settings.samples or samples_for(n)
+        cells = [
+            Cell(variant=variant, in_flight=n, samples=samples, hold_ms=settings.hold_ms, **of)
+            for variant in settings.variants
+        ]
+        found.append(run_level(str(n), cells, settings, say, columns))
+    return {"settings": msgspec.to_builtins(settings), "levels": found}
 
 
 def run_level(

@@ -9,7 +9,7 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.measure import ROOT, cores
@@ -22,7 +22,7 @@ class RunFailedError(RuntimeError):
     """A measured process did not come to its end; the message holds what it wrote."""
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return the environment without what would change a client's configuration behind the benchmark's back."""
     kept = {name: value for name, value in os.environ.items() if not name.upper().endswith("_PROXY")}
     return {name: value for name, value in kept.items() if not name.startswith("TINKER_")}
@@ -37,15 +37,14 @@ def placement(*, pin: bool) -> tuple[list[int], list[int]]:
 
 
 @contextlib.contextmanager
-def stub(*arguments: str, where: list[int]) -> Iterator[str]:
-    """Run a stub server on these cores and give its URL; it ends with the block.
+def serving(command: Sequence[str], scheme: str = "http") -> Iterator[str]:
+    """Run a server that prints its port and ends with its standard input; give its URL.
 
     Raises:
         RunFailedError: it did not start.
     """
-    command = [sys.executable, "-m", "benchmarks.stub", *arguments, "--cores", *map(str, where)]
     server = subprocess.Popen(
-        command, cwd=ROOT, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert server.stdin is not None
     assert server.stdout is not None
@@ -53,7 +52,7 @@ def stub(*arguments: str, where: list[int]) -> Iterator[str]:
         port = server.stdout.readline().strip()
         if not port:
             raise RunFailedError("the stub server did not start; it says why on standard error")
-        yield f"{'https' if '--tls' in arguments else 'http'}://127.0.0.1:{port}"
+        yield f"{scheme}://127.0.0.1:{port}"
     finally:
         server.stdin.close()
         try:
@@ -62,6 +61,43 @@ def stub(*arguments: str, where: list[int]) -> Iterator[str]:
             server.kill()
             server.wait()
         server.stdout.close()
+
+
+def stub(*arguments: str, where: list[int]) -> contextlib.AbstractContextManager[str]:
+    """Run a stub server on these cores and give its URL; it ends with the block."""
+    command = [sys.executable, "-m", "benchmarks.stub", *arguments, "--cores", *map(str, where)]
+    return serving(command, "https" if "--tls" in arguments else "http")
+
+
+def run_program(
+    command: Sequence[str], *, patience: float = _LONGEST_RUN, extra: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Run a program whose last line of output is its result, as JSON.
+
+    Args:
+        command: the program and its arguments.
+        patience: seconds that it may take.
+        extra: what it finds in its environment besides the usual.
+
+    Returns:
+        The result; what it wrote to standard error is its `stderr`.
+
+    Raises:
+        RunFailedError: it could not be started, failed, or took too long.
+    """
+    shown = " ".join(command)
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment() | dict(extra or {}), capture_output=True, text=True,
+            timeout=patience, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RunFailedError(f"{shown}: {error}") from error
+    if done.returncode:
+        raise RunFailedError(f"{shown} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    result["stderr"] = done.stderr
+    return result
 
 
 def run_client(module: str, spec: dict[str, Any], python: str | None = None) -> dict[str, Any]:
@@ -73,22 +109,9 @@ def run_client(module: str, spec: dict[str, Any], python: str | None = None) -> 
         python: the interpreter that runs it; default: the one that runs this.
 
     Raises:
-        RunFailedError: it failed or took longer than ten minutes.
+        RunFailedError: see `run_program`; ten minutes are too long.
     """
-    command = [python or sys.executable, "-m", module, json.dumps(spec)]
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=_environment(), capture_output=True, text=True, timeout=_LONGEST_RUN, check=False
-        )
-    except OSError as error:
-        raise RunFailedError(f"{python} can't be run: {error}") from error
-    except subprocess.TimeoutExpired as error:
-        raise RunFailedError(f"{module} {spec} took longer than {_LONGEST_RUN:g} s") from error
-    if done.returncode:
-        raise RunFailedError(f"{module} {spec} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    result["stderr"] = done.stderr
-    return result
+    return run_program([python or sys.executable, "-m", module, json.dumps(spec)])
 
 
 def stub_stats(url: str, cafile: str | None = None) -> dict[str, Any]:

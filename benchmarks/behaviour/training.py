@@ -16,9 +16,9 @@ import msgspec
 
 from benchmarks import tables
 from benchmarks.behaviour import showing
-from benchmarks.behaviour.launching import run_program, stub
+from benchmarks.behaviour.launching import stub
 from benchmarks.measure import ROOT, spread
-from benchmarks.processes import RunFailedError, placement, stub_stats
+from benchmarks.processes import RunFailedError, placement, run_program, stub_stats
 from benchmarks.scenarios import Common, Report, Say
 
 OURS, OFFICIAL = "tinker_actors", "tinker"
@@ -102,7 +102,7 @@ def _run_program(package: str, spec: dict[str, Any], settings: Settings) -> dict
     if package == OURS:
         quiet["PYTHONPATH"] = str(ROOT)
     program = ROOT / "benchmarks" / "behaviour" / "clients" / "train_step.py"
-    return run_program([python, str(program), json.dumps(spec)], environment=quiet)
+    return run_program([python, str(program), json.dumps(spec)], extra=quiet)
 
 
 def _check(package: str, result: dict[str, Any], server: dict[str, Any], settings: Settings) -> None:

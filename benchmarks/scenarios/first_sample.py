@@ -12,13 +12,11 @@ import sys
 import time
 from pathlib import Path
 
-import msgspec
-
-from benchmarks import pictures, tables, targets
-from benchmarks.cells import OURS, python_of, title
-from benchmarks.measure import ROOT, spread
-from benchmarks.processes import RunFailedError, _environment, placement, stub
-from benchmarks.scenarios import Common, Report, Say
+from benchmarks import pictures, starts, tables, targets
+from benchmarks.cells import python_of, title
+from benchmarks.measure import ROOT
+from benchmarks.processes import RunFailedError, environment, placement, stub
+from benchmarks.scenarios import Report, Say
 from benchmarks.variants.probe import sample_program
 
 _FIGURES = ("wall_ms", "cpu_ms", "peak_rss_mib")
@@ -26,16 +24,13 @@ _TOKENS = "512"
 _LONGEST = 60.0
 
 
-class Settings(Common, frozen=True, kw_only=True):
+class Settings(starts.Settings, frozen=True, kw_only=True):
     """What is run.
 
     Attributes:
-        variants: who takes part: keys of `probe.IMPORTS`.
         hold_ms: how long the stub holds the sample, in milliseconds.
     """
 
-    pairs: int = 9
-    variants: tuple[str, ...] = ("ours", "official", "numpy")
     hold_ms: float = 50.0
 
 
@@ -43,39 +38,22 @@ SETTINGS = Settings()
 
 
 def run(settings: Settings, say: Say) -> Report:
-    """Run all rounds and return settings, every run, and the summary.
+    """Run all rounds; see `starts.run`.
 
     Raises:
         RunFailedError: a process failed, or had no result of the right length.
     """
-    found: list[dict[str, dict[str, float]]] = []
     server_cores, client_cores = placement(pin=settings.pin)
     with stub("--hold-ms", str(settings.hold_ms), where=server_cores) as url:
-        for index in range(settings.pairs + 1):
-            names = settings.variants if index % 2 else settings.variants[::-1]
-            found.append({name: _first(name, url, client_cores, settings) for name in names})
-            if index:
-                costs = ", ".join(f"{name} {found[-1][name]['wall_ms']:.0f}" for name in settings.variants)
-                say(f"first sample, round {index} of {settings.pairs}: ms: {costs}")
-    counted = found[1:]
-    return {
-        "settings": msgspec.to_builtins(settings),
-        "summary": {
-            name: {it: spread(one[name][it] for one in counted) for it in _FIGURES} for name in settings.variants
-        },
-        "ratios": {
-            name: {it: spread(one[OURS][it] / one[name][it] for one in counted) for it in ("wall_ms", "cpu_ms")}
-            for name in settings.variants
-            if name != OURS
-        },
-        "rounds": counted,
-    }
+        return starts.run(
+            settings, say, "first sample", lambda variant: _first(variant, url, client_cores, settings), _FIGURES
+        )
 
 
 def _first(variant: str, url: str, cores: list[int], settings: Settings) -> dict[str, float]:
     python = python_of(variant, settings) or sys.executable
     command = [python, "-c", sample_program(variant, cores, url)]
-    quiet = {**_environment(), "TINKER_TELEMETRY": "0"}
+    quiet = {**environment(), "TINKER_TELEMETRY": "0"}
     started = time.perf_counter()
     try:
         child = subprocess.Popen(command, cwd=ROOT, env=quiet, stdout=subprocess.PIPE, text=True)
@@ -93,9 +71,7 @@ def _first(variant: str, url: str, cores: list[int], settings: Settings) -> dict
     return {"wall_ms": 1000 * wall, **inside}
 
 
-def values(report: Report) -> dict[str, float]:
-    """Return our time as a ratio to each other's."""
-    return {f"time.{name}": ratio["wall_ms"]["median"] for name, ratio in report["ratios"].items()}
+values = starts.ratios
 
 
 def table(report: Report) -> str:

@@ -37,7 +37,7 @@ SETTINGS = Settings()
 
 
 def run(settings: Settings, say: Say) -> Report:
-    """Run all levels; see `sampling.run`."""
+    """Run all levels; see `levels.run`."""
     found = [levels.run_level(str(n), [_cell(n, settings.hold_ms)], settings, say) for n in settings.levels]
     found += [
         levels.run_level(f"{n} held", held_cells((OURS,), n), settings, say, levels.MEMORY)

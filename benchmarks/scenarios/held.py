@@ -41,7 +41,7 @@ SETTINGS = Settings()
 
 
 def run(settings: Settings, say: Say) -> Report:
-    """Run all levels; see `sampling.run`."""
+    """Run all levels; see `levels.run`."""
     found = [
         levels.run_level(str(n), held_cells(settings.variants, n), settings, say, levels.MEMORY)
         for n in settings.levels
@@ -73,14 +73,8 @@ def held_cells(variants: tuple[str, ...], in_flight: int, *, tls: bool = False) 
     ]
 
 
-def values(report: Report) -> dict[str, float]:
-    """See `levels.values`; the comparison with several service clients is the level `threads`."""
-    return levels.values(report)
-
-
-def table(report: Report) -> str:
-    """See `levels.table`."""
-    return levels.table(report)
+values = levels.values
+table = levels.table
 
 
 def picture(report: Report, file: Path) -> None:

@@ -6,79 +6,36 @@ code and warms the disk's cache). The official SDK is measured without torch, wh
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from benchmarks import pictures, tables, targets
+from benchmarks import pictures, starts, tables, targets
 from benchmarks.cells import OURS, python_of, title
-from benchmarks.measure import ROOT, spread
-from benchmarks.processes import RunFailedError, _environment, placement
-from benchmarks.scenarios import Common, Report, Say
+from benchmarks.processes import RunFailedError, placement, run_program
+from benchmarks.scenarios import Report, Say
 from benchmarks.variants.probe import import_program
 
 _FIGURES = ("wall_ms", "cpu_ms", "rss_mib", "modules")
 _LONGEST = 60.0
 
 
-class Settings(Common, frozen=True, kw_only=True):
-    """What is run.
-
-    Attributes:
-        variants: what is imported: keys of `probe.IMPORTS`.
-    """
-
-    pairs: int = 9
-    variants: tuple[str, ...] = ("ours", "official", "numpy", "nothing")
+SETTINGS = starts.Settings(variants=(OURS, "official", "numpy", starts.NOTHING))
 
 
-SETTINGS = Settings()
-
-
-def run(settings: Settings, say: Say) -> Report:
-    """Run all rounds and return settings, every run, and the summary.
+def run(settings: starts.Settings, say: Say) -> Report:
+    """Run all rounds; see `starts.run`.
 
     Raises:
         RunFailedError: an import failed, or the official SDK loaded torch.
     """
-    found: list[dict[str, dict[str, Any]]] = []
-    for index in range(settings.pairs + 1):
-        names = settings.variants if index % 2 else settings.variants[::-1]
-        found.append({name: _import(name, settings) for name in names})
-        if index:
-            costs = ", ".join(f"{name} {found[-1][name]['wall_ms']:.0f}" for name in settings.variants)
-            say(f"import, round {index} of {settings.pairs}: ms: {costs}")
-    counted = found[1:]
-    return {
-        "settings": msgspec.to_builtins(settings),
-        "summary": {
-            name: {it: spread(one[name][it] for one in counted) for it in _FIGURES} for name in settings.variants
-        },
-        "ratios": {
-            name: {it: spread(one[OURS][it] / one[name][it] for one in counted) for it in ("wall_ms", "cpu_ms")}
-            for name in settings.variants
-            if name not in (OURS, "nothing")
-        },
-        "rounds": counted,
-    }
+    return starts.run(settings, say, "import", lambda variant: _import(variant, settings), _FIGURES)
 
 
-def _import(variant: str, settings: Settings) -> dict[str, Any]:
+def _import(variant: str, settings: starts.Settings) -> dict[str, Any]:
     python = python_of(variant, settings) or sys.executable
     command = [python, "-c", import_program(variant, placement(pin=settings.pin)[1])]
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=_environment(), capture_output=True, text=True, timeout=_LONGEST, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise RunFailedError(f"import of {variant} by {python}: {error}") from error
-    if done.returncode:
-        raise RunFailedError(f"import of {variant} by {python}:\n{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout)
+    result = run_program(command, patience=_LONGEST)
     if result["torch"]:
         raise RunFailedError(f"{python} has torch, which {variant} loads; give another one by --official-python")
     return result
@@ -86,8 +43,7 @@ def _import(variant: str, settings: Settings) -> dict[str, Any]:
 
 def values(report: Report) -> dict[str, float]:
     """Return our time as a ratio to each other's, and our memory."""
-    found = {f"time.{name}": ratio["wall_ms"]["median"] for name, ratio in report["ratios"].items()}
-    return {**found, "ours.rss_mib": report["summary"][OURS]["rss_mib"]["median"]}
+    return {**starts.ratios(report), "ours.rss_mib": report["summary"][OURS]["rss_mib"]["median"]}
 
 
 def table(report: Report) -> str:

@@ -8,60 +8,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from benchmarks import levels, targets
-from benchmarks.cells import Cell
-from benchmarks.scenarios import Common, Report, Say
+from benchmarks.scenarios import Report, Say
+
+SETTINGS = levels.Settings()
 
 
-class Settings(Common, frozen=True, kw_only=True):
-    """What is run.
-
-    Attributes:
-        variants: who takes part.
-        levels: samples in flight, one comparison each.
-        samples: samples in each measured wave; default: by the level.
-        hold_ms: how long the stub holds each future, in milliseconds.
-    """
-
-    variants: tuple[str, ...] = levels.EVERYONE
-    levels: tuple[int, ...] = (1, 64, 400, 2_000)
-    samples: int | None = None
-    hold_ms: float = 50.0
+def run(settings: levels.Settings, say: Say) -> Report:
+    """Run all levels; see `levels.run`."""
+    return levels.run(settings, say)
 
 
-SETTINGS = Settings()
-
-
-def run(settings: Settings, say: Say) -> Report:
-    """Run all levels and return settings, every run, and the summary of each level.
-
-    Raises:
-        RunFailedError: a process failed, a sample was wrong, or a variant was not what it should be.
-    """
-    return {
-        "settings": msgspec.to_builtins(settings),
-        "levels": [levels.run_level(str(n), _cells(settings, n), settings, say) for n in settings.levels],
-    }
-
-
-def _cells(settings: Settings, in_flight: int) -> list[Cell]:
-    samples = settings.samples or levels.samples_for(in_flight)
-    return [
-        Cell(variant=variant, in_flight=in_flight, samples=samples, hold_ms=settings.hold_ms)
-        for variant in settings.variants
-    ]
-
-
-def values(report: Report) -> dict[str, float]:
-    """See `levels.values`."""
-    return levels.values(report)
-
-
-def table(report: Report) -> str:
-    """See `levels.table`."""
-    return levels.table(report)
+values = levels.values
+table = levels.table
 
 
 def picture(report: Report, file: Path) -> None:
