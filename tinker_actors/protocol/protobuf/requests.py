@@ -91,25 +91,83 @@ def datum_bytes(datum: Datum) -> int:
 
 
 # ---------------------------------------------------------------- a datum
-# Each function returns what lies before an array, the array, what lies behind it, and the bytes of all three.
+# A frame is what lies before an array, what lies behind it, and the bytes of all three. Those of a batch are alike.
+
+Frame = tuple[bytes, bytes, int]
 
 
 def _datum(datum: Datum) -> tuple[list[Piece], int]:
     pieces: list[Piece] = []
     total = 0
+    content: Piece
     for index, chunk in enumerate(datum.model_input.chunks):
-        before, array, behind, size = _chunk(chunk, index)
-        before, size = _enclose(1, before, size)
-        pieces += (before, array, behind)
+        if isinstance(chunk, EncodedTextChunk):
+            content = int32_ids(chunk.tokens, f"model_input.chunks[{index}].tokens")
+            before, behind, size = _text_frame(content.nbytes)
+        else:
+            content, (before, behind, size) = _image(chunk, index)
+        pieces += (before, content, behind)
         total += size
     for name, tensor in datum.loss_fn_inputs.items():
-        before, array, behind, size = _tensor(tensor)
-        before, size = _enclose(2, before, size)
-        key = _text(1, name)
-        before, size = _enclose(2, key + before, len(key) + size)
-        pieces += (before, array, behind)
+        number, kind = _DTYPES[tensor.dtype]
+        content = np.ascontiguousarray(tensor._array, kind)
+        if tensor.sparse_crow_indices is None:
+            before, behind, size = _dense_frame(name, number, content.nbytes, tuple(tensor.shape or ()))
+        else:
+            before, behind, size = _sparse_frame(name, number, content.nbytes, tensor)
+        pieces += (before, content, behind)
         total += size
     return pieces, total
+
+
+@functools.lru_cache(4096)
+def _text_frame(nbytes: int) -> Frame:
+    before = _opening(1, nbytes)
+    before, size = _enclose(1, before, len(before) + nbytes)
+    before, size = _enclose(1, before, size)
+    return before, b"", size
+
+
+def _image(chunk: ModelInputChunk, index: int) -> tuple[bytes, Frame]:
+    if not isinstance(chunk, ImageChunk):
+        raise InvalidInputError(
+            f"model_input.chunks[{index}] is an {type(chunk).__struct_config__.tag}, which protobuf training requests "
+            "have no form for: fetch the image and embed it as an ImageChunk."
+        )
+    before = _opening(1, len(chunk.data))
+    behind = _text(2, chunk.format)
+    if chunk.expected_tokens is not None:
+        behind += _key(3, _VARINT) + _varint(chunk.expected_tokens)
+    before, size = _enclose(2, before, len(before) + len(chunk.data) + len(behind))
+    before, size = _enclose(1, before, size)
+    return chunk.data, (before, behind, size)
+
+
+@functools.lru_cache(4096)
+def _dense_frame(name: str, dtype: int, nbytes: int, shape: tuple[int, ...]) -> Frame:
+    before = _prefix(1, nbytes)  # also without bytes: it tells that the tensor is dense
+    return _named(name, before, nbytes, _described(dtype, shape))
+
+
+def _sparse_frame(name: str, dtype: int, nbytes: int, tensor: TensorData) -> Frame:
+    indices = _indices(2, tensor.sparse_crow_indices) + _indices(3, tensor.sparse_col_indices)
+    before = _opening(1, nbytes)
+    before, _ = _enclose(2, before, len(before) + nbytes + len(indices))
+    return _named(name, before, nbytes, indices + _described(dtype, tuple(tensor.shape or ())))
+
+
+def _named(name: str, before: bytes, nbytes: int, behind: bytes) -> Frame:
+    """Make an entry of the loss inputs of a tensor's array and what lies around it."""
+    before, size = _enclose(2, before, len(before) + nbytes + len(behind))
+    key = _text(1, name)
+    before, size = _enclose(2, key + before, len(key) + size)
+    return before, behind, size
+
+
+def _described(dtype: int, shape: tuple[int, ...]) -> bytes:
+    """Return the fields of a tensor that say what its bytes are."""
+    described = _key(3, _VARINT) + _varint(dtype)
+    return described + _message(4, b"".join(map(_varint, shape))) if shape else described
 
 
 def _enclose(number: int, before: bytes, size: int) -> tuple[bytes, int]:
@@ -121,50 +179,6 @@ def _enclose(number: int, before: bytes, size: int) -> tuple[bytes, int]:
 def _opening(number: int, size: int) -> bytes:
     """Return what lies before the bytes of a field. A field without bytes is left out, as proto3 does."""
     return _prefix(number, size) if size else b""
-
-
-def _chunk(chunk: ModelInputChunk, index: int) -> tuple[bytes, Piece, bytes, int]:
-    if isinstance(chunk, EncodedTextChunk):
-        tokens = int32_ids(chunk.tokens, f"model_input.chunks[{index}].tokens")
-        size = tokens.nbytes
-        before = _opening(1, size)
-        before, size = _enclose(1, before, len(before) + size)
-        return before, tokens, b"", size
-    if isinstance(chunk, ImageChunk):
-        before = _opening(1, len(chunk.data))
-        behind = _text(2, chunk.format)
-        if chunk.expected_tokens is not None:
-            behind += _key(3, _VARINT) + _varint(chunk.expected_tokens)
-        before, size = _enclose(2, before, len(before) + len(chunk.data) + len(behind))
-        return before, chunk.data, behind, size
-    raise InvalidInputError(
-        f"model_input.chunks[{index}] is an {type(chunk).__struct_config__.tag}, which protobuf training requests "
-        "have no form for: fetch the image and embed it as an ImageChunk."
-    )
-
-
-def _tensor(tensor: TensorData) -> tuple[bytes, Piece, bytes, int]:
-    number, kind = _DTYPES[tensor.dtype]
-    array = tensor._array
-    if array.dtype != kind or not array.flags.c_contiguous:
-        array = np.ascontiguousarray(array, kind)
-    nbytes = array.nbytes
-    behind = _described(number, tuple(tensor.shape or ()))
-    if tensor.sparse_crow_indices is None:
-        before = _prefix(1, nbytes)  # also without bytes: it tells that the tensor is dense
-    else:
-        indices = _indices(2, tensor.sparse_crow_indices) + _indices(3, tensor.sparse_col_indices)
-        behind = indices + behind
-        before = _opening(1, nbytes)
-        before, _ = _enclose(2, before, len(before) + nbytes + len(indices))
-    return before, array, behind, len(before) + nbytes + len(behind)
-
-
-@functools.lru_cache(4096)
-def _described(dtype: int, shape: tuple[int, ...]) -> bytes:
-    """Return the fields of a tensor that say what its bytes are. Cached: tensors of a batch are alike."""
-    described = _key(3, _VARINT) + _varint(dtype)
-    return described + _message(4, b"".join(map(_varint, shape))) if shape else described
 
 
 def _indices(number: int, values: list[int] | None) -> bytes:
