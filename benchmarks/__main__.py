@@ -110,8 +110,9 @@ def _run(name: str, arguments: argparse.Namespace, missed: list[str]) -> dict[st
         _keep(arguments.json, name, {**about, **report})
     if arguments.pictures is not None:
         scenario.picture(report, arguments.pictures / f"{name}.svg")
-    missed += scenario.missed(report)
-    return scenario.values(report)
+    values = scenario.values(report)
+    missed += targets.missed(name, values)
+    return values
 
 
 def _say(line: str) -> None:

@@ -38,7 +38,7 @@ def _section(name: str, report: dict[str, Any], pictures: bool) -> str:
         f"{made['processor']}, {made['cores']} cores, Python {str(known['python']).split()[-1]}; load "
         f"{made['load_average'][0]:.1f} before it began."
     )
-    missed = [f"- Missed: {sentence}" for sentence in scenario.missed(report)]
+    missed = [f"- Missed: {sentence}" for sentence in targets.missed(name, scenario.values(report))]
     parts = [f"## {name}\n", f"{str(scenario.__doc__).splitlines()[0]}\n", f"{about}\n"]
     if pictures:
         parts.append(f"![{name}]({name}.svg)\n")

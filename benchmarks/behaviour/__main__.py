@@ -15,6 +15,7 @@ from typing import Any, get_origin
 
 import msgspec
 
+from benchmarks import targets
 from benchmarks.behaviour import SCENARIOS
 from benchmarks.measure import machine, versions
 from benchmarks.processes import RunFailedError
@@ -64,7 +65,7 @@ def main() -> int:
         print(f"The benchmark is not valid: {error}", file=sys.stderr)
         return 2
     print(scenario.table(report))
-    missed = scenario.missed(report)
+    missed = targets.missed(name, scenario.values(report))
     print("\n".join(missed) or "No target is missed.")
     if options["json"] is not None:
         about = {"machine": machine(), "versions": versions()}

@@ -135,10 +135,9 @@ def grows(name: str, fitted: dict[str, float]) -> bool:
 
 
 def values(report: Report) -> dict[str, float]:
-    """Return what grew, and how many samples were lost, failed or wrong."""
-    growth = {f"{name} growth": fitted["growth"] for name, fitted in report["lines"].items()}
+    """Return how many figures grow, and how many samples were lost, failed or wrong."""
     bad = report["lost"] + report["wrong"] + sum(report["failed"].values())
-    return {**growth, "samples lost, failed or wrong": float(bad)}
+    return {"growing": float(len(report["grows"])), "bad": float(bad)}
 
 
 def table(report: Report) -> str:
@@ -173,16 +172,3 @@ def picture(report: Report, file: Path) -> None:
             axis.plot([begin, minutes[-1]], ends, color=showing.MARK, linewidth=1.2)
         axis.set(title=name.replace("_mib", ", MiB"), xlabel="minutes", ylim=(0, None))
     showing.save(figure, file)
-
-
-def missed(report: Report) -> list[str]:
-    """Return a sentence for everything that grows, and for samples that were lost, failed or wrong."""
-    said = []
-    for name in report["grows"]:
-        fitted = report["lines"][name]
-        said.append(f"{name} grew by {fitted['growth']:.1f}, {fitted['slope_per_hour']:.1f} an hour.")
-    if report["lost"]:
-        said.append(f"{report['lost']} of {report['submitted']} samples were never resolved.")
-    if report["wrong"] or report["failed"]:
-        said.append(f"{report['wrong']} samples were wrong, {report['failed']} failed.")
-    return said

@@ -60,10 +60,6 @@ class Scenario(Protocol):
         """Draw the report into an SVG file; matplotlib is imported here and nowhere else."""
         ...
 
-    def missed(self, report: Report) -> list[str]:
-        """Return a sentence for each target that was missed, by how much included."""
-        ...
-
 
 SCENARIOS: dict[str, str] = {
     "sampling": "benchmarks.scenarios.sampling",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import levels, targets
+from benchmarks import levels
 from benchmarks.scenarios import Report, Say
 
 SETTINGS = levels.Settings(variants=("ours", "official"))
@@ -26,8 +26,3 @@ table = levels.table
 def picture(report: Report, file: Path) -> None:
     """Draw the CPU cost."""
     levels.picture(report, file, "1,024-token prompts, 512-token results, completions by retrieve_futures")
-
-
-def missed(report: Report) -> list[str]:
-    """Return a sentence for each target that was missed."""
-    return targets.missed("completions", values(report))

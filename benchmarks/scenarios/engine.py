@@ -177,12 +177,3 @@ def table(report: dict[str, Any]) -> str:
 
 def _cell(values: dict[str, float], digits: int) -> str:
     return f"{values['median']:.{digits}f} ({values['min']:.{digits}f}..{values['max']:.{digits}f})"
-
-
-def too_slow(report: dict[str, Any]) -> list[str]:
-    """Return the measurements that miss their mark: ahead in sampling, within a factor of 2 in training."""
-    return [
-        what
-        for what, found in report["summary"].items()
-        if found["ratio"]["median"] < (0.5 if what == "train" else 1.0)
-    ]

@@ -50,8 +50,3 @@ def picture(report: Report, file: Path) -> None:
     names = list(next(iter(summary.values()))["rates"])
     series = {name: [known["rates"][name] for known in summary.values()] for name in names}
     pictures.bars(file, "The embedded server's engine beside PyTorch", "tokens per second", list(summary), series)
-
-
-def missed(report: Report) -> list[str]:
-    """Return a sentence for each measurement that is too slow."""
-    return [f"engine, {what}: too slow beside the peer" for what in engine.too_slow(report)]

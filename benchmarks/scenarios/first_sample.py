@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import pictures, starts, tables, targets
+from benchmarks import pictures, starts, tables
 from benchmarks.cells import python_of, title
 from benchmarks.measure import ROOT
 from benchmarks.processes import RunFailedError, environment, placement, stub
@@ -102,8 +102,3 @@ def picture(report: Report, file: Path) -> None:
         },
         log=False,
     )
-
-
-def missed(report: Report) -> list[str]:
-    """Return a sentence for each target that was missed."""
-    return targets.missed("first_sample", values(report))

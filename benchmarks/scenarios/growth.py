@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks import levels, pictures, tables, targets
+from benchmarks import levels, pictures, tables
 from benchmarks.cells import OURS, Cell
 from benchmarks.scenarios import Common, Report, Say
 from benchmarks.scenarios.held import MANY_CONNECTIONS, held_cells
@@ -98,8 +98,3 @@ def picture(report: Report, file: Path) -> None:
             "memory, KiB per pending sample": (held, [_ours(report, f"{n} held")["pending_kib"] for n in held]),
         },
     )
-
-
-def missed(report: Report) -> list[str]:
-    """Return a sentence for each target that was missed."""
-    return targets.missed("growth", values(report))

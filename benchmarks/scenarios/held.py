@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import levels, targets
+from benchmarks import levels
 from benchmarks.cells import SMALLEST_WARM_UP, Cell
 from benchmarks.scenarios import Common, Report, Say
 
@@ -81,8 +81,3 @@ def picture(report: Report, file: Path) -> None:
     """Draw the peak memory of the levels that are held."""
     held = {**report, "levels": [one for one in report["levels"] if one["name"] != "threads"]}
     levels.picture(held, file, "Memory with samples held by the server", "peak_rss_mib", "held", log=False)
-
-
-def missed(report: Report) -> list[str]:
-    """Return a sentence for each target that was missed."""
-    return targets.missed("held", values(report))

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import pictures, starts, tables, targets
+from benchmarks import pictures, starts, tables
 from benchmarks.cells import OURS, python_of, title
 from benchmarks.processes import RunFailedError, placement, run_program
 from benchmarks.scenarios import Report, Say
@@ -74,8 +74,3 @@ def picture(report: Report, file: Path) -> None:
             "resident memory after it, MiB": [report["summary"][name]["rss_mib"] for name in names],
         },
     )
-
-
-def missed(report: Report) -> list[str]:
-    """Return a sentence for each target that was missed."""
-    return targets.missed("import", values(report))

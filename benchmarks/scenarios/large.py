@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import levels, targets
+from benchmarks import levels
 from benchmarks.scenarios import Report, Say
 
 _SAMPLES_PER_PLACE = 5
@@ -28,8 +28,3 @@ table = levels.table
 def picture(report: Report, file: Path) -> None:
     """Draw the CPU cost."""
     levels.picture(report, file, "16,384-token prompts, four 2,048-token results each")
-
-
-def missed(report: Report) -> list[str]:
-    """Return a sentence for each target that was missed."""
-    return targets.missed("large", values(report))

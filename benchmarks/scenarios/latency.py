@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import levels, targets
+from benchmarks import levels
 from benchmarks.scenarios import Report, Say
 
 _COLUMNS = ("p50_over_ms", "p99_over_ms", "samples_per_second", "cpu_per_1000")
@@ -29,8 +29,3 @@ table = levels.table
 def picture(report: Report, file: Path) -> None:
     """Draw the 99th percentile."""
     levels.picture(report, file, "Latency over the 50 ms that the server holds a sample", "p99_over_ms")
-
-
-def missed(report: Report) -> list[str]:
-    """Return a sentence for each target that was missed."""
-    return targets.missed("latency", values(report))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks import levels, targets
+from benchmarks import levels
 from benchmarks.scenarios import Report, Say
 from benchmarks.scenarios.held import held_cells
 
@@ -45,8 +45,3 @@ def picture(report: Report, file: Path) -> None:
     """Draw the CPU cost of the levels that are not about memory."""
     plain = {**report, "levels": [one for one in report["levels"] if "held" not in one["name"]]}
     levels.picture(plain, file, "1,024-token prompts, 512-token results, over TLS 1.3")
-
-
-def missed(report: Report) -> list[str]:
-    """Return a sentence for each target that was missed."""
-    return targets.missed("tls", values(report))

@@ -114,8 +114,8 @@ def test_a_scenario_finds_what_its_report_misses(report):
     missing = {**report, "levels": copy.deepcopy(report["levels"])}
     missing["levels"][0].update(name="64")
     missing["levels"][0]["summary"]["ratios"]["raw_sockets"]["median"] = 99.0
-    assert sampling.missed(report) == []
-    assert len(sampling.missed(missing)) == 1
+    assert targets.missed("sampling", sampling.values(report)) == []
+    assert len(targets.missed("sampling", sampling.values(missing))) == 1
 
 
 def test_every_target_belongs_to_a_scenario_that_there_is():
@@ -125,7 +125,7 @@ def test_every_target_belongs_to_a_scenario_that_there_is():
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_scenario_has_what_one_must_have(name):
     scenario = load(name)
-    for needed in ("run", "values", "table", "picture", "missed"):
+    for needed in ("run", "values", "table", "picture"):
         assert callable(getattr(scenario, needed))
     assert settings_for(scenario, {"pairs": 3, "no_such_option": 1}).pairs == 3
     assert settings_for(scenario, {"pairs": None}) == scenario.SETTINGS
