@@ -72,7 +72,7 @@ def stub(*arguments: str, where: list[int]) -> contextlib.AbstractContextManager
 def run_program(
     command: Sequence[str], *, patience: float = _LONGEST_RUN, extra: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Run a program whose last line of output is its result, as JSON.
+    """Run a program whose last line of JSON is its result; a profiler that runs it may add lines of its own.
 
     Args:
         command: the program and its arguments.
@@ -95,7 +95,10 @@ def run_program(
         raise RunFailedError(f"{shown}: {error}") from error
     if done.returncode:
         raise RunFailedError(f"{shown} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    found = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if not found:
+        raise RunFailedError(f"{shown} gave no result:\n{done.stdout}{done.stderr}")
+    result: dict[str, Any] = json.loads(found[-1])
     result["stderr"] = done.stderr
     return result
 

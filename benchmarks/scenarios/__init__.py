@@ -69,6 +69,7 @@ SCENARIOS: dict[str, str] = {
     "held": "benchmarks.scenarios.held",
     "tls": "benchmarks.scenarios.tls",
     "large": "benchmarks.scenarios.large",
+    "profile": "benchmarks.scenarios.profile",
     "import": "benchmarks.scenarios.importing",
     "first_sample": "benchmarks.scenarios.first_sample",
     "engine": "benchmarks.scenarios.engine_beside",

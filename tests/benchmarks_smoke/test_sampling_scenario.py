@@ -13,7 +13,17 @@ import pytest
 from benchmarks import targets
 from benchmarks.measure import ROOT
 from benchmarks.processes import RunFailedError
-from benchmarks.scenarios import SCENARIOS, first_sample, growth, importing, known, load, sampling, settings_for
+from benchmarks.scenarios import (
+    SCENARIOS,
+    first_sample,
+    growth,
+    importing,
+    known,
+    load,
+    profile,
+    sampling,
+    settings_for,
+)
 from benchmarks.variants.identity import wrong
 
 VARIANTS = ("ours", "urllib3_threads", "raw_sockets", "raw_bytes")
@@ -116,6 +126,32 @@ def test_a_scenario_finds_what_its_report_misses(report):
     missing["levels"][0]["summary"]["ratios"]["raw_sockets"]["median"] = 99.0
     assert targets.missed("sampling", sampling.values(report)) == []
     assert len(targets.missed("sampling", sampling.values(missing))) == 1
+
+
+def test_a_profile_counts_the_innermost_of_our_files_and_leaves_setting_up_out():
+    counts = profile.layers(
+        [
+            "<module> (benchmarks/variants/run.py:60);SampleSource.sample (tinker_actors/clients/source.py:9) 3",
+            "run (tinker_actors/runtime/actor.py:1);f (tinker_actors/actors/polling.py:2);x (random.py:1) 2",
+            "<module> (a.py:1);_find_and_load (<frozen importlib._bootstrap>:1);<module> (tinker_actors/errors.py:1) 9",
+            "run (tinker_actors/runtime/actor.py:1) 1",
+            "wait (threading.py:1) 5",
+        ]
+    )
+    assert counts == {
+        "sample(): checks and budget": 3,
+        "the lane: order, limits, polls": 2,
+        "waking up: epoll, inbox, bell": 1,
+    }
+    with pytest.raises(RunFailedError, match="no layer"):
+        profile.layers(["f (tinker_actors/unheard_of/x.py:1) 1"])
+
+
+def test_every_file_of_the_client_is_in_a_layer():
+    package = ROOT / "tinker_actors"
+    for room in ("actors", "clients", "protocol", "runtime", "types"):
+        for file in (package / room).rglob("*.py"):
+            assert profile.layers([f"f (tinker_actors/{file.relative_to(package)}:1) 1"]).total() == 1
 
 
 def test_every_target_belongs_to_a_scenario_that_there_is():
