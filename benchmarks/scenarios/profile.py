@@ -31,7 +31,8 @@ _SETTING_UP = ("importlib", "Client.__init__", "Client.close", "Client.describe"
 # The innermost of our files in a stack says what was done; the first line here that fits it has it.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("reading results", ("protocol/protobuf/", "protocol/results", "types/sampling", "types/tensors")),
-    ("building and encoding requests", ("types/", "protocol/sampling", "protocol/tokens", "protocol/codec")),
+    ("building and encoding requests", ("types/", "protocol/sampling", "protocol/tokens")),
+    ("JSON, both ways", ("protocol/codec",)),
     ("sample(): checks and budget", ("clients/", "runtime/byte_budget")),
     (
         "futures and their progress",
