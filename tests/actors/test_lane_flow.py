@@ -145,12 +145,13 @@ def test_polls_take_turns_where_there_are_too_few_connections():
     assert bench.polled() == ["a", "b"]
     assert bench.works["c"].tracker.reason == "waiting for its turn"
     seen = [bench.polled()]
-    for _ in range(4):
-        bench.wait(2.1)
-        seen.append(bench.polled())
-    assert seen == [["a", "b"], ["c", "d"], ["e", "a"], ["b", "c"], ["d", "e"]]
-    bench.finish("d")
-    assert bench.polled() == ["e", "a"]
+    for _ in range(85):
+        bench.wait(0.1)
+        if bench.polled() != seen[-1]:
+            seen.append(bench.polled())
+    assert seen == [["a", "b"], ["b", "c"], ["c", "d"], ["d", "e"], ["e", "a"], ["a", "b"], ["b", "c"], ["c", "d"]]
+    bench.finish("c")
+    assert bench.polled() == ["d", "e"]
 
 
 def test_a_poll_alone_is_held_for_as_long_as_the_server_holds_it():
@@ -178,6 +179,50 @@ def test_rollouts_take_connections_from_evaluations_at_once():
     assert "rollout" in bench.polled()
     bench.wait(10.0)
     assert "rollout" in bench.polled()
+
+
+def test_many_rollouts_take_connections_from_evaluations_without_a_pause_in_between():
+    bench = LaneBench(max_connections=72)  # 64 polls
+    evals = [f"e{number}" for number in range(56)]
+    rollouts = [f"r{number}" for number in range(50)]
+    for name in evals:
+        bench.sample(name, EVAL)
+    bench.settle()
+    while bench.submits():
+        bench.accept()
+    bench.wait(0.2)
+    for name in rollouts:
+        bench.sample(name)
+    bench.settle()
+    while bench.submits():
+        bench.accept()
+    bench.wait(0.03)
+    assert set(rollouts) < set(bench.polled())
+    assert len(bench.peer.given_up) == 42  # eight were left free
+
+
+def test_a_connection_that_a_rollout_leaves_is_there_for_the_next_one():
+    bench = LaneBench(max_connections=24)  # 16 polls, two of which are never evaluations
+    for name in "abcd":
+        bench.sample(name)
+    for number in range(20):
+        bench.sample(f"e{number}", EVAL)
+    bench.settle()
+    while bench.submits():
+        bench.accept()
+    for _ in range(3):
+        bench.wait(0.5)
+        bench.finish("a", "b", "c", "d")
+        assert len(bench.polled()) == 12
+        for name in "abcd":
+            bench.sample(name)
+        bench.settle()
+        bench.accept()
+        assert set("abcd") < set(bench.polled())
+    assert not bench.peer.given_up
+    bench.finish("a", "b", "c", "d")
+    bench.wait(2.1)
+    assert len(bench.polled()) == 14  # no rollout came for a while
 
 
 def test_waiting_for_a_turn_is_no_silence_of_the_server():

@@ -117,3 +117,110 @@ def test_rollouts_do_not_give_way_to_evaluations():
 
 def test_a_single_connection_is_open_to_evaluations():
     assert Turns(1).free(EVAL)
+
+
+def test_a_poll_that_waits_for_more_urgent_ones_to_be_held_for_a_moment_is_looked_at_then():
+    turns, held = full(80, EVAL)
+    for number in range(10):
+        turns.hold(number, ROLLOUT, 0.0)
+    turns.waiting.append("rollout", ROLLOUT)
+    assert turns.to_give_up(0.06) is None
+    assert turns.next_look(0.06) == pytest.approx(0.04)
+    assert turns.to_give_up(0.1) == held[0]
+
+
+def test_what_rollouts_held_lately_is_not_taken_by_evaluations():
+    turns = Turns(80)
+    for number in range(30):
+        turns.hold(number, ROLLOUT, 0.0)
+    evals = 0
+    while turns.free(EVAL):
+        turns.hold(f"eval {evals}", EVAL, 0.0)
+        evals += 1
+    assert evals == 50
+    for number in range(30):
+        turns.release(number, ROLLOUT)
+    turns.waiting.append("eval", EVAL)
+    assert turns.to_give_up(0.5) is None
+    assert turns.next() is None
+    assert turns.next_look(0.5) == pytest.approx(0.5)
+    # It is free for them again when no rollout has come for a while; the share that is always left stays.
+    turns.release("eval 0", EVAL)
+    for now in (HELD, 2 * HELD):
+        turns.hold("eval 0", EVAL, now, firm=True)
+        turns.release("eval 0", EVAL)
+    taken = 0
+    while (poll := turns.next()) is not None:
+        turns.hold((poll, taken), EVAL, 2 * HELD)
+        turns.waiting.append("eval", EVAL)
+        taken += 1
+    assert turns.out == 70
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    most=st.integers(1, 120),
+    extra=st.integers(1, 300),
+    rank=st.sampled_from([ROLLOUT, EVAL]),
+    together=st.booleans(),
+    late=st.lists(st.floats(0.0, 0.05), min_size=1, max_size=8),
+)
+def test_turns_change_one_by_one_and_everybody_has_one(most, extra, rank, together, late):
+    turns = Turns(most)
+    begun, turns_had, changes = {}, dict.fromkeys(range(most + extra), 0), []
+
+    def begin(poll, now):
+        turns.hold(poll, rank, now)
+        begun[poll] = now
+        turns_had[poll] += 1
+
+    for poll in turns_had:
+        if turns.free(rank):
+            begin(poll, 0.0 if together else poll / 1000)
+        else:
+            turns.waiting.append(poll, rank)
+    held, now, looks = turns.out, 0.2, 0
+    full_rounds = -(-(most + extra) // held) + 2
+    while now < full_rounds * 2 * HELD:
+        while (poll := turns.to_give_up(now)) is not None:
+            assert now - begun[poll] >= HELD - 1e-9
+            turns.release(poll, rank)
+            turns.waiting.append(poll, rank)
+            begin(turns.next(), now)
+            changes.append(now)
+        assert turns.out == held
+        now += turns.next_look(now) + late[looks % len(late)]
+        looks += 1
+    # Everybody had a turn, and nobody two more than others.
+    assert min(turns_had.values()) >= 1
+    assert max(turns_had.values()) - min(turns_had.values()) <= 1
+    # In no tenth of a second there are more than its share, and what one look later than usual makes up for.
+    share = held / HELD
+    for index, first in enumerate(changes):
+        within = sum(1 for change in changes[index:] if change - first < 0.1)
+        assert within <= share * (0.1 + 0.01) + 2
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 20),
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.03, 0.4]), st.booleans(), st.sampled_from([ROLLOUT, EVAL])),
+        min_size=40,
+        max_size=80,
+    ),
+)
+def test_evaluations_begin_only_where_no_more_urgent_poll_was_within_a_second(most, steps):
+    turns, now, urgent, held = Turns(most), 0.0, [(0.0, 0)], {ROLLOUT: [], EVAL: []}
+    for number, (seconds, begins, rank) in enumerate(steps):
+        now += seconds
+        if begins and turns.free(rank):
+            if rank == EVAL:
+                lately = [count for since, count in urgent if now - since < 1.0] + [len(held[ROLLOUT])]
+                assert len(held[EVAL]) < most - max(most // 8, *lately)
+            turns.hold(number, rank, now)
+            held[rank].append(number)
+        elif held[rank]:
+            turns.release(held[rank].pop(), rank)
+        urgent.append((now, len(held[ROLLOUT])))
+        assert turns.out == len(held[ROLLOUT]) + len(held[EVAL]) <= most

@@ -50,6 +50,15 @@ def test_a_blocked_taker_goes_on_when_there_is_room():
     assert (budget.held, budget.holders, budget.waiting) == (50, 1, 0)
 
 
+def test_a_taker_may_wait_for_ever():
+    budget = ByteBudget(100)
+    budget.try_take(100)
+    thread, answers = blocked_taker(budget, 50, timeout=float("inf"))
+    budget.release(100)
+    thread.join(HANG)
+    assert answers == [True]
+
+
 def test_a_taker_that_is_out_of_time_leaves_nothing_behind():
     budget = ByteBudget(100)
     budget.try_take(100)
@@ -104,6 +113,22 @@ def test_callbacks_are_refused_above_twice_the_limit():
     assert [place is None for place in places] == [False, False, True]
     budget.leave(places[0])
     assert budget.when_free(50, lambda: None) is not None
+
+
+def test_callbacks_that_come_together_are_refused_above_twice_the_limit_too(monkeypatch):
+    budget, places = ByteBudget(100), []
+    budget.try_take(100)
+    stand = budget._stand
+
+    def behind_another(*args, **options):
+        monkeypatch.undo()
+        places.append(budget.when_free(60, lambda: None))
+        return stand(*args, **options)
+
+    monkeypatch.setattr(budget, "_stand", behind_another)
+    places.append(budget.when_free(60, lambda: None))
+    assert [place is None for place in places] == [False, True]
+    assert budget.waiting == 60
 
 
 def test_a_lone_giant_is_not_refused():

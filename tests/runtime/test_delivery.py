@@ -8,8 +8,9 @@ import threading
 
 import pytest
 
+from tinker_actors.runtime import delivery as delivery_module
 from tinker_actors.runtime.delivery import DeliveryThread, LoopBridge, bridge_to, run_callback
-from tinker_actors.runtime.threads import on_own_thread
+from tinker_actors.runtime.threads import on_own_thread, start_thread
 
 HANG = 30.0
 
@@ -43,6 +44,38 @@ def test_the_thread_starts_with_the_first_callback_and_only_once():
         thread.join(HANG)
         assert done.acquire(timeout=HANG)
     assert threading.active_count() == before + 1
+
+
+def test_a_finalizer_that_posts_while_the_thread_is_being_started_does_not_wait_for_it(monkeypatch):
+    delivery, order, done = DeliveryThread(), [], threading.Event()
+
+    def start(name, target):
+        delivery.post(lambda: order.append("finalizer"))
+        return start_thread(name, target)
+
+    monkeypatch.setattr(delivery_module, "start_thread", start)
+    caller = threading.Thread(target=lambda: delivery.post(lambda: order.append("caller")), daemon=True)
+    caller.start()
+    caller.join(HANG)
+    assert not caller.is_alive()
+    delivery.post(done.set)
+    assert done.wait(HANG)
+    assert order == ["caller", "finalizer"]
+
+
+def test_where_no_thread_can_be_had_callbacks_wait_for_one(monkeypatch, caplog):
+    delivery, order, done = DeliveryThread(), [], threading.Event()
+
+    def refuse(name, target):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery_module, "start_thread", refuse)
+        delivery.post(lambda: order.append("early"))
+    assert "can't start new thread" in caplog.text
+    delivery.post(done.set)
+    assert done.wait(HANG)
+    assert order == ["early"]
 
 
 @pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
@@ -221,6 +254,32 @@ def test_a_bridge_leaves_waiters_that_were_cancelled_meanwhile():
     bridge.wake(waiting)
     loop.turn()
     assert (cancelled.results, waiting.results) == ([], [None])
+
+
+def test_an_interrupt_between_waiters_does_not_end_the_waking():
+    """In a notebook the loop goes on after an interrupt, and so do those who wait on it."""
+    loop = FakeLoop()
+    bridge = LoopBridge(loop)
+    waiters = [Waiter(bridge) for _ in range(100)]
+    for waiter in waiters[:20]:
+        bridge.wake(waiter)
+        loop.turn()
+        loop.now += 0.001
+    for waiter in waiters[20:30]:
+        bridge.wake(waiter)
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    waiters[20].set_result = interrupted
+    loop.now += 0.013
+    with pytest.raises(KeyboardInterrupt):
+        loop.turn()
+    for waiter in waiters[30:40]:
+        bridge.wake(waiter)
+    loop.now += 1.0
+    loop.turn()
+    assert all(waiter.results for waiter in waiters[30:40])
 
 
 def test_a_loop_has_one_bridge_and_keeps_it_while_somebody_uses_it():

@@ -117,6 +117,14 @@ def test_a_flood_of_messages_does_not_hold_back_a_timer():
     assert order[0] == "timer"
 
 
+@pytest.mark.parametrize("seconds", [1e10, float("inf")])
+def test_a_timer_that_is_never_due_stops_nobody(seconds):
+    ref = Worker.start(Dispatcher())
+    ref.ask(lambda self: self.tell_later(seconds, lambda _: None) and None, timeout=HANG)
+    for number in range(3):
+        assert ref.ask(lambda _, number=number: number, timeout=HANG) == number
+
+
 @pytest.mark.parametrize("ending", ["stopped", "crashed", "dropped", "dropped with a timer behind it"])
 def test_a_dispatcher_keeps_nothing_of_an_actor_that_is_gone(ending, monkeypatch):
     monkeypatch.setattr(logging.getLogger("tinker_actors"), "disabled", True)  # a logged traceback holds the actor

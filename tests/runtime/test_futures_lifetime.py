@@ -70,6 +70,21 @@ def test_accepted_of_an_accepted_operation_does_not_hear_of_its_failure(training
     assert future.exception() is not None
 
 
+def test_waiting_for_both_does_not_stop_the_thread_that_settles(training, in_thread, until):
+    """`concurrent.futures.wait` takes the locks of all it waits for, one after the other."""
+    future = training()
+    accepted = future.accepted
+    with accepted._condition:
+        settle = in_thread(lambda: future._settle("result"))
+        until(future.done)
+        free = future._condition.acquire(timeout=5.0)
+        if free:
+            future._condition.release()
+    settle()
+    assert free
+    assert accepted.done()
+
+
 def test_accepted_ends_with_an_operation_that_ends_without(training, sample):
     done, (cancelled, _) = training(), sample()
     pending = [done.accepted, cancelled.accepted]

@@ -73,9 +73,7 @@ class Lane(RuntimeActor):
         """Handle a message; see `messages`."""
         kind = type(message)
         if kind is Arrived:
-            self._settings.arrivals.begin()
-            if not self._looking:
-                self._take_arrivals()
+            self._look_at_arrivals()
         elif kind is Call:
             if message.first_sent is None and message.id in self._desk.table:
                 message.holder = self._desk
@@ -115,6 +113,11 @@ class Lane(RuntimeActor):
             self._desk.transport.close()
 
     # ------------------------------------------------------------ taking what comes
+
+    def _look_at_arrivals(self) -> None:
+        self._settings.arrivals.begin()
+        if not self._looking:
+            self._take_arrivals()
 
     def _take_arrivals(self) -> None:
         """Look at some of what came; at the rest in the lane's next turn, behind what is more urgent then."""
@@ -224,6 +227,8 @@ class Lane(RuntimeActor):
             elif item.state not in _WAITING_HERE and now - item.last_sign > limit:
                 self._desk.fail(item, _stalled(item, now, limit))
         self._polling.hearing.look_after(now)
+        # Whoever was to tell of them may have been interrupted (Ctrl-C) before he did.
+        self._look_at_arrivals()
         self._desk.go_on()
         self._schedule_check()
 

@@ -144,8 +144,12 @@ class LaneKeeper(RuntimeActor):
         self._restarts = {name: RestartIntensity() for name in LANES}
         self._stopping = False
         # Started here, not in on_start, so that the lanes are there when the constructor returns.
-        for name in LANES:
-            self._start(name)
+        try:
+            for name in LANES:
+                self._start(name)
+        except BaseException:
+            self._stop_lanes()
+            raise
 
     def on_start(self) -> None:
         """Begin to watch."""
@@ -162,9 +166,7 @@ class LaneKeeper(RuntimeActor):
             self._look()
             self.tell_later(_BEAT_EVERY, _Beat())
         elif isinstance(message, StopLanes):
-            self._stopping = True
-            for ref in self._lanes.refs.values():
-                tell(ref, Shutdown(ClientClosedError("The lanes were closed with this request under way.")))
+            self._stop_lanes()
             self.stop()
         else:
             super().receive(message)
@@ -180,6 +182,11 @@ class LaneKeeper(RuntimeActor):
         lane.monitor(self.actor_ref)
         self._lanes.refs[name] = lane.actor_ref
         executor.run(lane)
+
+    def _stop_lanes(self) -> None:
+        self._stopping = True
+        for ref in self._lanes.refs.values():
+            tell(ref, Shutdown(ClientClosedError("The lanes were closed with this request under way.")))
 
     def _ended(self, message: Terminated) -> None:
         for name in LANES:
@@ -207,8 +214,13 @@ class LaneKeeper(RuntimeActor):
         in_flight = len(self._settings[name].table)
         logger.error("The %s lane is replaced; its successor takes over %d requests", name, in_flight)
         self._pings.pop(name, None)
-        self._start(name)
-        self._lanes.hub.emit(LaneReplaced(name, in_flight, error))
+        try:
+            self._start(name)
+        except (OSError, RuntimeError) as reason:
+            logger.error("No descriptor or thread is left for the %s lane; it is tried again: %s", name, reason)
+            self.tell_later(_REST, _StartAgain(name, error))
+        else:
+            self._lanes.hub.emit(LaneReplaced(name, in_flight, error))
 
     def _look(self) -> None:
         """Send pings, and replace a lane that owes an answer for too long."""

@@ -19,6 +19,7 @@ from pykka import messages as pykka_messages
 from pykka._envelope import Envelope
 
 from tinker_actors.runtime.clock import Clock
+from tinker_actors.runtime.threads import log_failure
 from tinker_actors.runtime.timers import Timer, Timers
 
 logger = logging.getLogger("tinker_actors")
@@ -211,7 +212,7 @@ class RuntimeActor(pykka.Actor):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        logger.error("Unhandled exception in %s", self, exc_info=error)
+        log_failure(logger, "Unhandled exception in %s", self)
         self.actor_stopped.set()
         guarded(lambda: self.on_failure(kind, error, traceback), f"on_failure of {self}")
         self._announce_end(error)
@@ -239,4 +240,4 @@ def guarded(action: Callable[[], Any], what: str) -> None:
     try:
         action()
     except BaseException:
-        logger.exception("%s failed", what)
+        log_failure(logger, "%s failed", what)

@@ -81,9 +81,10 @@ class ByteBudget:
             Whether they were taken; False after the timeout or a dismissal.
         """
         moved = threading.Event()
-        place = self._stand(Place(size, moved.set, owner))
+        place = Place(size, moved.set, owner)
+        self._stand(place)
         try:
-            moved.wait(timeout)
+            moved.wait(min(timeout, threading.TIMEOUT_MAX))
         except BaseException:  # an interrupt: nobody is going to use the bytes
             self.leave(place)
             raise
@@ -101,11 +102,7 @@ class ByteBudget:
         Returns:
             The place, for `leave`; None when what is held and waited for would exceed twice the limit.
         """
-        with self._lock:
-            over = self.held + self._waiting + size > _HARD_CAP * self.limit
-            if over and (self._line or not self._fits(size)):
-                return None
-        return self._stand(Place(size, admitted, None))
+        return self._stand(Place(size, admitted, None), capped=True)
 
     def leave(self, place: Place) -> None:
         """Leave the line, or give back what was taken meanwhile. Once for each place."""
@@ -150,8 +147,11 @@ class ByteBudget:
     def _fits(self, size: int) -> bool:
         return self.held + size <= self.limit or self.held == 0
 
-    def _stand(self, place: Place) -> Place:
+    def _stand(self, place: Place, *, capped: bool = False) -> Place | None:
         with self._lock:
+            over = self.held + self._waiting + place.size > _HARD_CAP * self.limit
+            if capped and over and (self._line or not self._fits(place.size)):
+                return None
             self._line.append(place)
             self._waiting += place.size
             called = self._admit()

@@ -11,6 +11,7 @@ import msgspec
 from tinker_actors.runtime.connection import Connection
 from tinker_actors.runtime.deadlines import Line
 from tinker_actors.runtime.exchange import Exchange
+from tinker_actors.runtime.threads import log_failure
 from tinker_actors.runtime.transport import Answer, Request
 
 logger = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ class Call(Exchange):
         try:
             on_answer(answer)
         except BaseException:
-            logger.exception("The receiver of an answer failed")
+            log_failure(logger, "The receiver of an answer failed")
 
     def drop(self) -> None:
         """Forget the receiver and the deadline."""

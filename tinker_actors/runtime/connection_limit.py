@@ -77,6 +77,7 @@ class ConnectionLimit:
             return False
         now = self._now()
         if held and now - self._refused < _MOMENT:
+            self._look_again("files", held)  # the timer of an earlier refusal may be what asked
             return False
         if self._files.grant(now, always=held < _ALWAYS_ALLOWED):
             return True
@@ -123,10 +124,10 @@ class ConnectionLimit:
         waiting = self._waiting()
         if not waiting:
             return
+        self._retry()
         if not self.warned:
             self.warned = True
             logger.warning(_TEXTS[binding], self._where, held, waiting, *_advice(binding, self.most))
-        self._retry()
 
 
 _TEXTS: dict[Binding, str] = {

@@ -1,7 +1,7 @@
 """Connector threads: connections are opened beside the lanes, not on them.
 
-Name lookup, TCP, TLS and proxy tunnels block, and urllib3 already does them as users expect. A few daemon
-threads of the process do it and hand over connected sockets. They are shared by all lanes and started when there
+Name lookup, TCP, TLS and proxy tunnels block. A few daemon threads of the process do them and hand over connected
+sockets. They are shared by all lanes and started when there
 is something to open; how many there are follows how long opening takes.
 """
 
@@ -13,7 +13,7 @@ import logging
 import socket
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -22,6 +22,7 @@ import msgspec
 
 from tinker_actors.runtime.forks import on_fork
 from tinker_actors.runtime.request_head import authority
+from tinker_actors.runtime.threads import log_failure
 from tinker_actors.runtime.transport import Broken
 
 if TYPE_CHECKING:
@@ -73,12 +74,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 class Opening:
     """A connection being opened. Its fields belong to the connector."""
 
-    __slots__ = ("abandoned", "begun", "on_done", "outcome", "target")
+    __slots__ = ("abandoned", "on_done", "outcome", "target")
 
     def __init__(self, target: Target, on_done: Callable[[Opening], object]) -> None:
         self.target = target
         self.on_done = on_done
-        self.begun = False
         self.abandoned = False
         self.outcome: socket.socket | Broken | None = None
 
@@ -86,7 +86,8 @@ class Opening:
 class Connector:
     """Opens connections on a few threads, or many where it takes long. All methods may be called from any thread.
 
-    One target never takes all the threads, so that a host that does not answer can't keep the others waiting.
+    A target that has a thread never gets the last one that is free, and one that has none does not wait for one. So
+    hosts that do not answer can't keep the others waiting.
 
     Args:
         threads: the most threads.
@@ -109,7 +110,8 @@ class Connector:
         self._clock = clock
         self._open_socket = open_socket or _dial
         self._condition = threading.Condition()
-        self._queue: deque[Opening] = deque()
+        # For each target what no thread has begun, an ordered set that is never empty; and how many threads it has.
+        self._queue: dict[Target, dict[Opening, None]] = {}
         self._busy: Counter[Target] = Counter()
         self._threads: list[threading.Thread] = []
         self._idle = 0
@@ -122,8 +124,8 @@ class Connector:
         """
         opening = Opening(target, on_done)
         with self._condition:
-            self._queue.append(opening)
-            if self._idle < len(self._queue) and len(self._threads) < self._few:
+            self._queue.setdefault(target, {})[opening] = None
+            if self._needs_thread():
                 self._start_thread()
             if self._threads:
                 self._condition.notify()
@@ -142,13 +144,18 @@ class Connector:
     def withdraw(self, opening: Opening) -> bool:
         """Take back an opening that no thread has begun. False when it is too late for that."""
         with self._condition:
-            if opening.begun:
+            waiting = self._queue.get(opening.target, {})
+            if opening not in waiting:
                 return False
-            opening.abandoned = True
+            del waiting[opening]
+            if not waiting:
+                del self._queue[opening.target]
         return True
 
     def abandon(self, opening: Opening) -> None:
         """Give up an opening in whatever state: its socket is closed if there is or will be one."""
+        if self.withdraw(opening):
+            return
         with self._condition:
             opening.abandoned = True
             outcome, opening.outcome = opening.outcome, None
@@ -160,14 +167,22 @@ class Connector:
         with self._condition:
             return tuple(self._threads)
 
+    def _needs_thread(self) -> bool:
+        """Return whether what waits needs one more thread, however long opening takes. Called with the lock held."""
+        threads = len(self._threads)
+        if threads < self._few:
+            return self._idle < sum(map(len, self._queue.values()))
+        without = sum(target not in self._busy for target in self._queue)
+        return threads < self._most_threads and threads - self._busy.total() < without
+
     def _start_thread(self) -> None:
         number = next(_thread_numbers)
         thread = threading.Thread(target=self._run, name=f"tinker-actors-connector-{number}", daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:
+        except RuntimeError:
             # Those there are must do.
-            logger.warning("Could not start another connector thread: %s", error)
+            log_failure(logger, "Could not start another connector thread")
         else:
             self._threads.append(thread)
 
@@ -201,26 +216,26 @@ class Connector:
                 if not in_time and not self._queue and len(self._threads) > self._few:
                     self._threads.remove(threading.current_thread())
                     return None
-            opening.begun = True
             self._busy[opening.target] += 1
             return opening
 
     def _next(self) -> Opening | None:
-        """Take out the first opening whose target has a place, if there is one. Called with the lock held."""
-        most_per_target = max(len(self._threads) - 1, 1)
-        while self._queue and self._queue[0].abandoned:
-            self._queue.popleft()
-        for index, opening in enumerate(self._queue):
-            if not opening.abandoned and self._busy[opening.target] < most_per_target:
-                del self._queue[index]
-                return opening
-        return None
+        """Take out an opening of the target that has fewest threads, if it may have one more. Under the lock."""
+        target = min(self._queue, key=self._busy.__getitem__, default=None)
+        if target is None or (self._busy[target] and self._busy.total() >= len(self._threads) - 1):
+            return None
+        waiting = self._queue.pop(target)
+        opening = next(iter(waiting))
+        del waiting[opening]
+        if waiting:
+            self._queue[target] = waiting  # behind the others
+        return opening
 
     def _open(self, target: Target) -> socket.socket | Broken:
         try:
             return self._open_socket(target)
         except BaseException as error:
-            logger.exception("Opening a connection to %r failed in an unexpected way", target)
+            log_failure(logger, "Opening a connection to %r failed in an unexpected way", target)
             return Broken("connect", "connect", f"could not connect to {target.url}: {type(error).__name__}", False)
 
 
@@ -247,7 +262,7 @@ def _report(opening: Opening) -> None:
     try:
         opening.on_done(opening)
     except BaseException:
-        logger.exception("The receiver of a new connection failed")
+        log_failure(logger, "The receiver of a new connection failed")
 
 
 def _dial(target: Target) -> socket.socket | Broken:
@@ -255,7 +270,7 @@ def _dial(target: Target) -> socket.socket | Broken:
         from tinker_actors.runtime.direct_dialing import open_direct  # noqa: PLC0415 - it imports this module
 
         return open_direct(target)
-    from tinker_actors.runtime.dialing import open_socket  # noqa: PLC0415 - urllib3 and ssl load on first use
+    from tinker_actors.runtime.dialing import open_socket  # noqa: PLC0415 - it imports this module
 
     return open_socket(target)
 

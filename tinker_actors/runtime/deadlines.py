@@ -97,5 +97,6 @@ class Deadlines:
             if waiting.line is line:  # an earlier one may have taken it out
                 line.leave(waiting)
                 waiting.expire()
-        if line.kept and not line.waiting and line.timer is None:
+        # Whoever expired may have cleared the lines.
+        if self._lines.get(timeout) is line and not line.waiting and line.timer is None:
             del self._lines[timeout]

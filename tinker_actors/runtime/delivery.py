@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tinker_actors.runtime.forks import on_fork
-from tinker_actors.runtime.threads import start_thread
+from tinker_actors.runtime.threads import log_failure, start_thread
 
 if TYPE_CHECKING:
     import asyncio
@@ -48,12 +48,17 @@ class DeliveryThread:
         self._thread: threading.Thread | None = None
 
     def post(self, callback: Callable[[], Any]) -> None:
-        """Queue a callback. Thread-safe."""
+        """Queue a callback. Thread-safe, also in finalizers; never blocks and never raises."""
         self._queue.put(callback)
-        if self._thread is None:
-            with self._starting:
+        # Whoever holds the lock starts the thread. It may be this very thread: a finalizer runs anywhere.
+        if self._thread is None and self._starting.acquire(blocking=False):
+            try:
                 if self._thread is None:
                     self._thread = start_thread("delivery", self._loop)
+            except RuntimeError:
+                log_failure(logger, "Could not start the thread for callbacks; the next callback tries again")
+            finally:
+                self._starting.release()
 
     def _loop(self) -> None:
         while True:
@@ -65,7 +70,7 @@ def run_callback(callback: Callable[[], Any]) -> None:
     try:
         callback()
     except BaseException:
-        logger.exception("A callback on a future failed: %r", callback)
+        log_failure(logger, "A callback on a future failed: %r", callback)
 
 
 class LoopBridge:
@@ -127,12 +132,13 @@ class LoopBridge:
         return ready, pause
 
     def _complete(self, ready: deque[asyncio.Future[None]], pause: float) -> None:
+        loop = self._loop()
+        if pause and loop is not None:
+            # First: an interrupt may end this call, and a bridge that gathers without a timer would gather for ever.
+            loop.call_later(pause, self._stop_gathering)
         for waiter in ready:
             if not waiter.done():
                 waiter.set_result(None)
-        loop = self._loop()
-        if pause and loop is not None:
-            loop.call_later(pause, self._stop_gathering)
 
     def _pay(self) -> float:
         """Charge a wake-up and return the seconds for which the next one has to be gathered for."""

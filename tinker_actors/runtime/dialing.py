@@ -1,7 +1,8 @@
-"""Opening one connection, blocking: name lookup, TCP, proxy tunnel, TLS.
+"""Opening one connection, blocking, whatever way leads to the server: TLS here, and the others by their modules.
 
-urllib3 does it, so certificates, proxies and addresses are treated as users know it from requests. The socket
-it connected is taken over and made non-blocking. Runs on connector threads only.
+Certificates and proxies are those that users know from requests. A handshake is most of what opening costs, and above
+the connection cap there is one each time that polls take turns, so nothing stands between it and the socket. Runs on
+connector threads only.
 """
 
 from __future__ import annotations
@@ -13,16 +14,11 @@ import ssl
 from pathlib import Path
 from urllib.request import getproxies, proxy_bypass
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationParseError, NewConnectionError
-from urllib3.util import Url, parse_url
-
-from tinker_actors.runtime.connector import Target, proxy_authorization
-from tinker_actors.runtime.direct_dialing import out_of_files, prepared
+from tinker_actors.runtime.connector import Target
+from tinker_actors.runtime.direct_dialing import connect, open_direct, out_of_files, prepared
 from tinker_actors.runtime.transport import Broken, BrokenKind, NoFiles
 
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
-_PROXY_PORTS = {"http": 80, "https": 443}
 
 
 def default_ssl_context(cafile: str | None = None) -> ssl.SSLContext:
@@ -64,81 +60,45 @@ def proxy_from_environment(scheme: str, host: str) -> str | None:
 
 def open_socket(target: Target) -> socket.socket | Broken:
     """Connect, blocking for at most a few `connect_timeout`s. Returns a non-blocking socket, or what failed."""
-    connection: HTTPConnection | None = None
+    if target.proxy is not None:
+        from tinker_actors.runtime.proxy_dialing import open_through_proxy  # noqa: PLC0415 - urllib3, on first use
+
+        return open_through_proxy(target)
+    return open_direct(target) if target.scheme == "http" else _open_tls(target)
+
+
+def failure(target: Target, error: Exception, known: Exception | str) -> Broken:
+    """Return what a connection that can't be opened is answered with.
+
+    Args:
+        target: where it should have gone.
+        error: what was raised.
+        known: what that means, as an error of the system or of TLS, or in words.
+    """
+    kind: BrokenKind = "tls" if isinstance(known, ssl.SSLError) else "connect"
+    if isinstance(known, ssl.SSLCertVerificationError):
+        reason = f"the server's certificate is not valid: {known.verify_message}"
+    elif isinstance(known, TimeoutError):
+        kind, reason = "timeout", "it did not answer in time"
+    else:
+        reason = (known.strerror if isinstance(known, OSError) else None) or str(known)
+    broken = NoFiles if out_of_files(error) else Broken
+    return broken(kind, "connect", f"could not connect to {target.url}: {reason}", False)
+
+
+def _open_tls(target: Target) -> socket.socket | Broken:
+    """Connect without a proxy, and shake hands; certificate and name are verified as the context says."""
+    sock: socket.socket | None = None
     try:
-        connection = _connection(target)
-        connection.connect()
-        return _take_socket(connection)
+        context = target.ssl_context or default_ssl_context()
+        sock = connect(target)
+        return prepared(context.wrap_socket(sock, server_hostname=_name_to_verify(target.host)))
     except Exception as error:
-        if connection is not None:
-            connection.close()
-        broken = NoFiles if out_of_files(error) else Broken
-        return broken(_kind(error), "connect", f"could not connect to {target.url}: {_reason(error)}", False)
+        if sock is not None:
+            sock.close()
+        return failure(target, error, error)
 
 
-def _connection(target: Target) -> HTTPConnection:
-    """Return the urllib3 connection for a target, not yet connected."""
-    timeout = target.connect_timeout
-    context = target.ssl_context
-    proxy = None if target.proxy is None else _parse_proxy(target.proxy)
-    if "https" in (target.scheme, proxy and proxy.scheme) and context is None:
-        context = default_ssl_context()
-    if proxy is None:
-        if target.scheme == "https":
-            return HTTPSConnection(target.host, target.port, timeout=timeout, ssl_context=context)
-        return HTTPConnection(target.host, target.port, timeout=timeout)
-    host, port = str(proxy.host).strip("[]"), proxy.port or _PROXY_PORTS[str(proxy.scheme)]
-    if target.scheme == "https":
-        if proxy.scheme == "https":
-            raise _UnsupportedError("a proxy that is itself spoken to in TLS can't carry a TLS connection here")
-        tunnel = HTTPSConnection(host, port, timeout=timeout, ssl_context=context, proxy=proxy)
-        tunnel.set_tunnel(target.host, target.port, dict(proxy_authorization(str(target.proxy))), "http")
-        return tunnel
-    # Requests in plain text name the whole URL; the proxy is then just the server we talk to.
-    if proxy.scheme == "https":
-        return HTTPSConnection(host, port, timeout=timeout, ssl_context=context)
-    return HTTPConnection(host, port, timeout=timeout)
-
-
-def _parse_proxy(proxy: str) -> Url:
-    url = parse_url(proxy)
-    if url.scheme not in _PROXY_PORTS or not url.host:
-        raise _UnsupportedError("only http:// and https:// proxies are supported")
-    return url
-
-
-def _take_socket(connection: HTTPConnection) -> socket.socket:
-    sock, connection.sock = connection.sock, None
-    assert isinstance(sock, socket.socket)
-    return prepared(sock)
-
-
-def _kind(error: Exception) -> BrokenKind:
-    if isinstance(error, ssl.SSLError):
-        return "tls"
-    if _timed_out(error):
-        return "timeout"
-    return "connect"
-
-
-def _reason(error: Exception) -> str:
-    """Say what failed without a proxy's password, which urllib3's own texts may hold."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate is not valid: {error.verify_message}"
-    if _timed_out(error):
-        return "it did not answer in time"
-    if isinstance(error, LocationParseError):
-        return "the proxy's URL is not valid"
-    cause = error.__cause__ if isinstance(error, HTTPError) else error
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return str(cause or error)
-
-
-def _timed_out(error: Exception) -> bool:
-    # urllib3 derives its error for a refused connection from that for one that took too long.
-    return isinstance(error, TimeoutError | ConnectTimeoutError) and not isinstance(error, NewConnectionError)
-
-
-class _UnsupportedError(Exception):
-    """A combination of target and proxy that this module does not open."""
+def _name_to_verify(host: str) -> str:
+    """Return what a certificate calls a host: without the final dot of a full name, or the zone of an address."""
+    return host.rstrip(".").partition("%")[0]

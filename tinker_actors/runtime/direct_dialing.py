@@ -1,24 +1,22 @@
 """Opening a plain connection without a proxy, blocking: name lookup and TCP.
 
-Beside `dialing`, so that whoever talks to a server in plain text does not load urllib3 and its kind before the first
-request. Runs on connector threads only.
+Beside `dialing`, so that whoever talks to a server in plain text does not load what knows of proxies and certificates
+before the first request. Runs on connector threads only.
 """
 
 from __future__ import annotations
 
-import errno
 import socket
 
 from tinker_actors.runtime.connector import Target
+from tinker_actors.runtime.open_files import NONE_LEFT
 from tinker_actors.runtime.transport import Broken, NoFiles
-
-_NO_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 def open_direct(target: Target) -> socket.socket | Broken:
     """Connect, blocking for at most `connect_timeout` per address. Returns a non-blocking socket, or what failed."""
     try:
-        return prepared(socket.create_connection((target.host, target.port), target.connect_timeout))
+        return prepared(connect(target))
     except (OSError, UnicodeError) as error:  # a host name that can't be one is a UnicodeError
         late = isinstance(error, TimeoutError)
         reason = "it did not answer in time" if late else getattr(error, "strerror", None) or str(error)
@@ -26,6 +24,15 @@ def open_direct(target: Target) -> socket.socket | Broken:
         return broken(
             "timeout" if late else "connect", "connect", f"could not connect to {target.url}: {reason}", False
         )
+
+
+def connect(target: Target) -> socket.socket:
+    """Return a socket connected to the target's host, whose timeout is still `connect_timeout`.
+
+    Raises:
+        OSError: no address of the host could be connected to, or it has none. So for UnicodeError.
+    """
+    return socket.create_connection((target.host, target.port), target.connect_timeout)
 
 
 def prepared(sock: socket.socket) -> socket.socket:
@@ -38,7 +45,7 @@ def prepared(sock: socket.socket) -> socket.socket:
 def out_of_files(error: BaseException | None) -> bool:
     """Tell whether the system refused to open one more file. A name lookup that met that says something else."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _NO_FILES:
+        if isinstance(error, OSError) and error.errno in NONE_LEFT:
             return True
         if isinstance(error, socket.gaierror):
             return _no_file_to_be_had()
@@ -50,5 +57,5 @@ def _no_file_to_be_had() -> bool:
     try:
         socket.socket().close()
     except OSError as error:
-        return error.errno in _NO_FILES
+        return error.errno in NONE_LEFT
     return False

@@ -22,6 +22,8 @@ from tinker_actors.runtime.timers import Timers
 logger = logging.getLogger("tinker_actors")
 
 _BEGIN = object()
+# Longest single wait in seconds: a queue takes no endless number of them.
+_LONGEST_WAIT = 3600.0
 
 
 class DispatcherInbox:
@@ -92,7 +94,7 @@ class Dispatcher:
         while True:
             due = timers.next_due()
             try:
-                item = take(timeout=None if due is None else max(0.0, due - now()))
+                item = take(timeout=None if due is None else min(max(0.0, due - now()), _LONGEST_WAIT))
             except queue.Empty:
                 item = None
             if item is not None:

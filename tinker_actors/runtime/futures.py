@@ -242,8 +242,10 @@ class APIFuture(LibraryFuture[T], Generic[T]):
             if self._library_waiters:
                 self._tell_library(self._library_waiters)
             gates, callbacks, loop_waiters = self._gates, self._done_callbacks, self._loop_waiters
-            if self._accepted is not None:
-                self._settle_accepted(self._accepted)
+            accepted = self._accepted
+        if accepted is not None:
+            # Without our lock: who waits for both futures holds the locks of both for a moment, in an order of his own.
+            self._settle_accepted(accepted)
         if gates:
             for gate in gates:
                 gate.release()

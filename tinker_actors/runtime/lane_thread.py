@@ -28,8 +28,16 @@ class LaneThread:
         return self._inbox
 
     def run(self, actor: RuntimeActor) -> None:
-        """Start the thread."""
-        start_thread(self._name, lambda: self._loop(actor))
+        """Start the thread.
+
+        Raises:
+            RuntimeError: the system has none left; the inbox is closed then.
+        """
+        try:
+            start_thread(self._name, lambda: self._loop(actor))
+        except RuntimeError:
+            self._inbox.close()
+            raise
 
     def _loop(self, actor: RuntimeActor) -> None:
         inbox = self._inbox

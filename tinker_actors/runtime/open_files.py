@@ -6,6 +6,7 @@ first, so that what others need at any moment (a log file, a checkpoint) is stil
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -26,6 +27,9 @@ _GRANTS_PER_COUNT = 256
 _SECONDS_BETWEEN_COUNTS = 0.25
 _LISTINGS = ("/proc/self/fd", "/dev/fd")
 
+NONE_LEFT = (errno.EMFILE, errno.ENFILE)
+"""What the system says when the process, or the machine, has no descriptor left."""
+
 
 def file_limit() -> int | None:
     """Return how many files this process may have open (the soft limit), or None when there is no limit."""
@@ -40,8 +44,9 @@ def count_open_files() -> int:
     for listing in _LISTINGS:
         try:
             return len(os.listdir(listing))  # noqa: PTH208 - a path object for each of thousands
-        except OSError:
-            continue
+        except OSError as error:
+            if error.errno in NONE_LEFT:
+                return file_limit() or 0  # not even for looking
     return 0
 
 

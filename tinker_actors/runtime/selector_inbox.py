@@ -15,13 +15,15 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from tinker_actors.runtime.bell import make_bell
 from tinker_actors.runtime.clock import Clock, MonotonicClock
 from tinker_actors.runtime.forks import forked_error, on_fork
 from tinker_actors.runtime.poller import READ, WRITE, make_poller
+from tinker_actors.runtime.threads import log_failure
 from tinker_actors.runtime.timers import Timers
+from tinker_actors.runtime.watching import SocketOwner, Watch, Watchable
 
 __all__ = ["READ", "WRITE", "SelectorInbox", "SocketOwner", "Watchable"]
 
@@ -35,45 +37,6 @@ _EMPTY_RETURNS_BEFORE_REBUILD = 64
 _LONGEST_WAIT = 3600.0
 # How long a lane whose selector keeps failing rests between two attempts.
 _REST_AFTER_FAILURE = 0.05
-
-
-class Watchable(Protocol):
-    """A socket, or anything else with a descriptor."""
-
-    def fileno(self) -> int:
-        """Return the descriptor; -1 once it is closed."""
-        ...
-
-    def detach(self) -> int:
-        """Let go of the descriptor without closing it."""
-        ...
-
-
-class SocketOwner(Protocol):
-    """Whoever registers a socket. Both methods run in the lane's thread."""
-
-    def on_ready(self, events: int) -> None:
-        """Read or write what is possible; `events` is a mask of `READ` and `WRITE`.
-
-        An exception raised here is logged, ends the registration and comes back through `on_lost`.
-        """
-        ...
-
-    def on_lost(self, error: BaseException) -> None:
-        """Learn that the inbox no longer watches the socket, and why. The socket is not closed."""
-        ...
-
-
-class _Watch:
-    """One registered socket."""
-
-    __slots__ = ("events", "fd", "owner", "sock")
-
-    def __init__(self, sock: Watchable, fd: int, events: int, owner: SocketOwner) -> None:
-        self.sock = sock
-        self.fd = fd
-        self.events = events
-        self.owner = owner
 
 
 class SelectorInbox:
@@ -100,7 +63,7 @@ class SelectorInbox:
         self._late: Callable[[Any], object] | None = None
         self._rest = threading.Event()  # never set: waiting for it is a pause
         self._failures = 0
-        self._watches: dict[int, _Watch] = {}
+        self._watches: dict[int, Watch] = {}
         self._new: set[int] = set()  # descriptors registered since the poller was asked last
         self._empty_returns = 0
         self._poller = make_poller()
@@ -137,7 +100,7 @@ class SelectorInbox:
             try:
                 self._turn()
             except BaseException:
-                logger.exception("The inbox failed in a way it does not know; the lane goes on")
+                log_failure(logger, "The inbox failed in a way it does not know; the lane goes on")
                 self._rest.wait(_REST_AFTER_FAILURE)
 
     def register(self, sock: Watchable, events: int, owner: SocketOwner) -> None:
@@ -156,7 +119,7 @@ class SelectorInbox:
             stale.sock.detach()
             self._lose(stale, OSError("the descriptor was closed by somebody else"))
         self._poller.register(fd, events)
-        self._watches[fd] = _Watch(sock, fd, events, owner)
+        self._watches[fd] = Watch(sock, fd, events, owner)
         self._new.add(fd)
 
     def modify(self, sock: Watchable, events: int) -> None:
@@ -258,7 +221,7 @@ class SelectorInbox:
             try:
                 watch.owner.on_ready(events)
             except BaseException as error:
-                logger.exception("A socket callback failed; the socket is let go")
+                log_failure(logger, "A socket callback failed; the socket is let go")
                 if watches.get(fd) is watch:
                     self._lose(watch, error)
         if known:
@@ -270,7 +233,7 @@ class SelectorInbox:
         try:
             callback()
         except BaseException:
-            logger.exception("A callback failed; the lane goes on")
+            log_failure(logger, "A callback failed; the lane goes on")
 
     def _select(self) -> list[tuple[int, int]]:
         """Wait until something is due and return the ready descriptors. Rebuilds a poller that fails."""
@@ -310,7 +273,7 @@ class SelectorInbox:
 
     def _rebuild(self, error: BaseException) -> None:
         """Make a new selector from the sockets that are still good, and tell the owners of the others."""
-        logger.error("The selector failed and is rebuilt with %d sockets: %r", len(self._watches), error)
+        log_failure(logger, "The selector failed and is rebuilt with %d sockets: %r", len(self._watches), error)
         with contextlib.suppress(OSError):  # it may be the closed descriptor itself
             self._poller.close()
         try:
@@ -330,40 +293,49 @@ class SelectorInbox:
             # A selector that fails at every call must not take the whole processor.
             self._rest.wait(_REST_AFTER_FAILURE)
 
-    def _register_again(self, watch: _Watch) -> None:
+    def _register_again(self, watch: Watch) -> None:
         if watch.sock.fileno() != watch.fd:
             raise ValueError("the socket was closed by somebody else")
         os.fstat(watch.fd)
         self._poller.register(watch.fd, watch.events)
         self._watches[watch.fd] = watch
 
-    def _find(self, sock: Watchable) -> _Watch | None:
+    def _find(self, sock: Watchable) -> Watch | None:
         watch = self._watches.get(sock.fileno())
         if watch is not None and watch.sock is sock:
             return watch
         # A socket that was closed first has lost its number.
         return next((watch for watch in self._watches.values() if watch.sock is sock), None)
 
-    def _forget(self, watch: _Watch) -> None:
+    def _forget(self, watch: Watch) -> None:
         del self._watches[watch.fd]
         with contextlib.suppress(KeyError, OSError, ValueError):  # the system may have forgotten it already
             self._poller.unregister(watch.fd)
 
-    def _lose(self, watch: _Watch, error: BaseException) -> None:
+    def _lose(self, watch: Watch, error: BaseException) -> None:
         self._forget(watch)
         self._tell_lost(watch, error)
 
-    def _tell_lost(self, watch: _Watch, error: BaseException) -> None:
+    def _tell_lost(self, watch: Watch, error: BaseException) -> None:
         # Posted, because the owner may be in the middle of the call that found out.
         self._posted.append(lambda: watch.owner.on_lost(error))
 
     def _make_bell(self) -> None:
-        self._bell = make_bell()
-        self.register(self._bell, READ, _BellOwner(self))
+        bell = self._bell = make_bell()
+        try:
+            self.register(bell, READ, _BellOwner(self))
+        except (OSError, ValueError):
+            bell.close()
+            raise
 
     def _remake_bell(self) -> None:
         self._bell.close()
-        self._make_bell()
+        try:
+            self._make_bell()
+        except (OSError, ValueError):
+            # Without it nobody can wake the lane: it wakes up by itself until there is one.
+            log_failure(logger, "No new bell to be had; trying again")
+            self.timers.call_at(self._now() + _REST_AFTER_FAILURE, self._remake_bell)
 
     def _wake(self) -> None:
         self._asleep = False
@@ -380,7 +352,7 @@ class _BellOwner:
         self._inbox._bell.hush()
 
     def on_lost(self, error: BaseException) -> None:
-        logger.error("The bell that wakes the lane was lost and is replaced: %r", error)
+        log_failure(logger, "The bell that wakes the lane was lost and is replaced: %r", error)
         self._inbox._remake_bell()
 
 

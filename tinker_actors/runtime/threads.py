@@ -1,9 +1,15 @@
-"""Threads of the runtime: named, daemonic, and known, so that nobody waits on one for what it has to produce."""
+"""Threads of the runtime: named, daemonic, and known, so that nobody waits on one for what it has to produce.
+
+They serve everybody, so what fails on one is logged and the thread goes on, even where logging fails too.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 
 from tinker_actors.runtime.forks import on_fork
@@ -33,6 +39,18 @@ def as_own_thread() -> Iterator[None]:
         yield
     finally:
         _own.discard(ident)
+
+
+def log_failure(logger: logging.Logger, text: str, *args: object) -> None:
+    """Log a failure at ERROR, with the exception that is being handled. Never raises.
+
+    What a log handler of the user's raises is printed, as the standard library's handlers do with their own failures.
+    """
+    try:
+        logger.error(text, *args, exc_info=sys.exception())
+    except BaseException:
+        with contextlib.suppress(Exception):  # there may be nothing to print to
+            traceback.print_exc()
 
 
 def on_own_thread() -> bool:

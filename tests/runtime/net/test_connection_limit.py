@@ -83,6 +83,20 @@ def test_without_files_a_few_are_allowed_and_it_is_tried_again_as_long_as_somebo
     assert len(world.timers) == 0
 
 
+def test_a_second_refusal_before_the_first_is_over_does_not_end_the_trying():
+    world = World()
+    world.waiting = 1
+    world.limit._retry = lambda: retries.append(world.limit.allows(5))
+    retries = []
+    world.limit.refused(5)
+    world.advance(0.4)
+    world.limit.refused(5)
+    for _ in range(4):
+        world.advance(0.3)
+
+    assert retries[-1:] == [True]
+
+
 def test_what_can_be_counted_on_shrinks_to_what_there_was_and_grows_again_step_by_step():
     world = World(files=100)
     assert world.limit.capacity() == 1_000

@@ -81,6 +81,36 @@ def test_a_mute_host_does_not_keep_others_waiting(doors):
         connector.take(opening).close()
 
 
+def test_several_mute_hosts_do_not_keep_others_waiting(doors):
+    connector, done = Connector(open_socket=doors), queue.SimpleQueue()
+    hosts = ("a.example", "b.example")
+    mute = [connector.open(target(1, host=host), done.put) for _ in range(5) for host in hosts]
+    assert {doors.begun.get(timeout=HANG).host for _ in hosts} == set(hosts)
+    for _ in range(20):
+        opening = connector.open(target(2), done.put)
+        assert done.get(timeout=HANG) is opening
+        connector.take(opening).close()
+
+    assert len(connector.threads()) == 3
+    doors.release.set()
+    assert {done.get(timeout=HANG) for _ in mute} == set(mute)
+    for opening in mute:
+        connector.take(opening).close()
+
+
+def test_a_thread_that_is_free_goes_to_the_target_that_has_fewest(doors):
+    connector, done = Connector(threads=1, open_socket=doors), queue.SimpleQueue()
+    held = connector.open(target(1), done.put)
+    doors.begun.get(timeout=HANG)
+    order = [connector.open(target(port), done.put) for port in (2, 2, 2, 4, 6)]
+    doors.release.set()
+
+    assert done.get(timeout=HANG) is held
+    assert [done.get(timeout=HANG).target.port for _ in order] == [2, 4, 6, 2, 2]
+    for opening in (held, *order):
+        connector.take(opening).close()
+
+
 @pytest.mark.parametrize(("seconds", "threads"), [(0.3, 8), (0.001, 2)])
 def test_threads_are_added_where_opening_takes_long_and_end_when_idle(doors, monkeypatch, seconds, threads):
     monkeypatch.setattr(connector_module, "_IDLE_SECONDS", 0.05)
@@ -103,7 +133,7 @@ def test_one_thread_is_enough_for_one_opening_after_the_other(doors):
     connector, done = Connector(open_socket=doors), queue.SimpleQueue()
     poll = threading.Event()
     for _ in range(10):
-        connector.take(connector.open(target(2), done.put))
+        connector.open(target(2), done.put)
         connector.take(done.get(timeout=HANG)).close()
         while not connector._idle:
             poll.wait(0.001)
@@ -203,7 +233,7 @@ def _connect_in_child(port, results):
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_gets_threads_of_its_own(serve):
     server, done = serve(lambda server, connection: None), queue.SimpleQueue()
-    shared_connector().take(shared_connector().open(server.target(), done.put))
+    shared_connector().open(server.target(), done.put)
     shared_connector().take(done.get(timeout=HANG)).close()
     context = multiprocessing.get_context("fork")
     results = context.Queue()
@@ -269,6 +299,21 @@ def test_a_certificate_for_another_name_is_refused(serve, authority, client_tls)
     server = serve(lambda server, connection: connection.recv(1), tls=context)
 
     assert broken(open_socket(server.target(ssl_context=client_tls))).kind == "tls"
+
+
+def test_a_full_name_and_the_zone_of_an_address_are_no_part_of_what_a_certificate_names(
+    serve, server_tls, client_tls, monkeypatch
+):
+    server = serve(lambda server, connection: connection.recv(1), tls=server_tls)
+    connect = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", lambda _, timeout: connect(("127.0.0.1", server.port), timeout))
+    for host in ("localhost.", "127.0.0.1%lo"):
+        sock = open_socket(target(server.port, host=host, scheme="https", ssl_context=client_tls))
+        assert isinstance(sock, ssl.SSLSocket)
+        sock.close()
+    assert broken(
+        open_socket(target(server.port, host="localhost.x", scheme="https", ssl_context=client_tls))
+    ).kind == ("tls")
 
 
 def test_the_default_context_refuses_a_self_made_authority_until_the_environment_names_it(

@@ -97,6 +97,17 @@ def test_who_expires_may_take_others_out_and_add_new_ones():
     assert len(world.expired) == 3
 
 
+def test_who_expires_may_clear_everything():
+    world = World()
+    world.add(1.0, world.deadlines.clear)
+    other = world.add(2.0)
+    world.advance(1.0)
+    world.advance(1.0)
+
+    assert other not in world.expired
+    assert not world.deadlines._lines
+
+
 def test_clearing_leaves_no_timer():
     world = World()
     waiting = [world.add(60.0), world.add(45.0)]

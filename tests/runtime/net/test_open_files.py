@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -100,6 +101,19 @@ def test_this_process_is_counted():
     assert count_open_files() == before + 2
     for end in ends:
         os.close(end)
+
+
+@pytest.mark.skipif(file_limit() is None, reason="needs a limit")
+def test_a_process_that_is_too_full_to_be_counted_is_full(monkeypatch):
+    def refuse(listing):
+        raise OSError(errno.EMFILE, "Too many open files", listing)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    files = OpenFiles()
+    assert count_open_files() == file_limit()
+    assert not files.grant(0.0)
+    monkeypatch.undo()
+    assert files.grant(1.0)
 
 
 def test_the_limit_is_the_processs_soft_limit():

@@ -12,6 +12,7 @@ import pykka
 import pytest
 
 from tinker_actors.runtime import selector_inbox
+from tinker_actors.runtime.open_files import count_open_files
 from tinker_actors.runtime.selector_inbox import READ, WRITE, SelectorInbox
 
 from .owners import Owner
@@ -217,6 +218,45 @@ def test_a_lost_wake_up_socket_is_replaced(lane):
     for number in range(50):
         lane.inbox.put(number)
         assert lane.messages.get(timeout=HANG) == number
+
+
+@pytest.mark.parametrize("broken", ["make_bell", "register"])
+def test_a_lost_bell_that_cannot_be_replaced_at_once_is_replaced_later(lane, monkeypatch, broken):
+    refusals = threading.Semaphore(0)
+
+    def refuse(*_):
+        refusals.release()
+        raise OSError(24, "Too many open files")
+
+    def cut():
+        if broken == "make_bell":
+            monkeypatch.setattr(selector_inbox, "make_bell", refuse)
+        else:
+            monkeypatch.setattr(lane.inbox, "register", refuse)
+        lane.inbox._bell.close()
+        lane.inbox._poller.close()
+
+    lane.call(cut)
+    for _ in range(3):
+        assert refusals.acquire(timeout=HANG)
+    monkeypatch.undo()
+    lane.until(lambda: lane.inbox._bell.fileno() in lane.inbox._watches)
+    for number in range(50):
+        lane.inbox.put(number)
+        assert lane.messages.get(timeout=HANG) == number
+
+
+def test_an_inbox_that_cannot_be_made_leaves_no_descriptor_behind(monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SelectorInbox, "register", refuse)
+    before = count_open_files()
+    for _ in range(5):
+        with pytest.raises(OSError, match="No space"):
+            SelectorInbox()
+
+    assert count_open_files() == before
 
 
 def test_a_pykka_actor_lives_on_it():
