@@ -327,7 +327,8 @@ class SocketDriver:
             try:
                 connection.sendall(sent)
                 if end:
-                    connection.shutdown(socket.SHUT_WR)
+                    with contextlib.suppress(OSError):  # the server has ended it already
+                        connection.shutdown(socket.SHUT_WR)
                 while piece := connection.recv(65_536):
                     answer += piece
             except ConnectionError:

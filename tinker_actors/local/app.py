@@ -34,6 +34,7 @@ TICK_SECONDS = 1.0
 """How often the core is told that time passes; small against the 300 s after which a session expires."""
 
 _JOIN_SECONDS = 2.0
+_STRANGERS_BYTES = 2**20  # of a body that are read before it is asked whose it is
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -132,11 +133,14 @@ class App:
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:
             raise too_large(limit)
-        pieces, size = [], 0
+        pieces, size, known = [], 0, False
         async for piece in request.stream():
             size += len(piece)
             if size > limit:
                 raise too_large(limit)
+            if size > _STRANGERS_BYTES and not known:
+                self._core.check_key(request.headers, self._now())
+                known = True
             pieces.append(piece)
         return b"".join(pieces)
 
@@ -197,9 +201,23 @@ class App:
                     waiter.set_result(None)
 
     async def _tick(self) -> None:
+        failed = False
         while True:
             await asyncio.sleep(TICK_SECONDS)
+            try:
+                self._pass_time()
+            except Exception:
+                # A full disk, say: the next one may do better. Once in a row is enough for the log.
+                if not failed:
+                    _LOG.exception("what is done every second failed")
+                failed = True
+            else:
+                failed = False
+
+    def _pass_time(self) -> None:
+        try:
             self._wake_waiting(self._core.tick(self._now()))
+        finally:
             self._after_change()
 
     def _now(self) -> float:

@@ -22,6 +22,7 @@ from typing import IO, Any, Self
 
 from tinker_actors.errors import TinkerError
 from tinker_actors.local.faults.control import FaultControl
+from tinker_actors.local.temporary import hold
 
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 """How many threads numpy's matrix products use is read from these when numpy loads. One makes them repeatable."""
@@ -101,6 +102,7 @@ class LocalServer:
         self._stderr: IO[bytes] | None = None
         self._url: str | None = None
         self._faults: FaultControl | None = None
+        self._held: IO[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -166,6 +168,8 @@ class LocalServer:
         self._url = str(ready["url"])
         self._faults = FaultControl(self._url, str(ready["admin_token"]))
         self._data_dir = Path(ready["data_dir"])
+        if self._temporary and self._held is None:
+            self._held = hold(self._data_dir)  # it may be killed, and started again with what it had
         self._port = int(self._url.rpartition(":")[2])
         return self
 
@@ -180,6 +184,7 @@ class LocalServer:
             except subprocess.TimeoutExpired:
                 child.kill()
         self._reap()
+        self._let_go()
         if self._temporary and self._data_dir is not None:
             # The server removes the folder it made, unless it was killed.
             shutil.rmtree(self._data_dir, ignore_errors=True)
@@ -199,6 +204,7 @@ class LocalServer:
         """
         child, self._child = self._child, None
         self._temporary = False
+        self._let_go()
         if child is None:
             return
         child.returncode = 0  # or subprocess would wait for a process that is not ours
@@ -207,6 +213,11 @@ class LocalServer:
             raw = getattr(pipe, "raw", None)
             if raw is not None:
                 raw.close()
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()
 
     def __enter__(self) -> Self:
         if self._child is None:

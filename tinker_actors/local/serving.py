@@ -8,11 +8,9 @@ import ipaddress
 import logging
 import os
 import resource
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 import uuid
@@ -22,7 +20,6 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tinker_actors.errors import ConfigError
 from tinker_actors.local.app import App
@@ -32,12 +29,14 @@ from tinker_actors.local.core.ports import Engine
 from tinker_actors.local.engine.tiny import TINY_NAME
 from tinker_actors.local.faults.connection import ConnectionProtocol
 from tinker_actors.local.faults.setup import make_faults
+from tinker_actors.local.heads import HeadProtocol
 from tinker_actors.local.ledger import LEDGER_NAME, LedgerEngine
 from tinker_actors.local.model_folders import load_model_folders
 from tinker_actors.local.numpy_engine import NumpyEngine, ServedModel
 from tinker_actors.local.stand_ins import ARCH as STAND_IN_ARCH
 from tinker_actors.local.stand_ins import stand_in, vocab_sizes
 from tinker_actors.local.store.files import FileStore
+from tinker_actors.local.temporary import temporary_folder
 from tinker_actors.protocol import codec
 
 _LOG = logging.getLogger(__name__)
@@ -110,7 +109,7 @@ def serve(
     bounds = limits or Limits()
     with (
         _listen(host, port) as listener,
-        _data_folder(data_dir) as folder,
+        temporary_folder() if data_dir is None else contextlib.nullcontext(data_dir) as folder,
         contextlib.closing(
             FileStore(folder, result_bytes=bounds.stored_result_bytes, futures=bounds.stored_futures)
         ) as store,
@@ -121,7 +120,7 @@ def serve(
         if misbehaviour is not None:
             app.asgi = misbehaviour.around(app, core)
             ready |= {"admin_token": misbehaviour.admin_token} if admin else {}
-        protocol = HttpToolsProtocol if misbehaviour is None else ConnectionProtocol
+        protocol = HeadProtocol if misbehaviour is None else ConnectionProtocol
         with _clean_exit_on_sigterm():
             asyncio.run(_run(app, protocol, listener, log_level, until_eof, lambda: (announce or _print_line)(ready)))
 
@@ -161,7 +160,7 @@ class _Server(uvicorn.Server):
 
 async def _run(
     app: App,
-    protocol: type[HttpToolsProtocol],
+    protocol: type[HeadProtocol],
     listener: socket.socket,
     log_level: str,
     until_eof: bool,
@@ -214,19 +213,6 @@ def _stop_at_eof(server: uvicorn.Server, loop: asyncio.AbstractEventLoop) -> Non
             _LOG.debug("stdin ended after the server had stopped")
 
     threading.Thread(target=watch, name="tinker-local-lifeline", daemon=True).start()
-
-
-@contextlib.contextmanager
-def _data_folder(data_dir: Path | None) -> Iterator[Path]:
-    """Yield the folder that was given, or a temporary one that is removed in the end."""
-    if data_dir is not None:
-        yield data_dir
-        return
-    folder = Path(tempfile.mkdtemp(prefix="tinker-local-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _make_engine(name: str, models: Mapping[str, Path], stand_ins: Mapping[str, int | None]) -> Engine:

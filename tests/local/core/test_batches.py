@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tinker_actors.local.core import Limits
+from tinker_actors.local.core import Limits, sampling
 from tinker_actors.local.core.batches import STEPS_PER_TURN
+from tinker_actors.local.core.streams import TokenStream
 from tinker_actors.local.ledger import LEDGER_NAME, LedgerDecoding
 
 LONG = {"max_tokens": 1000, "stop": []}
@@ -160,6 +163,34 @@ def test_what_goes_wrong_while_decoding_fails_those_who_were_there_and_no_later_
     later = driver.submit("asample", bodies.sample(sampler, 2))
     driver.work()
     assert driver.result(later)["type"] == "sample"
+
+
+def test_an_answer_that_can_not_be_made_fails_alone(driver, bodies, monkeypatch):
+    sampler = driver.sampler()
+    asked = [driver.submit("asample", bodies.sample(sampler, number)) for number in range(3)]
+    encoded = sampling._encoded
+
+    def broken(sample, output):
+        if sample.future.request_id == asked[1]:
+            raise RuntimeError("no words")
+        return encoded(sample, output)
+
+    monkeypatch.setattr(sampling, "_encoded", broken)
+    driver.work()
+    assert [driver.result(request_id).get("category") for request_id in asked] == [None, "server", None]
+
+
+def test_a_stream_that_can_not_be_written_fails_alone_and_its_batch_goes_on(driver, bodies, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no words")
+
+    sampler = driver.sampler()
+    monkeypatch.setattr(TokenStream, "add", broken)
+    stream = driver.raw("stream_sample", json.dumps(bodies.sample(sampler, None, sampling_params=LONG)).encode())
+    other = driver.submit("asample", bodies.sample(sampler, 1))
+    driver.work()
+    assert stream.future.failed
+    assert driver.result(other)["type"] == "sample"
 
 
 def test_a_session_that_ends_takes_its_samples_out_of_the_batch(driver, bodies):

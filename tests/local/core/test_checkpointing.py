@@ -183,3 +183,19 @@ def test_the_two_forms_of_load_weights_exclude_each_other(driver):
     assert driver.call("load_weights", both)[0] == 422
     assert driver.call("load_weights", {"path": "tinker://a/weights/b", "optimizer": True})[0] == 422
     assert driver.call("save_weights_for_sampler", {"model_id": model, "seq_id": 1})[0] == 422
+
+
+def test_a_defect_in_the_notes_about_a_save_does_not_stop_its_model(driver, bodies, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no paper")
+
+    monkeypatch.setattr(driver.core.state.audit, "note", broken)
+    model = driver.model()
+    save = driver.submit("save_weights", {"model_id": model, "seq_id": 1, "path": "a"})
+    behind = driver.submit("optim_step", {"model_id": model, "seq_id": 2, "adam_params": {}})
+    job = driver.core.next_job("train")
+    with pytest.raises(RuntimeError, match="no paper"):
+        driver.core.finish(job, job.run(), driver.now)
+    driver.work()
+    assert driver.result(save)["type"] == "save_weights"
+    assert driver.result(behind)["type"] == "optim_step"

@@ -58,3 +58,26 @@ def test_a_number_that_comes_in_time_is_no_gap(driver, bodies):
     driver.submit("forward_backward", bodies.forward_backward(model, 1))
     driver.work()
     assert driver.result(late)["metrics"]["steps:max"] == 1
+
+
+@pytest.mark.parametrize("far", [10**9, 2**63 - 1])
+def test_a_gap_may_be_as_wide_as_numbers_go(driver, bodies, far):
+    model = driver.model()
+    late = driver.submit("forward_backward", bodies.forward_backward(model, far))
+    wait_for_the_gap(driver)
+    assert f"seq_id {far - 1} of" in driver.result(late)["error"]
+    assert driver.call("optim_step", bodies.optim_step(model, far // 2))[0] == 409
+    data = bodies.forward_backward(model, None)["forward_backward_input"]
+    filler = driver.submit("forward", {"model_id": model, "seq_id": far - 1, "forward_input": data})
+    driver.work()
+    assert "error" not in driver.result(filler)
+
+
+def test_several_gaps_are_given_up_at_once(driver, bodies):
+    model = driver.model()
+    late = [driver.submit("forward_backward", bodies.forward_backward(model, number)) for number in (3, 4, 9)]
+    wait_for_the_gap(driver)
+    said = [driver.result(request_id)["error"] for request_id in late]
+    assert [error.rpartition("seq_id ")[2].split()[0] for error in said] == ["2", "2", "8"]
+    for number in (1, 2, 5, 8):
+        assert driver.call("optim_step", bodies.optim_step(model, number))[0] == 409

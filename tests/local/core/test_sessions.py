@@ -118,3 +118,16 @@ def test_a_model_without_a_seed_gets_one_that_is_kept_with_its_checkpoints(drive
     request_id = driver.submit("save_weights", {"model_id": model, "seq_id": 1, "path": "a"})
     driver.work()
     assert driver.store.find(driver.result(request_id)["path"]).lora.seed is not None
+
+
+def test_a_session_that_the_disk_does_not_take_has_never_been(driver, monkeypatch):
+    def full(_):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(driver.store, "put_session", full)
+        with pytest.raises(OSError, match="No space"):
+            driver.session()
+    assert driver.get("sessions")["sessions"] == []
+    made = driver.session()
+    assert driver.get("sessions")["sessions"] == [made]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
+import re
 import socket
 from urllib.parse import urlsplit
 
@@ -103,3 +105,35 @@ def test_sampler_ids_in_paths_may_be_encoded(connect, ledger_server):
     for written in (sampler, sampler.replace(":", "%3A")):
         answer = requests.get(f"{wire.url}/api/v1/samplers/{written}", timeout=60)
         assert answer.json()["sampler_id"] == sampler
+
+
+def lines(count):
+    return b"".join(b"X-%06d: " % number + b"y" * 1000 + b"\r\n" for number in range(count))
+
+
+@pytest.mark.parametrize(
+    "endless", [lines(20_000), b"X: " + b"y" * 20_000_000, None], ids=["many headers", "one header", "path"]
+)
+def test_an_endless_head_is_refused_before_it_fills_the_memory(ledger_server, endless):
+    head = b"GET /api/v1/" + b"a" * 20_000_000 if endless is None else b"GET / HTTP/1.1\r\nHost: x\r\n" + endless
+    said = b""
+    with socket.create_connection(("127.0.0.1", int(ledger_server.url.rpartition(":")[2]))) as connection:
+        connection.settimeout(30)
+        with contextlib.suppress(ConnectionError):  # it is closed while there is more to send
+            for place in range(0, len(head), 10_000):
+                connection.sendall(head[place : place + 10_000])
+            pytest.fail("all of it was taken")
+        with contextlib.suppress(ConnectionError):
+            said = connection.recv(65536)
+    assert not said or b" 431 " in said
+
+
+def test_a_long_head_is_taken_also_behind_long_bodies(ledger_server):
+    begin = b"GET /api/v1/healthz HTTP/1.1\r\nHost: x\r\n"
+    posts = 20 * (b"POST /api/v1/create_session HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n" + b" " * 9000)
+    with socket.create_connection(("127.0.0.1", int(ledger_server.url.rpartition(":")[2]))) as connection:
+        connection.settimeout(30)
+        connection.sendall(posts + begin)
+        connection.sendall(lines(40) + b"Connection: close\r\n\r\n")
+        said = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert [int(status) for status in re.findall(rb"HTTP/1.1 (\d+)", said)] == [400] * 20 + [200]

@@ -7,6 +7,7 @@ import json
 import uuid
 from typing import Any, Self
 
+from tinker_actors.local import app
 from tinker_actors.local.app import App
 from tinker_actors.local.core import Limits, ServiceCore
 from tinker_actors.local.ledger import LedgerEngine
@@ -111,3 +112,24 @@ def test_a_defect_in_the_core_is_a_500_that_says_no_secrets(monkeypatch, caplog)
 
     run(scenario)
     assert "create_session failed" in caplog.text
+
+
+def test_time_passes_on_after_a_tick_that_failed(monkeypatch, caplog):
+    real, ticks = ServiceCore.tick, []
+
+    def tick(core: ServiceCore, now: float) -> set[str]:
+        ticks.append(now)
+        if len(ticks) < 3:
+            raise OSError("No space left on device")
+        return real(core, now + 1000.0)  # by then the session has expired
+
+    async def scenario() -> None:
+        async with Direct() as direct:
+            poll = await direct.held_poll()
+            monkeypatch.setattr(ServiceCore, "tick", tick)
+            said = await poll
+            assert "no heartbeat" in said["detail"]
+
+    monkeypatch.setattr(app, "TICK_SECONDS", 0.001)
+    run(scenario)
+    assert caplog.text.count("what is done every second failed") == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +47,30 @@ def test_a_token_from_the_server_opens_it(guarded):
     answer = call(guarded, token[:-2])
     assert answer.status_code == 401
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+
+
+def test_a_large_body_is_read_for_those_who_have_a_key(guarded):
+    body = b" " * 30_000_000
+    assert call(guarded, ANN, "POST", "create_session", data=body).status_code == 400
+    for key in (None, "tml-nobody"):
+        taken, status = pushed(guarded, key, body)
+        assert status in (b"", b"401")
+        assert taken < len(body)
+
+
+def pushed(server, key, body):
+    """Send a request; return how much of its body went out, and the status if it could be read."""
+    taken, said = 0, b""
+    head = f"POST /api/v1/create_session HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nX-API-Key: {key}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as connection:
+        connection.settimeout(60)
+        connection.sendall(head.encode())
+        with contextlib.suppress(ConnectionError):
+            while taken < len(body):
+                taken += connection.send(body[taken : taken + 100_000])
+        with contextlib.suppress(ConnectionError):
+            said = connection.recv(65536)
+    return taken, said[9:12]
 
 
 def test_keys_are_in_no_log_argument_repr_or_file(tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 
 import pytest
 
 from tinker_actors.local.store.database import Database
+from tinker_actors.local.store.files import FileStore
 from tinker_actors.local.store.memory import MemoryStore
 from tinker_actors.local.store.writer import MOST_WAITING_BYTES, Writer
 
@@ -128,3 +130,50 @@ def test_a_transaction_that_fails_loses_no_note(tmp_path, making):
     database.commit(making.future(3))
     assert bodies(database, 3) == "1-1"
     database.close()
+
+
+def fill_disk(database):
+    """Let the database have no page more than it has."""
+    (pages,) = database._writing.execute("PRAGMA page_count").fetchone()
+    database._writing.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def empty_disk(database):
+    database._writing.execute("PRAGMA max_page_count = 1000000")
+
+
+def test_a_full_disk_does_not_fill_the_memory_and_what_fits_is_written_later(tmp_path, making, caplog):
+    database = Database(tmp_path / "x", result_bytes=2**30, futures=10**6)
+    writer = Writer(database)
+    fill_disk(database)
+    for number in range(1, 10):
+        writer.note(making.future(number, MOST_WAITING_BYTES // 4))
+    writer.close()
+    assert database.waiting_bytes == MOST_WAITING_BYTES
+    assert "disk is full" in caplog.text
+    empty_disk(database)
+    database.commit(making.future(10))
+    assert database.waiting_bytes == 0
+    assert bodies(database, 10) == "1111-----1"
+    database.close()
+
+
+def test_a_full_disk_is_the_error_and_nothing_is_numbered_twice(tmp_path, making):
+    database = Database(tmp_path / "x", result_bytes=2**30, futures=10**6)
+    fill_disk(database)
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        database.commit(making.future(1), making.future(2, 10**6))
+    empty_disk(database)
+    database.commit(making.future(3))
+    assert bodies(database, 3) == "--1"
+    assert database._room._counts["result_bytes"] == 10
+    database.close()
+
+
+def test_a_store_on_a_full_disk_can_be_closed_and_opened_again(tmp_path, making, caplog):
+    store = FileStore(tmp_path)
+    fill_disk(store._database)
+    store.note_future(making.future(1, 10**6))
+    store.close()
+    assert "not on disk" in caplog.text
+    FileStore(tmp_path).close()

@@ -61,9 +61,9 @@ class Catalog:
         return sorted(found, key=lambda record: (record.created_at, record.session_id), reverse=True)
 
     def put_session(self, record: SessionRecord) -> None:
-        """Keep a session's record, in place of an earlier one."""
-        self._sessions[record.session_id] = record
+        """Keep a session's record, in place of an earlier one. Nothing has changed if the store does not take it."""
         self._store.put_session(record)
+        self._sessions[record.session_id] = record
 
     def project_of(self, session_id: str) -> str | None:
         """Return the project that a session is counted to."""

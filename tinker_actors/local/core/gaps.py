@@ -37,10 +37,10 @@ def _give_up(core: CoreState, model: Model) -> None:
     model.gap = None
     missing = model.sequencer.skip_missing(lambda operation, number: _failing(operation, number, model.model_id))
     refusal = RefusedError(409, "This number was given up: what was behind it has failed already.", NO_RETRY)
-    for number in missing:
-        model.numbers.give_up(number, refusal.answer())
+    for numbers in missing:
+        model.numbers.give_up(numbers, refusal.answer())
     if model.taint is None:
-        model.taint = Taint("the operation", missing[0], "it never came")
+        model.taint = Taint("the operation", missing[0][0], "it never came")
     core.turns.offer(model)
 
 

@@ -77,7 +77,7 @@ class Job:
 
     def run(self) -> Result:
         """Compute. Never raises: what goes wrong is the result. ValueError means that the request was wrong."""
-        result = self._computed()
+        result = outcome_of(self.name, self._work)
         if self._keep is not None:
             try:
                 self._keep(result)
@@ -86,19 +86,26 @@ class Job:
                 _LOG.exception("the result of %s could not be kept", self.name)
         return result
 
-    def _computed(self) -> Result:
-        try:
-            return self._work()
-        except RefusedStepError as refusal:
-            return refusal.failure
-        except ValueError as error:
-            return Failure(str(error), "user")
-        except Exception as error:
-            _LOG.exception("%s failed", self.name)
-            return Failure(f"The server failed: {type(error).__name__}: {error}", "server")
-
     def __repr__(self) -> str:
         return f"<Job {self.kind}: {self.name}>"
+
+
+def outcome_of(name: str, work: Work) -> Result:
+    """Do some work; what goes wrong is its result. ValueError means that the request was wrong.
+
+    Args:
+        name: what it is, for the log.
+        work: what to do.
+    """
+    try:
+        return work()
+    except RefusedStepError as refusal:
+        return refusal.failure
+    except ValueError as error:
+        return Failure(str(error), "user")
+    except Exception as error:
+        _LOG.exception("%s failed", name)
+        return Failure(f"The server failed: {type(error).__name__}: {error}", "server")
 
 
 class RefusedStepError(Exception):

@@ -45,9 +45,10 @@ class Numbers:
     def __init__(self, what: str) -> None:
         self._what = what
         self._used: dict[int, Used] = {}
+        self._given_up: list[tuple[range, Used]] = []  # one number far ahead leaves more than fit in any memory
 
     def __contains__(self, number: int) -> bool:
-        return number in self._used
+        return self._find(number) is not None
 
     def __len__(self) -> int:
         return len(self._used)
@@ -58,7 +59,7 @@ class Numbers:
         Raises:
             RefusedError: 409, the number was used for something else.
         """
-        used = None if number is None else self._used.get(number)
+        used = self._find(number)
         if used is None:
             return None
         if used.digest == digest_of(request):
@@ -79,7 +80,7 @@ class Numbers:
 
     def was_refused(self, number: int | None) -> bool:
         """Return whether the number was used for a request that was refused."""
-        used = None if number is None else self._used.get(number)
+        used = self._find(number)
         return used is not None and used.refused
 
     def record(self, number: int | None, request: CoreRequest, answer: Answer, *, refused: bool = False) -> Answer:
@@ -88,10 +89,18 @@ class Numbers:
             self._used[number] = Used(digest_of(request), answer, refused)
         return answer
 
-    def give_up(self, number: int, answer: Answer) -> None:
-        """Let a number that never came count as refused; should it come after all, `answer` is its answer."""
-        self._used[number] = Used(b"", answer, refused=True)
+    def give_up(self, numbers: range, answer: Answer) -> None:
+        """Let numbers that never came count as refused; should one come after all, `answer` is its answer."""
+        self._given_up.append((numbers, Used(b"", answer, refused=True)))
 
     def forget(self, number: int) -> None:
         """Drop a number; it counts as never used."""
         self._used.pop(number, None)
+
+    def _find(self, number: int | None) -> Used | None:
+        if number is None:
+            return None
+        used = self._used.get(number)
+        if used is not None or not self._given_up:
+            return used
+        return next((given_up for numbers, given_up in self._given_up if number in numbers), None)

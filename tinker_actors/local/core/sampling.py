@@ -10,7 +10,7 @@ from tinker_actors.local.core.batches import Drawn, Sample
 from tinker_actors.local.core.checkpointing import find_checkpoint
 from tinker_actors.local.core.completions import CLONE_RANGE
 from tinker_actors.local.core.futures import Future
-from tinker_actors.local.core.jobs import Failure, Job, Result, Success
+from tinker_actors.local.core.jobs import Failure, Job, Result, Success, outcome_of
 from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
 from tinker_actors.local.core.ports import SampleOutput
 from tinker_actors.local.core.reading import read
@@ -96,9 +96,10 @@ def next_sample_job(core: CoreState) -> Job | None:
                 core.futures.settle(sample.future, result)
             return
         drawn: Drawn = result.value
+        # Before anything else: what goes wrong with one sample's answer is not to stop the batch, nor the others'.
+        over = core.sample_queue.end_turn(turn, [key for key, _ in drawn.finished])
         for key, tokens, logprobs in drawn.tokens:
             _show(core, turn.batch.live[key], tokens, logprobs)
-        over = core.sample_queue.end_turn(turn, [key for key, _ in drawn.finished])
         for sample, (_, output) in zip(over, drawn.finished, strict=True):
             core.futures.settle(sample.future, _ending(sample, output))
             _count(core, sample, output)
@@ -170,18 +171,29 @@ def _tell_and_forget(core: CoreState, sampler: Sampler, seq_id: int, future: Fut
 
 
 def _show(core: CoreState, sample: Sample, tokens: list[int], logprobs: list[float]) -> None:
-    assert sample.stream is not None
-    sample.stream.add(tokens, logprobs)
-    core.futures.note(sample.future.request_id)
+    stream, request_id = sample.stream, sample.future.request_id
+    assert stream is not None
+
+    def show() -> Success:
+        stream.add(tokens, logprobs)
+        return Success()
+
+    result = outcome_of(f"the stream of {request_id}", show)
+    if isinstance(result, Failure):
+        core.futures.settle(sample.future, result)
+    core.futures.note(request_id)
 
 
 def _ending(sample: Sample, output: SampleOutput | ValueError) -> Result:
-    if isinstance(output, ValueError):
-        return Failure(str(output), "user")
-    if sample.stream is not None:
-        sample.stream.finish(output.completions[0])
-        return Success()
-    return Success(_encoded(sample, output))
+    def end() -> Success:
+        if isinstance(output, ValueError):
+            raise output
+        if sample.stream is not None:
+            sample.stream.finish(output.completions[0])
+            return Success()
+        return Success(_encoded(sample, output))
+
+    return outcome_of(f"the answer of {sample.future.request_id}", end)
 
 
 def _encoded(sample: Sample, output: SampleOutput) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tinker_actors.local.core import gaps, polling, sampling, sessions, streaming, submitting
 from tinker_actors.local.core.access import KEY_HEADER, Access
@@ -76,6 +76,15 @@ class ServiceCore:
             state.caller.owner = state.caller.sponsor = None
         return answer
 
+    def check_key(self, headers: Mapping[str, str], now: float) -> None:
+        """Check a request's key by itself, before much of its body is read.
+
+        Raises:
+            RefusedError: 401, it is nobody's.
+        """
+        self._state.now = now
+        self._state.access.owner_of(headers.get(KEY_HEADER, ""), self._state.wall)
+
     def resume(self, hold: Hold, now: float) -> Answer | None:
         """Return the answer to a held request, or None if it is to be held on.
 
@@ -115,8 +124,8 @@ class ServiceCore:
         """
         self._state.now = now
         sessions.expire_sessions(self._state, now)
-        self._state.catalog.expire_checkpoints(self._state.wall)
         gaps.give_up_gaps(self._state, now)
+        self._state.catalog.expire_checkpoints(self._state.wall)  # last, because a disk may not take it
         return self.take_decided()
 
     def take_decided(self) -> set[str]:

@@ -192,11 +192,13 @@ def _keeping(core: CoreState, future: Future) -> Callable[[Result], None]:
 
 def _ending(core: CoreState, model: Model, operation: Operation) -> Callable[[Result, float], None]:
     def done(result: Result, _now: float) -> None:
-        model.end(operation, result)
-        core.steps_applied += operation.step and isinstance(result, Success)
-        if operation.future is not None:
-            core.futures.settle(operation.future, result, kept=True)
-        core.turns.offer(model)
+        try:
+            model.end(operation, result)
+        finally:  # whatever becomes of the notes about it, its client hears of it and the model goes on
+            core.steps_applied += operation.step and isinstance(result, Success)
+            if operation.future is not None:
+                core.futures.settle(operation.future, result, kept=True)
+            core.turns.offer(model)
 
     return done
 

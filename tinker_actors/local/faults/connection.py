@@ -12,6 +12,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tinker_actors.local.heads import HeadProtocol
+
 EXTENSION = "tinker_actors.connection"
 """The extension's name in a scope."""
 
@@ -48,8 +50,8 @@ class Connection:
         self._protocol.transport.close()
 
 
-class ConnectionProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with each request's connection in its scope."""
+class ConnectionProtocol(HeadProtocol):
+    """The server's protocol, with each request's connection in its scope."""
 
     def on_message_begin(self) -> None:
         """Begin a request."""

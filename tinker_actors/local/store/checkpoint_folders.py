@@ -6,11 +6,12 @@ database does not refer to is a leftover of a crash, and `remove_others` removes
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -60,14 +61,9 @@ class CheckpointFolders:
         Raises:
             OSError: the disk does not take it; then there is no folder.
         """
-        folder = self._make(path)
-        try:
+        with self._new_folder(path) as folder:
             for name, content in files.items():
                 _write_file(folder / name, content)
-            _flush(folder)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
         return folder
 
     def link(self, path: str, source: Path) -> Path:
@@ -76,14 +72,9 @@ class CheckpointFolders:
         Raises:
             OSError: the disk does not take it, or the other folder is gone; then there is no folder.
         """
-        folder = self._make(path)
-        try:
+        with self._new_folder(path) as folder:
             for file in source.iterdir():
                 os.link(file, folder / file.name)
-            _flush(folder)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
         return folder
 
     def read(self, folder: Path, meta: CheckpointMeta) -> Checkpoint:
@@ -114,16 +105,26 @@ class CheckpointFolders:
                 if not any(parent.iterdir()):
                     parent.rmdir()
 
-    def _make(self, path: str) -> Path:
+    @contextlib.contextmanager
+    def _new_folder(self, path: str) -> Iterator[Path]:
+        """Yield a new folder for a checkpoint. It is flushed in the end, or removed if that is not reached."""
+        folder = self._place_for(path)
+        try:
+            for parent in (folder.parent.parent, folder.parent, folder):
+                if not parent.is_dir():
+                    parent.mkdir(exist_ok=True)
+                    _flush(parent.parent)
+            yield folder
+            _flush(folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def _place_for(self, path: str) -> Path:
         parsed = ParsedCheckpointTinkerPath.from_tinker_path(path)
         segment, name = parsed.checkpoint_id.split("/")
         run = self._root / quote(parsed.training_run_id, safe="")  # a colon is no character for every file system
-        folder = run / segment / f"{name[:_NAME_LENGTH]},{secrets.token_hex(8)}"
-        for parent in (run, run / segment, folder):
-            if not parent.is_dir():
-                parent.mkdir(exist_ok=True)
-                _flush(parent.parent)
-        return folder
+        return run / segment / f"{name[:_NAME_LENGTH]},{secrets.token_hex(8)}"
 
 
 def _write_file(path: Path, content: bytes) -> None:

@@ -59,6 +59,7 @@ class Database:
         self._lock = threading.Lock()
         self._look_lock = threading.Lock()
         self._notes: deque[FutureRecord | Change] = deque()
+        self._noted_bytes = self._written_bytes = 0  # of bodies; the first for who notes, the second below the lock
         try:
             self._writing = _connect(path)
             _prepare(self._writing, path)
@@ -89,6 +90,8 @@ class Database:
             except BaseException:
                 self._notes.extendleft(reversed(notes))
                 raise
+            else:
+                self._written_bytes += sum(map(_body_bytes, notes))
             finally:
                 if flush:
                     self._writing.execute("PRAGMA synchronous = NORMAL")
@@ -100,8 +103,14 @@ class Database:
         return int(starts[0])
 
     def note(self, change: FutureRecord | Change) -> None:
-        """Leave a change to the next transaction."""
+        """Leave a change to the next transaction that succeeds."""
+        self._noted_bytes += _body_bytes(change)
         self._notes.append(change)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of the results that were noted and are not on disk."""
+        return self._noted_bytes - self._written_bytes
 
     def rows(self, question: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return what has been committed. Does not wait for a transaction."""
@@ -121,11 +130,17 @@ class Database:
         return future_of(found[0]) if found else None
 
     def close(self) -> None:
-        """Write what was noted, and close the file."""
-        self.commit()
-        with self._lock, self._look_lock:
-            self._looking.close()
-            self._writing.close()
+        """Write what was noted, and close the file.
+
+        Raises:
+            sqlite3.Error: the disk does not take the notes; the file is closed all the same.
+        """
+        try:
+            self.commit()
+        finally:
+            with self._lock, self._look_lock:
+                self._looking.close()
+                self._writing.close()
 
     def _take_notes(self) -> list[FutureRecord | Change]:
         notes = []
@@ -144,9 +159,14 @@ class Database:
                         self._writing.execute(*change)  # type: ignore[misc]  # as above
             self._writing.execute("COMMIT")
         except BaseException:
-            self._writing.execute("ROLLBACK")
+            if self._writing.in_transaction:  # SQLite has rolled back by itself where the disk was full or broken
+                self._writing.execute("ROLLBACK")
             self._room.read()
             raise
+
+
+def _body_bytes(change: FutureRecord | Change) -> int:
+    return len(change.body or b"") if isinstance(change, FutureRecord) else 0
 
 
 def _connect(path: Path) -> sqlite3.Connection:

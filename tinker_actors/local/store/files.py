@@ -217,8 +217,12 @@ class FileStore:
     def close(self) -> None:
         """Finish what is being written, and let another process open the store."""
         self._writer.close()
-        self._database.close()
-        self._lock_file.close()
+        try:
+            self._database.close()
+        except sqlite3.Error:
+            _LOG.exception("what was noted last is not on disk")
+        finally:
+            self._lock_file.close()
 
     def _put_in_place(self, meta: CheckpointMeta, folder: Path, *, overwrite: bool) -> None:
         run_id = ParsedCheckpointTinkerPath.from_tinker_path(meta.path).training_run_id

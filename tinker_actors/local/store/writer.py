@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Literal
 
 from tinker_actors.local.core.keeping import FutureRecord
 from tinker_actors.local.store.database import Change, Database
@@ -15,7 +16,7 @@ from tinker_actors.local.store.database import Change, Database
 _LOG = logging.getLogger(__name__)
 
 MOST_WAITING_BYTES = 64 * 2**20
-"""Results beyond this are not written: a disk that is too slow must not fill the memory instead."""
+"""Results beyond this are not written: a disk that is full or too slow must not fill the memory instead."""
 
 
 class Writer:
@@ -27,9 +28,7 @@ class Writer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._work: SimpleQueue[int | Path | None] = SimpleQueue()
-        self._waiting_bytes = 0
-        self._written_bytes = 0
+        self._work: SimpleQueue[Path | Literal["write", "end"]] = SimpleQueue()
         # A daemon: a store that nobody closed must not keep the interpreter alive.
         self._thread = threading.Thread(target=self._run, name="tinker-local-writer", daemon=True)
         self._thread.start()
@@ -37,12 +36,11 @@ class Writer:
     def note(self, change: FutureRecord | Change) -> None:
         """Have something written."""
         size = len(change.body or b"") if isinstance(change, FutureRecord) else 0
-        if size and self._waiting_bytes - self._written_bytes + size > MOST_WAITING_BYTES:
-            _LOG.warning("the disk is too slow: a result of %d bytes is kept in memory only", size)
+        if size and self._database.waiting_bytes + size > MOST_WAITING_BYTES:
+            _LOG.warning("the disk is full or too slow: a result of %d bytes is kept in memory only", size)
             return
-        self._waiting_bytes += size
         self._database.note(change)
-        self._work.put(size)
+        self._work.put("write")
 
     def remove(self, folder: Path) -> None:
         """Have a folder removed that nothing refers to any more."""
@@ -50,11 +48,11 @@ class Writer:
 
     def close(self) -> None:
         """Finish what was asked for, and end."""
-        self._work.put(None)
+        self._work.put("end")
         self._thread.join()
 
     def _run(self) -> None:
-        while (piece := self._work.get()) is not None:
+        while (piece := self._work.get()) != "end":
             if isinstance(piece, Path):
                 # What can't be removed now is removed when the store is opened the next time.
                 shutil.rmtree(piece, ignore_errors=True)
@@ -63,4 +61,3 @@ class Writer:
                 self._database.commit()
             except sqlite3.Error:
                 _LOG.exception("results are not kept on disk for now")
-            self._written_bytes += piece
