@@ -23,9 +23,17 @@ class RunFailedError(RuntimeError):
 
 
 def environment() -> dict[str, str]:
-    """Return the environment without what would change a client's configuration behind the benchmark's back."""
+    """Return the environment without what would change a client's configuration behind the benchmark's back.
+
+    Byte code is written, as it is for what pip installs: else a client in this checkout would be compiled with every
+    start, beside one that never is.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.upper().endswith("_PROXY")}
-    return {name: value for name, value in kept.items() if not name.startswith("TINKER_")}
+    return {
+        name: value
+        for name, value in kept.items()
+        if not name.startswith("TINKER_") and name != "PYTHONDONTWRITEBYTECODE"
+    }
 
 
 def placement(*, pin: bool) -> tuple[list[int], list[int]]:

@@ -6,13 +6,16 @@ memory are measured inside; the first sample is timed by whoever started the pro
 
 from __future__ import annotations
 
+_TO_SAMPLE = "ModelInput, SamplingParams, ServiceClient"
+_TO_TRAIN_TOO = f"{_TO_SAMPLE}, SamplingClient, TrainingClient, Datum, AdamParams"
+
 IMPORTS: dict[str, str] = {
-    "ours": "from tinker_actors import ModelInput, SamplingParams, ServiceClient",
-    "official": "from tinker import ModelInput, SamplingParams, ServiceClient",
+    "ours": f"from tinker_actors import {_TO_TRAIN_TOO}",
+    "official": f"from tinker import {_TO_TRAIN_TOO}",
     "numpy": "import numpy",
     "nothing": "pass",
 }
-"""What a program that samples imports; ours loads its clients when they are first asked for, so they are."""
+"""What a program that trains and samples imports; ours loads its clients when they are first asked for, so they are."""
 
 _IMPORT = """
 import json, os, sys, time
@@ -58,8 +61,8 @@ def import_program(variant: str, cores: list[int]) -> str:
 
 def sample_program(variant: str, cores: list[int], url: str) -> str:
     """Return the program that makes one sample, prints a line, and then another with what it took."""
-    statement = IMPORTS[variant]
     if variant not in ("ours", "official"):
-        return _NO_SAMPLE.format(cores=cores, statement=statement) + _END
+        return _NO_SAMPLE.format(cores=cores, statement=IMPORTS[variant]) + _END
+    statement = f"from {'tinker_actors' if variant == 'ours' else 'tinker'} import {_TO_SAMPLE}"
     key, wait = (', api_key="tml-benchmark"', ".result()") if variant == "official" else ("", "")
     return _SAMPLE.format(cores=cores, statement=statement, url=url, key=key, wait=wait) + _END
