@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import SplitResult, urlsplit
 
@@ -178,7 +177,7 @@ def resolve(
         if key is None:
             raise ConfigError(_NOWHERE_TO_GO)
         url = DEFAULT_BASE_URL
-    if config.cafile is not None and not Path(config.cafile).exists():
+    if config.cafile is not None and not os.path.exists(config.cafile):  # noqa: PTH110 - pathlib is not loaded for this
         raise ConfigError(f"The certificates {config.cafile!r} that cafile names are not there.")
     url = url.rstrip("/")
     _check_url(url, key, config)

@@ -35,20 +35,23 @@ def policy_datum(
         a token of the prompt is the target.
 
     Raises:
-        InvalidInputError: an empty prompt or completion, a completion without log-probabilities, or a number of
-            advantages that is not C.
+        InvalidInputError: an empty prompt or completion, a completion without a log-probability for each token, or
+            advantages that are not finite numbers, one or C of them.
     """
     if sequence.logprobs_np is None:
         raise InvalidInputError("The sequence has no logprobs, and the loss needs those it was sampled with.")
-    completion = sequence.tokens_np
-    given = np.asarray(advantage, np.float32)
+    completion = _ids(sequence.tokens_np, "completion")
+    scores = _numbers(sequence.logprobs_np, "logprobs")
+    if scores.shape != completion.shape:
+        raise InvalidInputError(f"The sequence has {len(completion)} tokens and logprobs of the shape {scores.shape}.")
+    given = _numbers(advantage, "advantage")
     if given.ndim and given.shape != completion.shape:
         raise InvalidInputError(
             f"advantage has the shape {given.shape}; it must be a number or {len(completion)} of them."
         )
     model_input, targets, first = _aligned(prompt, completion)
     logprobs, advantages = np.zeros((2, len(targets)), np.float32)
-    logprobs[first:] = sequence.logprobs_np
+    logprobs[first:] = scores
     advantages[first:] = given
     return Datum(model_input, {"target_tokens": targets, "logprobs": logprobs, "advantages": advantages})
 
@@ -94,8 +97,21 @@ def _targets(chunk: Any) -> npt.NDArray[Any]:
     return _ids(chunk.tokens, "prompt") if isinstance(chunk, EncodedTextChunk) else np.zeros(chunk.length, np.int64)
 
 
+def _numbers(values: Any, name: str) -> npt.NDArray[np.float32]:
+    try:
+        numbers = np.asarray(values, np.float32)
+    except (TypeError, ValueError) as error:  # also of a list of lists of different lengths
+        raise InvalidInputError(f"{name} is no number or flat list of numbers: {error}.") from error
+    if not np.isfinite(numbers).all():
+        raise InvalidInputError(f"{name} has a value that is not finite, or too large for float32.")
+    return numbers
+
+
 def _ids(tokens: Tokens, name: str) -> npt.NDArray[Any]:
-    ids = np.asarray(tokens)
+    try:
+        ids = np.asarray(tokens)
+    except ValueError as error:  # a list of lists of different lengths
+        raise InvalidInputError(f"{name} needs a flat list of token ids: {error}.") from error
     if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
         raise InvalidInputError(f"{name} needs a flat list of token ids, not {ids.dtype} {ids.shape}.")
     return ids.astype(np.int64, copy=False)

@@ -2,75 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import gc
 import threading
 
 import pytest
 
-from tinker_actors.clients.fan_out import IN_FLIGHT, FanOut
+from tinker_actors.clients.fan_out import IN_FLIGHT
 from tinker_actors.errors import InvalidInputError, QueueFullError, RequestFailedError, WouldDeadlockError
-from tinker_actors.runtime.futures import APIFuture, default_delivery
-from tinker_actors.runtime.progress import Tracker
 from tinker_actors.runtime.threads import as_own_thread
 
-HANG = 30.0
-PARAMS = {"max_tokens": 4}
-
-
-def in_loop(test):
-    @functools.wraps(test)
-    def run(*args, **kwargs):
-        asyncio.run(asyncio.wait_for(test(*args, **kwargs), HANG))
-
-    return run
-
-
-class Source:
-    """Answers what it is asked in whatever order, with the prompt itself."""
-
-    def __init__(self, *, at_once=False):
-        self.delivery = default_delivery
-        self.asked = []
-        self.cancelled = []
-        self.at_once = at_once
-        self.room = 10**9
-        self.more = threading.Event()
-
-    def ask(self, prompt, num_samples, params, patience):
-        if prompt == "bad":
-            raise InvalidInputError("a bad prompt")
-        if len(self.asked) >= self.room:
-            raise QueueFullError(f"full, patience {patience}")
-        future = APIFuture(Tracker("sample", 0.0), on_cancel=self.cancelled.append, delivery=self.delivery)
-        future.prompt = prompt
-        self.asked.append(future)
-        self.more.set()
-        if self.at_once is True or (prompt and self.at_once == prompt):
-            self.answer(-1)
-        return future
-
-    def answer(self, index, error=None):
-        self.asked[index]._settle(self.asked[index].prompt, error)
-
-    def map(self, prompts, in_flight=None, *, ordered=False, on_error="raise", num_samples=1, params=PARAMS):
-        prompts = list(prompts) if isinstance(prompts, str) else prompts
-        return FanOut(
-            self.delivery, self.ask, prompts, num_samples, params, in_flight, ordered=ordered, on_error=on_error
-        )
-
-    def prompts_cancelled(self):
-        """Wait until what is cancelled elsewhere is, and return the prompts."""
-        passed = threading.Event()
-        self.delivery.post(passed.set)
-        assert passed.wait(HANG)
-        return [future.prompt for future in self.cancelled]
-
-
-@pytest.fixture
-def source():
-    return Source()
+from .answering import HANG, Source, begun
 
 
 @pytest.fixture
@@ -164,12 +105,6 @@ def test_a_prompt_that_can_not_be_right_ends_it(source):
     assert source.prompts_cancelled() == ["a"]
 
 
-def begun(fan_out):
-    """Have it ask for what it has room for."""
-    assert fan_out._step() is None
-    return fan_out
-
-
 def test_leaving_the_loop_cancels_the_rest(source):
     def program():
         fan_out = begun(source.map("abcd", in_flight=3))
@@ -256,130 +191,3 @@ def test_arguments_are_checked_at_once(source, arguments):
 def test_what_can_not_be_iterated_is_refused(source, prompts):
     with pytest.raises(InvalidInputError, match="iterable"):
         source.map(prompts)
-
-
-# ---------------------------------------------------------------- asyncio
-
-
-async def slowly(prompts, gate):
-    for prompt in prompts:
-        await gate.wait()
-        yield prompt
-
-
-@in_loop
-async def test_async_loops_take_plain_and_async_iterables():
-    for make in (lambda p: p, lambda p: slowly(p, opened())):
-        source = Source(at_once=True)
-        got = [item async for item in source.map(make("abcdef"), in_flight=2)]
-        assert sorted(got) == list(enumerate("abcdef"))
-
-
-async def asked(source, count):
-    """Let the loop turn until so much was asked."""
-    while len(source.asked) < count:  # noqa: ASYNC110 - no event of this loop
-        await asyncio.sleep(0)
-
-
-def opened():
-    gate = asyncio.Event()
-    gate.set()
-    return gate
-
-
-@in_loop
-async def test_results_do_not_wait_for_a_slow_input(source):
-    gate = opened()
-    fan_out = source.map(slowly("ab", gate))
-    first = asyncio.ensure_future(anext(fan_out))
-    await asked(source, 1)
-    gate.clear()
-    source.answer(0)
-    assert await first == (0, "a")
-    rest = asyncio.ensure_future(anext(fan_out))
-    gate.set()
-    await asked(source, 2)
-    source.answer(1)
-    assert await rest == (1, "b")
-    with pytest.raises(StopAsyncIteration):
-        await anext(fan_out)
-
-
-@in_loop
-async def test_no_thread_blocks_in_an_async_loop(source):
-    fan_out = source.map("ab", ordered=True)
-    waiting = asyncio.ensure_future(anext(fan_out))
-    turns = 0
-    while len(source.asked) < 2 or turns < 10:
-        await asyncio.sleep(0)
-        turns += 1
-    assert not waiting.done()
-    source.answer(1)
-    source.answer(0)
-    assert await waiting == (0, "a")
-    assert await anext(fan_out) == (1, "b")
-
-
-@in_loop
-async def test_a_cancelled_task_cancels_the_rest(source):
-    async def loop():
-        async for _ in source.map("abc"):
-            raise AssertionError("nothing is ready")
-
-    task = asyncio.ensure_future(loop())
-    await asked(source, 3)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert source.prompts_cancelled() == ["a", "b", "c"]
-
-
-@in_loop
-async def test_leaving_an_async_loop_cancels_the_rest_and_the_reading(source):
-    ended = asyncio.Event()
-
-    async def prompts():
-        try:
-            yield "a"
-            yield "b"
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    task = asyncio.ensure_future(first_of(source.map(prompts())))
-    await asked(source, 2)
-    source.answer(0)
-    assert await task == (0, "a")
-    assert source.prompts_cancelled() == ["b"]
-    await asyncio.wait_for(ended.wait(), HANG)
-
-
-async def first_of(fan_out):
-    async for item in fan_out:
-        return item
-    raise AssertionError("there was none")
-
-
-@in_loop
-async def test_an_async_input_that_fails_cancels_the_rest_and_raises(source):
-    async def prompts():
-        yield "a"
-        raise OSError("the socket is gone")
-
-    with pytest.raises(OSError, match="the socket is gone"):
-        await anext(source.map(prompts()))
-    assert source.prompts_cancelled() == ["a"]
-
-
-@in_loop
-async def test_an_async_block_cancels_the_rest(source):
-    async with source.map("ab") as fan_out:
-        begun(fan_out)
-    assert source.prompts_cancelled() == ["a", "b"]
-    assert [item async for item in fan_out] == []
-
-
-@in_loop
-async def test_an_async_input_needs_an_async_loop(source):
-    with pytest.raises(InvalidInputError, match="async for"):
-        iter(source.map(slowly("a", opened())))

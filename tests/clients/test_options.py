@@ -8,23 +8,9 @@ import tinker_actors as ta
 from tinker_actors.actors.terms import DEFAULT_TERMS
 from tinker_actors.clients.options import options_of
 from tinker_actors.errors import DeadlineExceededError, InvalidInputError
-from tinker_actors.testing import Simulation
-from tinker_actors.testing.network import CALM
 
 PROMPT = ta.ModelInput.from_ints([1, 2, 3])
 PARAMS = ta.SamplingParams(max_tokens=4)
-
-
-@pytest.fixture
-def simulation():
-    return Simulation(0, CALM)
-
-
-@pytest.fixture
-def service(simulation):
-    service = simulation.service()
-    yield service
-    simulation.close(service)
 
 
 @pytest.fixture

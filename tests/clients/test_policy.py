@@ -7,7 +7,7 @@ import gc
 import pytest
 
 import tinker_actors as ta
-from tinker_actors.actors.messages import Publish, PublishPolicy
+from tinker_actors.actors.messages import Perform, Publish, PublishPolicy
 from tinker_actors.actors.registry import PolicyEntry, sampler_keys
 from tinker_actors.actors.service import SamplerEntry
 from tinker_actors.clients.policy import PolicyState
@@ -22,29 +22,10 @@ from tinker_actors.errors import (
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
 from tinker_actors.testing import Mishaps, Simulation
-from tinker_actors.testing.network import CALM
 
 PROMPT = ta.ModelInput.from_ints([1, 2, 3])
 PARAMS = ta.SamplingParams(max_tokens=4, seed=1)
 DATUM = ta.Datum(PROMPT, {"target_tokens": [2, 3, 4], "weights": [1.0] * 3})
-
-
-@pytest.fixture
-def simulation():
-    return Simulation(0, CALM)
-
-
-@pytest.fixture
-def service(simulation):
-    service = simulation.service()
-    yield service
-    if not service.closed:
-        simulation.close(service)
-
-
-@pytest.fixture
-def trainer(service):
-    return service.create_lora_training_client("local/ledger", rank=4, seed=1)
 
 
 def step(trainer):
@@ -336,6 +317,18 @@ def test_a_pin_before_the_first_version_takes_that(simulation, trainer):
     assert pinned.weights_version == 1
 
 
+def test_a_pin_that_ends_before_the_first_version_keeps_none(simulation, service, trainer):
+    policy = trainer.policy("main")
+    with policy.pin() as pinned:
+        samples = [pinned.sample(PROMPT, 1, PARAMS) for _ in range(3)]
+    settle(simulation, policy.publish(), *samples)
+    assert {sample.result(0).weights_version for sample in samples} == {0}
+    settle(simulation, step(trainer), policy.publish())
+    calm_down(simulation)
+    assert len(published(service)) == 2, "the policy and its newest sampler"
+    assert pinned.weights_version is None
+
+
 # ---------------------------------------------------------------- endings
 
 
@@ -345,6 +338,22 @@ def test_without_a_model_publishing_and_sampling_fail(simulation, service):
     simulation.wait_for(sample, publication)
     assert type(sample.exception(0)) is type(publication.exception(0))
     assert "no/such" in str(sample.exception(0))
+
+
+@pytest.mark.parametrize("told", ["before the crash is known", "after it"])
+def test_when_training_has_crashed_publishing_and_new_samplers_fail(simulation, trainer, told):
+    policy = trainer.policy("main", max_lag=0)
+    settle(simulation, policy.publish(), step(trainer))
+    trainer.actor_ref.tell(Perform(object(), APIFuture(Tracker("optim_step", 0.0))))  # no operation: it raises
+    if told == "after it":
+        simulation.runtime.run_until(lambda: not trainer.actor_ref.is_alive())
+    sampler = trainer.save_weights_and_get_sampling_client()
+    publication, sample = policy.publish(), sampler.sample(PROMPT, 1, PARAMS)
+    simulation.wait_for(publication, sampler._ready, sample)
+    for future in (publication, sampler._ready, sample):
+        assert isinstance(future.exception(0), ActorCrashedError)
+    kept = policy.sample(PROMPT, 1, PARAMS)
+    assert settle(simulation, kept)[0].weights_version == 0, "there will be no newer one to wait for"
 
 
 def test_closing_does_not_wait_for_a_version_that_nobody_can_publish(simulation, service, trainer):

@@ -25,18 +25,6 @@ STORM = Mishaps(
 
 
 @pytest.fixture
-def simulation():
-    return Simulation(0, CALM)
-
-
-@pytest.fixture
-def service(simulation):
-    service = simulation.service()
-    yield service
-    simulation.close(service)
-
-
-@pytest.fixture
 def lease(service):
     inner = service._service
     return SamplerLease(next(itertools.count(10**9)), inner, inner.registry)
@@ -141,3 +129,17 @@ def test_a_result_that_nobody_reads_keeps_no_sampler(simulation, service):
     gc.collect()
     assert lease() is None
     assert future.result(0).weights_version == 0
+
+
+@pytest.mark.parametrize("call", ["sample", "compute_logprobs", "map"])
+def test_an_image_that_does_not_say_how_many_tokens_it_is_goes_to_the_server(simulation, service, call):
+    prompt = ta.ModelInput([ta.types.EncodedTextChunk([1]), ta.types.ImageChunk(b"png", "png")])
+    sampler = service.create_sampling_client(base_model="local/ledger")
+    if call == "sample":
+        future = sampler.sample(prompt, 1, PARAMS)
+    elif call == "compute_logprobs":
+        future = sampler.compute_logprobs(prompt)
+    else:
+        future = sampler._ask(prompt, 1, PARAMS, None)
+    simulation.wait_for(future)
+    assert isinstance(future.exception(0), ta.RequestFailedError | ta.APIStatusError), "this one takes no images"

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
 import tinker_actors as ta
 from tinker_actors.clients.steps import StepTracker, trained_tokens
-from tinker_actors.testing import Simulation
-from tinker_actors.testing.network import CALM
 from tinker_actors.types import TensorData
 
 
 def datum(weights=(1.0, 0.0, 1.0)):
     values = {"target_tokens": [2, 3, 4]} if weights is None else {"target_tokens": [2, 3, 4], "weights": list(weights)}
     return ta.Datum(ta.ModelInput.from_ints([1, 2, 3]), values)
-
-
-@pytest.fixture
-def simulation():
-    return Simulation(0, CALM)
-
-
-@pytest.fixture
-def trainer(simulation):
-    service = simulation.service()
-    yield service.create_lora_training_client("local/ledger", rank=4, seed=1)
-    simulation.close(service)
 
 
 def test_a_step_is_a_gradient_and_an_optimizer_step(simulation, trainer):
@@ -59,6 +47,26 @@ def test_steps_are_submitted_at_once_and_in_order(simulation, trainer):
     steps = [trainer.step([datum()], "cross_entropy") for _ in range(3)]
     simulation.wait_for(*steps)
     assert [step.result(0).metrics["steps:max"] for step in steps] == [1, 2, 3]
+
+
+def test_steps_of_several_threads_do_not_mix(simulation, trainer):
+    simulation.wait_for(trainer._ready)
+    tell, told, others = trainer._tell, [], []
+    other = threading.Thread(target=lambda: others.append(trainer.step([datum()], "cross_entropy")))
+
+    def between(message):
+        tell(message)
+        told.append(message.operation.name)
+        if len(told) == 1:
+            other.start()
+            other.join(0.1)  # what a thread needs that nothing keeps waiting, many times over
+
+    trainer._tell = between
+    step = trainer.step([datum()], "cross_entropy")
+    other.join(30.0)
+    assert told == ["forward_backward", "optim_step"] * 2
+    simulation.wait_for(step, *others)
+    assert [each.result(0).metrics["forward_backwards:max"] for each in (step, *others)] == [1, 2]
 
 
 def test_a_step_fails_with_the_first_error_and_nothing_is_left_unseen(simulation, trainer, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import pickle
 import subprocess
@@ -11,6 +12,9 @@ import sys
 import threading
 import weakref
 from pathlib import Path
+from queue import Queue
+
+import pytest
 
 import tinker_actors as ta
 
@@ -68,16 +72,6 @@ print(len(sample.result(60).sequences))
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "1", "")
 
 
-def test_importing_the_package_stays_light():
-    heavy = "asyncio, requests, urllib3, ssl, tokenizers, google.protobuf, starlette"
-    program = f"import sys, tinker_actors; print([m for m in '{heavy}'.split(', ') if m in sys.modules])"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=True
-    )
-    assert done.stdout.strip() == "[]"
-
-
 def test_a_finished_sample_is_freed_without_the_cycle_collector(server):
     with ta.ServiceClient(base_url=server.url) as service:
         sampler = service.create_sampling_client(base_model="local/tiny").result(HANG)
@@ -91,3 +85,42 @@ def test_a_finished_sample_is_freed_without_the_cycle_collector(server):
             eventually(lambda: gone() is None)  # the lane may still be on its way out of the call that settled it
         finally:
             gc.enable()
+
+
+def test_a_service_is_not_closed_from_a_callback_which_would_wait_for_itself(service):
+    seen = Queue()
+
+    def close(_):
+        try:
+            service.close()
+        except ta.WouldDeadlockError as error:
+            seen.put(error)
+
+    service.create_sampling_client(base_model="local/tiny").add_done_callback(close)
+    assert seen.get(timeout=HANG)
+    assert not service.closed
+    assert service.create_sampling_client(base_model="local/tiny").result(HANG), "and it goes on"
+
+
+def test_an_interrupt_while_closing_ends_the_waiting_and_the_service(server, monkeypatch):
+    service = ta.ServiceClient(base_url=server.url)
+    sampler = service.create_lora_training_client("local/tiny", rank=4).save_weights_and_get_sampling_client()
+    sampler.result(HANG)
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(service, "_drain", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        service.close()
+    assert service.closed
+    eventually(lambda: not service.actor_ref.is_alive())
+
+
+def test_closing_may_wait_without_end(server):
+    service = ta.ServiceClient(base_url=server.url)
+    future = service.create_sampling_client(base_model="local/tiny").sample(
+        prompt("a"), 1, ta.SamplingParams(max_tokens=2)
+    )
+    service.close(timeout=math.inf)
+    assert future.result(0)

@@ -58,7 +58,10 @@ def test_what_does_not_pass_ends_the_telling(status):
     assert isinstance(outcome(status), Unavailable)
 
 
-@pytest.mark.parametrize(("status", "body"), [(400, b""), (200, b"<html>"), (200, b'{"completions":[{}],"cursor":1}')])
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(400, b""), (200, b"<html>"), (200, b'{"completions":[{}],"cursor":1}'), (200, b'{"x":' + b"[" * 10_000)],
+)
 def test_what_a_proxy_may_have_spoilt_is_repeated_a_few_times(status, body):
     assert isinstance(outcome(status, body, bad_requests=BAD_REQUESTS - 1), Retry)
     assert isinstance(outcome(status, body, bad_requests=BAD_REQUESTS), Unavailable)

@@ -48,6 +48,11 @@ def test_a_long_list_of_problems_is_cut():
     assert text == "0: bad; 1: bad; 2: bad; 3: bad; 4: bad; and 45 more"
 
 
+def test_what_is_nested_too_deeply_is_no_json():
+    assert json_body(b'{"detail":' + b"[" * 10_000) is None
+    assert isinstance(failed(422, b"[" * 10_000), UnprocessableEntityError)
+
+
 def test_a_long_text_is_cut():
     assert len(detail_text({"detail": "x" * 100_000})) == 2_000
 

@@ -155,6 +155,41 @@ def test_the_errors_name_the_first_cause():
     assert "acknowledge_failure" in str(stopped)
 
 
+KEPT_BACK = [
+    # What was sent of the step before, what is kept back because of something else, and what follows.
+    ("", "forward save load", "grad step", "clean"),
+    ("", "grad", "grad=preceded step=preceded grad step", "clean"),
+    ("", "grad step grad step", "grad step", "clean"),
+    ("grad", "save", "step grad step", "clean"),
+    ("grad", "step", "grad=tainted", "tainted"),
+    ("grad", "grad step", "step=tainted", "tainted"),
+    ("grad", "grad", "step=preceded grad=tainted", "tainted"),
+    ("grad step", "step", "grad step", "clean"),
+    ("grad failed", "step", "grad step", "clean"),
+    ("grad partly", "step", "grad=tainted", "tainted"),
+]
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+@pytest.mark.parametrize(("sent", "kept_back", "then", "state"), KEPT_BACK)
+def test_what_is_kept_back_for_another_reason_counts_as_failed(sent, kept_back, then, state, refuses):
+    gate = StepGate(server_refuses=refuses)
+    play(gate, sent)
+    for name in kept_back.split():
+        error = gate.keep_back(OPERATIONS[name], ERROR)
+        assert type(error) in (PrecedingOperationFailed, StepTaintedError)
+        assert error.preceding is ERROR
+    play(gate, then)
+    assert gate.state == state
+
+
+def test_a_gate_that_does_not_stop_keeps_back_and_remembers_nothing():
+    gate = StepGate(stop=False)
+    for name in ("grad", "step"):
+        assert type(gate.keep_back(OPERATIONS[name], ERROR)) is PrecedingOperationFailed
+    play(gate, "grad step")
+
+
 def test_an_operation_that_was_kept_back_was_not_applied():
     error = preceded("optim_step", ERROR)
     assert (error.outcome, error.preceding) == ("not_applied", ERROR)

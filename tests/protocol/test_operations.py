@@ -296,7 +296,7 @@ def test_loading_restores():
         ({"name": "c", "ttl_seconds": 3_599}, "ttl_seconds is 3599; it must be between 3600 and"),
         ({"name": "c", "ttl_seconds": 11 * 366 * 86_400}, "it must be between"),
         ({"name": "c", "ttl_seconds": 1.5e4}, "must be an integer"),
-        ({"name": "c", "user_metadata": {"f": object()}}, "without a JSON form"),
+        ({"name": "c", "user_metadata": {"f": object()}}, "no JSON form"),
     ],
 )
 def test_checkpoint_arguments_that_can_not_be_right_are_refused(save, arguments, message):

@@ -27,6 +27,7 @@ from tinker_actors.protocol.outcomes import (
 )
 
 JSON = {"content-type": "application/json; charset=utf-8"}
+DEEP = b'{"error":' + b"[" * 10_000
 HTML = b"<!DOCTYPE html><html><head><title>Welcome\n to nginx &amp; co</title></head></html>"
 
 
@@ -52,7 +53,8 @@ def test_a_submit_reply_names_the_request():
 
 
 @pytest.mark.parametrize(
-    "body", [b"{}", b"", b"[]", b'{"request_id":7}', b'{"request_id":null}', b'{"sequences":[]}', b'{"request_id":"7"']
+    "body",
+    [b"{}", b"", b"[]", b'{"request_id":7}', b'{"request_id":null}', b'{"sequences":[]}', b'{"request_id":"7"', DEEP],
 )
 def test_a_submit_reply_without_a_string_id_is_not_understood(body):
     outcome = submit(200, body)
@@ -246,7 +248,7 @@ def test_looking_and_parsing_agree(fields, ascii_only):
     assert type(poll(200, small)) is type(poll(200, large))
 
 
-@pytest.mark.parametrize("body", [b"", b"[1]", b'"x"', b'{"a":', b"busy"])
+@pytest.mark.parametrize("body", [b"", b"[1]", b'"x"', b'{"a":', b"busy", DEEP])
 def test_a_finished_poll_that_is_no_json_object_is_not_understood(body):
     outcome = poll(200, body)
     assert isinstance(outcome, Retry)

@@ -62,6 +62,11 @@ def test_the_shape_is_given_or_the_datas_own(data, shape, expected):
     ("data", "options"),
     [
         ([1, 2, 3], {"shape": [2, 2]}),
+        ([1, 2, 3, 4], {"shape": [2, -1]}),
+        ([1, 2, 3, 4], {"shape": [-2, -2]}),
+        ([], {"shape": [2**40, 2**40]}),
+        ([], {"shape": [2**63, 0]}),
+        ([1], {"shape": ["one"]}),
         ([[1, 2], [3]], {}),
         (["a"], {}),
         ([object()], {}),

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from tinker_actors.actors.messages import (
     CallFailed,
     ChunkAccepted,
@@ -19,6 +17,7 @@ from tinker_actors.actors.messages import (
     Replied,
     TakeNumber,
 )
+from tinker_actors.actors.origin import Origin
 from tinker_actors.actors.pending import ActorSink, Pending
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.work import Call, Work
@@ -35,28 +34,6 @@ from tinker_actors.types.wire import CreateModelRequest, ModelRequest, WeightsIn
 
 if TYPE_CHECKING:
     from tinker_actors.actors.training import Training
-
-
-class Origin(msgspec.Struct, frozen=True, eq=False):
-    """What a model is made from.
-
-    Attributes:
-        place: where in the user's code it was asked for, for error messages.
-        base_model: name of the base model; None takes the checkpoint's.
-        lora_config: the adapter; None takes the checkpoint's.
-        path: a checkpoint to begin with, or None.
-        optimizer: load the optimizer's state of the checkpoint too.
-        user_metadata: stored with the model.
-        weights_access_token: for another account's checkpoint.
-    """
-
-    place: str
-    base_model: str | None = None
-    lora_config: LoraConfig | None = None
-    path: str | None = None
-    optimizer: bool = False
-    user_metadata: dict[str, Any] | None = None
-    weights_access_token: str | None = None
 
 
 class Creation:

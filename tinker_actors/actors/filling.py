@@ -1,8 +1,10 @@
 """Filling: what is sent under numbers whose requests the server refused.
 
 A gap would stop everything behind it on a server that does not count refused requests, so something without effect is
-sent in its place: a `forward` over one token. While it is not known whether the server reads our dialect, the same
-request tells (`protocol/dialect.py` has the rule): it is a probe then.
+sent in its place, a `forward` over one token, and nothing goes behind it before that is taken. Where the server takes
+it in neither dialect, what is queued fails and says why; whatever is called later has it tried once more. While it is
+not known whether the server reads our dialect, the same request tells (`protocol/dialect.py` has the rule): it is a
+probe then.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from tinker_actors.actors.messages import ChunkAccepted, ChunkDone, ChunkFailed
 from tinker_actors.actors.pending import ActorSink, Pending
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.work import Work
-from tinker_actors.errors import InvalidInputError
+from tinker_actors.errors import InvalidInputError, TinkerError
 from tinker_actors.protocol.dialect import OTHER, Dialect
 from tinker_actors.protocol.operations import Tail, filler, in_dialect, request_head
 from tinker_actors.protocol.protobuf.compression import ENCODING, compress_zstd
@@ -25,19 +27,25 @@ from tinker_actors.runtime.progress import Tracker
 if TYPE_CHECKING:
     from tinker_actors.actors.training import Training
 
+_CONFLICT = 409  # the number is taken, by a request that the server refused and yet counts
 
-class _Probe(msgspec.Struct):
-    """A question to the server: do you read this?
+
+class _Offer(msgspec.Struct):
+    """Something without effect that is out under a number, until the server says whether it takes it.
 
     Attributes:
-        pending: the operation it is asked for; its first doubtful chunk lends the number.
-        dialect: what the probe that is out is in.
-        left: what to try when this one is refused.
+        number: the `seq_id`.
+        token: a token id that the model is known to have.
+        dialect: what it is in.
+        left: what to try when it is refused.
+        probe_of: the operation whose doubts it is to clear, or None for a filler.
     """
 
-    pending: Pending
+    number: int
+    token: int
     dialect: Dialect
     left: list[Dialect]
+    probe_of: Pending | None = None
 
 
 class Filling:
@@ -47,14 +55,41 @@ class Filling:
         self._owner = owner
         self._service = service
         self._creation = creation
-        self._sent: set[int] = set()
-        self._probes: dict[int, _Probe] = {}
+        self._sent: set[int] = set()  # work ids whose story is not over
+        self._offers: dict[int, _Offer] = {}  # of these, those that were neither taken nor refused
+        self._open: dict[int, int] = {}  # numbers that the server waits for, and the token to fill them with
+        self._unfilled: TinkerError | None = None  # since the last attempt to fill all of them
 
     def fill(self, pending: Pending) -> None:
-        """Send something without effect under the numbers that a failed submission left open."""
+        """Send something without effect under the numbers that a failed submission left open.
+
+        The owner hears `filled` when that is over, and sends nothing before.
+        """
         if self._creation.server_orders:
             for number in pending.open_numbers():
-                self._send(pending, number, self._service.dialect.dialect, "forward (filler)")
+                self._open[number] = pending.operation.token
+        if self._unfilled is None:
+            self._fill_open()
+        else:
+            self._conclude()  # the probes have shown that nothing is taken
+
+    def keeps_back(self) -> bool:
+        """Return whether nothing may be sent, because a number is open. If nobody does, try to fill it."""
+        if self._open and not self._offers:
+            self._fill_open()
+        return bool(self._open)
+
+    def _fill_open(self) -> None:
+        out = {offer.number for offer in self._offers.values()}
+        for number in [number for number in self._open if number not in out]:
+            first, *left = self._service.dialect.in_place()
+            self._offer(_Offer(number, self._open[number], first, left))
+
+    def _conclude(self) -> None:
+        """Tell the owner when no filler is out any more."""
+        if not self._offers:
+            error, self._unfilled = self._unfilled, None
+            self._owner.filled(min(self._open) if self._open else None, error)
 
     def redress(self, pending: Pending, index: int, message: ChunkFailed) -> bool:
         """Return whether a refusal is not the operation's failure yet, and do what it asks for."""
@@ -86,37 +121,47 @@ class Filling:
 
         It is asked first in the dialect that was refused; what it accepts fills the number.
         """
-        sent_in = pending.tails[min(pending.doubts)].dialect
-        if self._service.dialect.doubts(sent_in):
-            self._ask(_Probe(pending, sent_in, [OTHER[sent_in]]))
-        else:
+        index = min(pending.doubts)
+        sent_in = pending.tails[index].dialect
+        if not self._service.dialect.doubts(sent_in):
             self._owner.take_refusals(pending)
+            return
+        pending.filled.add(index)
+        number = pending.first + index
+        if self._creation.server_orders:
+            self._open[number] = pending.operation.token
+        self._offer(_Offer(number, pending.operation.token, sent_in, [OTHER[sent_in]], pending))
 
     def heard(self, message: ChunkAccepted | ChunkDone | ChunkFailed) -> bool:
         """Take the story of a filler or probe, and return whether it was one."""
         if message.work_id not in self._sent:
             return False
-        probe = self._probes.pop(message.work_id, None)
         if not isinstance(message, ChunkAccepted):
-            # Whatever became of a filler: its number is taken now. It has no effect and nobody waits for it.
             self._sent.discard(message.work_id)
-        if probe is None:
+        offer = self._offers.pop(message.work_id, None)
+        if offer is None:
+            return True  # it was taken before; what becomes of it matters to nobody
+        if isinstance(message, ChunkFailed) and offer.left and message.error.status_code is not None:
+            offer.dialect, *offer.left = offer.left
+            self._offer(offer)
             return True
-        if isinstance(message, ChunkAccepted):
-            self._service.dialect.turn_to(probe.dialect, proven=True)
-            self._probed(probe.pending, probe.dialect)
-        elif probe.left:
-            self._ask(_Probe(probe.pending, probe.left[0], probe.left[1:]))
+        if isinstance(message, ChunkFailed) and message.error.status_code != _CONFLICT:
+            self._unfilled = message.error
         else:
-            self._probed(probe.pending, None)
+            self._open.pop(offer.number, None)
+        if offer.probe_of is None:
+            self._conclude()
+        else:
+            self._probed(offer.probe_of, offer.dialect if isinstance(message, ChunkAccepted) else None)
         return True
 
     def _probed(self, pending: Pending, dialect: Dialect | None) -> None:
         """Go on with what was refused, now that the server accepted a probe in `dialect`, or none in either."""
+        if dialect is not None:
+            self._service.dialect.turn_to(dialect, proven=True)
         if not self._owner.is_sending(pending):
             return  # given up meanwhile
         refused = pending.tails[min(pending.doubts)]
-        pending.filled.add(min(pending.doubts))
         if dialect is None or dialect == refused.dialect or pending.accepted:
             self._owner.take_refusals(pending)
             return
@@ -128,18 +173,16 @@ class Filling:
         self.fill(pending)
         self._owner.start_over(pending, tails)
 
-    def _ask(self, probe: _Probe) -> None:
-        number = probe.pending.first + min(probe.pending.doubts)
-        work = self._send(probe.pending, number, probe.dialect, "forward (probe)")
-        self._probes[work.id] = probe
-        detail = f"finding out whether the server reads {probe.dialect}"
-        probe.pending.future._tracker.enter("waiting for its turn", self._owner.now(), detail)
-
-    def _send(self, pending: Pending, number: int, dialect: Dialect, what: str) -> Work:
-        work = self.work(filler(pending.operation.token, dialect), number, Tracker(what, self._owner.now()))
+    def _offer(self, offer: _Offer) -> None:
+        what = "forward (filler)"
+        if offer.probe_of is not None:
+            what = "forward (probe)"
+            detail = f"finding out whether the server reads {offer.dialect}"
+            offer.probe_of.future._tracker.enter("waiting for its turn", self._owner.now(), detail)
+        work = self.work(filler(offer.token, offer.dialect), offer.number, Tracker(what, self._owner.now()))
         self._sent.add(work.id)
+        self._offers[work.id] = offer
         self._service.lanes.submit("train", work)
-        return work
 
     def work(self, tail: Tail, number: int, tracker: Tracker, sampler_number: int | None = None) -> Work:
         """Return a work of this model, not handed over yet."""

@@ -177,6 +177,12 @@ class Release(Message, frozen=True, eq=False):
     """To a training actor: nobody holds the handle any more; stop when everything told is decided."""
 
 
+class Barrier(Message, frozen=True, eq=False):
+    """To a training actor: settle this future when everything told before is decided."""
+
+    future: APIFuture[None]
+
+
 class DescribeModel(Message, frozen=True, eq=False):
     """To a training actor: settle the future with the model's `GetInfoResponse`."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinker_actors.actors.messages import ChunkAccepted, ChunkDone, ChunkFailed
+from tinker_actors.actors.messages import Adopt, AdoptionFailed, ChunkAccepted, ChunkDone, ChunkFailed, Perform
 from tinker_actors.actors.work import Work
 from tinker_actors.errors import OutcomeUnknownError, TinkerError
 from tinker_actors.protocol.operations import Operation, Tail
 from tinker_actors.protocol.outcomes import Accepted, Done
+from tinker_actors.protocol.results import save_for_sampler_response
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.futures import APIFuture
 
@@ -50,6 +51,26 @@ class ActorSink:
         return False
 
 
+def settle_error(operation: Perform | Pending, error: TinkerError) -> None:
+    """Fail an operation's future, and tell the sampler that waits for its weights."""
+    operation.future._settle(error=error)
+    if operation.sampler is not None:
+        tell(operation.sampler, AdoptionFailed(error.replica()))
+
+
+class StepCount:
+    """How many optimizer steps a model was sent so far. Counted by its actor, read by any thread.
+
+    Attributes:
+        sent: the count.
+    """
+
+    __slots__ = ("sent",)
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+
 class Pending:
     """One operation of a model, from the call to the settled future. Owned by the training actor.
 
@@ -69,6 +90,7 @@ class Pending:
         doubts: refusals that may be about the dialect and not about the data, by chunk.
         turned: chunks that were sent in the other dialect already.
         filled: chunks whose numbers a probe took, or tried to take in every dialect.
+        anew: whether it is to be sent once more, under numbers that it does not have yet.
         error: the first failure.
         refused: whether the server certainly computed nothing for the chunks it did not accept.
         preceding: for an optimizer step: the failure of a gradient in its step.
@@ -76,6 +98,7 @@ class Pending:
 
     __slots__ = (
         "accepted",
+        "anew",
         "doubts",
         "error",
         "failed",
@@ -113,6 +136,7 @@ class Pending:
         self.doubts: dict[int, ChunkFailed] = {}
         self.turned: set[int] = set()
         self.filled: set[int] = set()
+        self.anew = False
         self.error: TinkerError | None = None
         self.refused = True
         self.preceding: TinkerError | None = None
@@ -131,7 +155,7 @@ class Pending:
 
     def start_over(self, tails: list[Tail]) -> None:
         """Become what was never sent, with these requests."""
-        self.tails = tails
+        self.tails, self.stages, self.anew = tails, [], True
         self.handed, self.results, self.doubts = {}, {}, {}
         self.accepted, self.failed, self.turned, self.filled = set(), set(), set(), set()
 
@@ -152,6 +176,21 @@ class Pending:
         without effect has to be sent under each, so that what is behind them goes on either way.
         """
         return [self.first + i for i in range(len(self.operation.tails)) if i not in self.accepted | self.filled]
+
+    def adopt(self, base_model: str | None) -> None:
+        """Tell the sampler, if there is one, that its weights and its sampling session are there."""
+        if self.sampler is None:
+            return
+        done = self.bodies()[0]
+        try:
+            saved = save_for_sampler_response(done.content_type, done.body)
+        except TinkerError as error:
+            tell(self.sampler, AdoptionFailed(error))
+            return
+        if saved.sampling_session_id is None:
+            tell(self.sampler, AdoptionFailed(TinkerError("The server saved the weights without making a sampler.")))
+        else:
+            tell(self.sampler, Adopt(saved.sampling_session_id, base_model, self.version))
 
     def bodies(self) -> tuple[Done, ...]:
         """Return the results in the order of the data."""

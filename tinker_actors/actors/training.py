@@ -10,14 +10,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-import msgspec
-
-from tinker_actors.actors.creation import Creation, Origin
+from tinker_actors.actors.creation import Creation
 from tinker_actors.actors.filling import Filling
 from tinker_actors.actors.messages import (
     AcknowledgeFailure,
-    Adopt,
-    AdoptionFailed,
+    Barrier,
     CallFailed,
     ChunkAccepted,
     ChunkDone,
@@ -31,7 +28,8 @@ from tinker_actors.actors.messages import (
     Shutdown,
     TakeNumber,
 )
-from tinker_actors.actors.pending import Pending
+from tinker_actors.actors.origin import Origin
+from tinker_actors.actors.pending import Pending, StepCount, settle_error
 from tinker_actors.actors.service import Service
 from tinker_actors.errors import (
     ActorCrashedError,
@@ -39,24 +37,16 @@ from tinker_actors.errors import (
     OutcomeUnknownError,
     PrecedingOperationFailed,
     StalledError,
-    StepTaintedError,
     TinkerError,
 )
 from tinker_actors.events.records import StepRefused
-from tinker_actors.protocol.gate import StepGate, preceded
+from tinker_actors.protocol.gate import StepGate, applied_behind, never_filled, preceded
 from tinker_actors.protocol.operations import Tail, in_dialect
-from tinker_actors.protocol.results import save_for_sampler_response
-from tinker_actors.runtime.actor import Ref, RuntimeActor, tell
+from tinker_actors.runtime.actor import RuntimeActor, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import WaitReason
 
 _REFUSED = (400, 422)
-
-
-class Barrier(msgspec.Struct, frozen=True, eq=False):
-    """To a training actor: settle this future when everything told before is decided."""
-
-    future: APIFuture[None]
 
 
 class Training(RuntimeActor):
@@ -66,6 +56,9 @@ class Training(RuntimeActor):
         service: what it belongs to: session, lanes, rules.
         origin: what to create the model from, and where in the user's code that was asked for.
         ready: settled with the model id when the model is there, or with the error.
+
+    Attributes:
+        steps: how many optimizer steps were sent so far.
     """
 
     def __init__(self, service: Service, origin: Origin, ready: APIFuture[Any]) -> None:
@@ -81,7 +74,7 @@ class Training(RuntimeActor):
         self._by_work: dict[int, Pending] = {}
         self._barriers: list[APIFuture[None]] = []
         self._next_number = 1  # number 0 is the model's creation (wire protocol 6.1)
-        self._steps = 0
+        self.steps = StepCount()
         self._error: TinkerError | None = None
         self._released = False
 
@@ -128,7 +121,9 @@ class Training(RuntimeActor):
     def on_dead_letter(self, message: Any) -> None:
         """Fail the futures of messages that came after the end."""
         error = self._error or ActorCrashedError("The training actor has ended.")
-        if isinstance(message, Perform | DescribeModel | Barrier):
+        if isinstance(message, Perform):
+            settle_error(message, error.replica())
+        elif isinstance(message, DescribeModel | Barrier):
             message.future._settle(error=error.replica())
 
     def on_failure(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
@@ -157,7 +152,7 @@ class Training(RuntimeActor):
         self._by_work.clear()
         self._sending = None
         for each in pending:
-            self._settle_error(each, error.replica())
+            settle_error(each, error.replica())
         self._lift_barriers()
 
     # ------------------------------------------------------------ sending
@@ -165,14 +160,14 @@ class Training(RuntimeActor):
     def _perform(self, message: Perform) -> None:
         pending = Pending(message.operation, message.future, message.sampler)
         if self._error is not None:
-            self._settle_error(pending, self._error.replica())
+            settle_error(pending, self._error.replica())
             return
         waits_for: WaitReason = "waiting for its turn" if self._creation.model_id else "waiting for its model"
         message.future._tracker.enter(waits_for, self.now())
         if message.sampler is not None and not tell(
             self._service.session, TakeNumber(self.actor_ref, "sampler", pending)
         ):
-            self._settle_error(pending, TinkerError("The session has ended."))
+            settle_error(pending, TinkerError("The session has ended."))
             return
         self._queue.append(pending)
         self.advance()
@@ -186,9 +181,16 @@ class Training(RuntimeActor):
 
     def advance(self) -> None:
         """Send what can be sent: one operation at a time, in call order."""
+        again = self._sending
+        if again is not None and again.anew and not self._filling.keeps_back():
+            again.anew = False
+            self._take_numbers(again)
+            self._hand_over(again)
         while self._sending is None and self._queue and self._creation.model_id is not None:
             pending = self._queue[0]
             if pending.sampler is not None and pending.sampler_number is None:
+                return
+            if self._filling.keeps_back():
                 return
             self._queue.popleft()
             error = self._gate.admit(pending.operation)
@@ -201,14 +203,14 @@ class Training(RuntimeActor):
     def _keep_back(self, pending: Pending, error: TinkerError) -> None:
         if pending.operation.step:
             self._service.hub.emit(StepRefused(self._creation.model_id or "", error))
-        self._settle_error(pending, error)
+        settle_error(pending, error)
         self._lift_barriers()
 
     def _send(self, pending: Pending) -> None:
         operation = pending.operation
         self._take_numbers(pending)
-        self._steps += operation.step
-        pending.version = self._steps
+        self.steps.sent += operation.step
+        pending.version = self.steps.sent
         self._sending = pending
         self._sent.append(pending)
         self._hand_over(pending)
@@ -227,10 +229,10 @@ class Training(RuntimeActor):
             for index in pending.stages.pop(0):
                 self.hand_over_chunk(pending, index)
             return
+        self._sending = None
         if pending.error is not None:
             pending.stages.clear()
             self._filling.fill(pending)
-        self._sending = None
         self.advance()
 
     def hand_over_chunk(self, pending: Pending, index: int) -> None:
@@ -253,8 +255,30 @@ class Training(RuntimeActor):
     def start_over(self, pending: Pending, tails: list[Tail]) -> None:
         """Send an operation of which the server took nothing anew, in these words and under new numbers."""
         pending.start_over(tails)
-        self._take_numbers(pending)
-        self._hand_over(pending)
+        self.advance()
+
+    def filled(self, number: int | None, refusal: TinkerError | None) -> None:
+        """Go on: the open numbers are taken. Or fail what is behind the first that can't be: `refusal` says why."""
+        if number is not None and refusal is not None:
+            error = never_filled(number, refusal)
+            for pending in list(self._sent):
+                self._abandon(pending, number, error)
+            self._drop_queue(error)
+            self._settle_concluded()
+        self.advance()
+
+    def _abandon(self, pending: Pending, number: int, error: TinkerError) -> None:
+        """Give up those requests of an operation that the server holds, or would hold, behind an open number."""
+        stuck = [i for i, index in pending.handed.items() if i in self._by_work and pending.first + index > number]
+        if not stuck and not pending.anew:
+            return
+        for work_id in stuck:
+            del self._by_work[work_id]
+            pending.failed.add(pending.handed[work_id])
+        pending.refused = pending.refused and not stuck  # once the number is filled, the server may come to them
+        self._failed(pending, preceded(pending.operation.name, error), server_knows=False)
+        if self._sending is pending:
+            self._sending = None
 
     def take_refusals(self, pending: Pending) -> None:
         """Take the refusals of a pending operation's data at their word."""
@@ -300,14 +324,19 @@ class Training(RuntimeActor):
             pending.refused = pending.refused and message.error.outcome == "not_applied"
         if pending.error is not None:
             return
-        pending.error = message.error
-        if pending.operation.gradient:
-            # A server that refused the request as such knows of the failure as well as one that failed to compute it.
-            server_knows = message.accepted or message.error.status_code in _REFUSED
-            self._gradient_failed(pending, message.error, server_knows=server_knows)
-            self._settle_error(pending, message.error)
+        # A server that refused the request as such knows of the failure as well as one that failed to compute it.
+        self._failed(pending, message.error, server_knows=message.accepted or message.error.status_code in _REFUSED)
         if isinstance(message.error, StalledError | OutcomeUnknownError):
             self._drop_queue(message.error)
+
+    def _failed(self, pending: Pending, error: TinkerError, *, server_knows: bool) -> None:
+        """Note the first failure of an operation. That of a gradient is final; others wait for their other chunks."""
+        if pending.error is not None:
+            return
+        pending.error = error
+        if pending.operation.gradient:
+            self._gradient_failed(pending, error, server_knows=server_knows)
+            settle_error(pending, error)
 
     def _gradient_failed(self, pending: Pending, error: TinkerError, *, server_knows: bool) -> None:
         position = self._sent.index(pending)
@@ -327,8 +356,7 @@ class Training(RuntimeActor):
         """Fail what was not sent yet: it was called for weights that are not known any more."""
         queue, self._queue = self._queue, deque()
         for pending in queue:
-            kept_back = self._gate.admit(pending.operation) or preceded(pending.operation.name, error)
-            self._keep_back(pending, kept_back)
+            self._keep_back(pending, self._gate.keep_back(pending.operation, error))
 
     # ------------------------------------------------------------ settling
 
@@ -346,42 +374,18 @@ class Training(RuntimeActor):
     def _settle(self, pending: Pending) -> None:
         error = pending.error
         if error is None and pending.preceding is not None and self._service.config.on_step_failure == "stop":
-            error = StepTaintedError(
-                f"The server applied the optimizer step although a gradient before it failed: {pending.preceding}",
-                preceding=pending.preceding,
-                request_id=pending.future.request_id,
-                outcome="applied",
-            )
+            error = applied_behind(pending.preceding, pending.future.request_id)
             self._gate.taint(pending.preceding)
         if error is not None:
             if isinstance(error, PrecedingOperationFailed):
                 error.preceding = error.preceding or pending.preceding
                 self._service.hub.emit(StepRefused(self._creation.model_id or "", error))
-            self._settle_error(pending, error)
+            settle_error(pending, error)
             return
         if pending.operation.restores:
             self._gate.restored(pending.place)
-        if pending.sampler is not None:
-            self._adopt(pending, pending.sampler)
+        pending.adopt(self._creation.base_model)
         pending.future._settle(pending.bodies())
-
-    def _adopt(self, pending: Pending, sampler: Ref) -> None:
-        """Tell the sampler that its weights and its sampling session are there."""
-        done = pending.bodies()[0]
-        try:
-            saved = save_for_sampler_response(done.content_type, done.body)
-        except TinkerError as error:
-            tell(sampler, AdoptionFailed(error))
-            return
-        if saved.sampling_session_id is None:
-            tell(sampler, AdoptionFailed(TinkerError("The server saved the weights without making a sampler.")))
-        else:
-            tell(sampler, Adopt(saved.sampling_session_id, self._creation.base_model, pending.version))
-
-    def _settle_error(self, pending: Pending, error: TinkerError) -> None:
-        pending.future._settle(error=error)
-        if pending.sampler is not None:
-            tell(pending.sampler, AdoptionFailed(error.replica()))
 
     def _lift_barriers(self) -> None:
         if not self._queue and not self._sent:

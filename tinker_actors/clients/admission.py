@@ -7,6 +7,7 @@ own: there the future waits, in the same line.
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 from tinker_actors.actors.service import Service
@@ -44,7 +45,7 @@ def wait_for_room(request: SampleRequest, service: Service, keeper: Any, patienc
 
 def _block(size: int, service: Service, keeper: Any, seconds: float) -> bool:
     budget = service.lanes.queue_budget
-    taken = budget.take(size, seconds, owner=service)
+    taken = budget.take(size, min(seconds, threading.TIMEOUT_MAX), owner=service)  # an endless wait is no number
     try:
         keeper._check_open("sample")
     except TinkerError:

@@ -186,7 +186,7 @@ class FanOut(Generic[R]):
         for turn in range(self._limit):
             if turn >= _PER_TURN and self._flow.arrived:
                 break
-            if self._asked - self._given >= self._limit or not self._take():
+            if not self._has_room() or not self._take():
                 break
         index = self._arrived()
         return None if index is None else self._give(index)
@@ -239,9 +239,8 @@ class FanOut(Generic[R]):
             if not flow.reading.done():
                 return _NOTHING
             done, flow.reading = flow.reading, None
-            try:
-                prompt = done.result()
-            except StopAsyncIteration:
+            prompt = done.result()
+            if prompt is _NOTHING:
                 self._async_prompts = None
                 return _NOTHING
         flow.reading = asyncio.ensure_future(_read(prompts))
@@ -293,13 +292,19 @@ class FanOut(Generic[R]):
         finally:
             bridge.waiters -= 1
 
+    def _has_room(self) -> bool:
+        return self._asked - self._given < self._limit
+
     def _has_news(self) -> bool:
+        if self._flow.arrived:
+            return True
         reading = self._flow.reading
-        return bool(self._flow.arrived) or (reading is not None and reading.done())
+        # A prompt that is there and can't be asked for yet is no news: whoever waits would never wait.
+        return reading is not None and reading.done() and self._kept is _NOTHING and self._has_room()
 
 
-async def _read(prompts: AsyncIterator[ModelInput]) -> ModelInput:
-    return await anext(prompts)
+async def _read(prompts: AsyncIterator[ModelInput]) -> Any:
+    return await anext(prompts, _NOTHING)
 
 
 def _iterators(prompts: Any) -> tuple[Iterator[ModelInput] | None, AsyncIterator[ModelInput] | None]:

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from typing import Any, Self
 
 from tinker_actors.clients.proxy import ClientProxy
-from tinker_actors.errors import ClientClosedError
+from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerError
 from tinker_actors.runtime.actor import Ref
 from tinker_actors.runtime.futures import APIFuture
 
@@ -63,3 +63,8 @@ class Handle:
 def closed_error(what: str) -> ClientClosedError:
     """Return the error for a call on something that was closed."""
     return ClientClosedError(f"{what}: the service client was closed.")
+
+
+def ended_error(what: str, keeper: Any) -> TinkerError:
+    """Return the error for a call on something whose actor has ended; `keeper` is the service client."""
+    return closed_error(what) if keeper.closed else ActorCrashedError(f"{what}: the actor behind it has ended.")

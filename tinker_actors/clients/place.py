@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
 
-_PACKAGE = str(Path(__file__).resolve().parent.parent)
+_PACKAGE = __file__.rsplit(os.sep, 2)[0]  # as frames have it: links are not followed
 
 
 def callers_place() -> str:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Self
 from tinker_actors.actors.messages import PublishPolicy, Retire
 from tinker_actors.actors.registry import PolicyEntry, sampler_keys
 from tinker_actors.actors.service import Service
-from tinker_actors.clients.handle import closed_error
+from tinker_actors.clients.handle import ended_error
 from tinker_actors.clients.sample_request import LateRequest, Read, SampleRequest, SamplerLease
 from tinker_actors.clients.source import SampleSource
-from tinker_actors.errors import ActorCrashedError, ClientClosedError, InvalidInputError, TinkerError
+from tinker_actors.errors import ClientClosedError, InvalidInputError, TinkerError
 from tinker_actors.runtime.actor import tell
 from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
@@ -60,7 +60,25 @@ def _retire(service: Service, key: int) -> None:
     tell(service.registry, Retire(key))
 
 
-class Policy(SampleSource):
+class _OfTraining(SampleSource):
+    """Base of what is sampled from while it is being trained."""
+
+    _training: TrainingClient
+
+    def get_base_model(self) -> str:
+        """Return the name of the base model, waiting for the server if it has to say.
+
+        Raises:
+            TinkerError: the model could not be made.
+        """
+        return _base_model(self._training._get_info_future().result())
+
+    async def get_base_model_async(self) -> str:
+        """Await the name of the base model."""
+        return _base_model(await self._training._get_info_future())
+
+
+class Policy(_OfTraining):
     """A live policy: the newest published weights of a training client. Made by `TrainingClient.policy`; thread-safe.
 
     A sample takes the version that is the newest when it is asked for. Before the first version is there, it waits.
@@ -100,8 +118,7 @@ class Policy(SampleSource):
         tracker = Tracker("publish", platform.control.clock.now(), "waiting for its sampler")
         future: APIFuture[int] = APIFuture(tracker, delivery=platform.delivery)
         if not self._state.publish(self._training, future):
-            error = closed_error("publish") if self._keeper.closed else ActorCrashedError("The registry has ended.")
-            future._settle(error=error)
+            future._settle(error=ended_error("publish", self._keeper))
         return future
 
     def pin(self) -> PinnedPolicy:
@@ -110,7 +127,7 @@ class Policy(SampleSource):
         Use it in a `with` block, or keep it as long as needed; it takes nothing but keeping the version published.
         Before the first version is there, the pin takes that when it comes. `max_lag` does not concern it.
         """
-        return PinnedPolicy(self, _Pin(self._state))
+        return PinnedPolicy(self)
 
     @property
     def weights_version(self) -> int | None:
@@ -118,24 +135,18 @@ class Policy(SampleSource):
         entry = self._state.entry()
         return None if entry is None else entry.weights_version
 
-    def get_base_model(self) -> str:
-        """Return the name of the base model, waiting for the server if it has to say.
-
-        Raises:
-            TinkerError: the model could not be made.
-        """
-        return _base_model(self._training._get_info_future().result())
-
-    async def get_base_model_async(self) -> str:
-        """Await the name of the base model."""
-        return _base_model(await self._training._get_info_future())
-
     def _request(self, prompt_length: int, tracker: Tracker, read: Read | None) -> SampleRequest:
         entry = self._state.entry()
-        least = 0 if self.max_lag is None else steps_of(self._training) - self.max_lag
+        least = self._least()
         if entry is not None and entry.lease is not None and (entry.weights_version or 0) >= least:
             return SampleRequest(self._service, entry.lease, prompt_length, tracker, read)
         return LateRequest(self._service, _Awaited(self._state, least), prompt_length, tracker, read)
+
+    def _least(self) -> int:
+        """Return the oldest version that will do. When training has ended, any: there will be no newer one."""
+        if self.max_lag is None or not self._training.actor_ref.is_alive():
+            return 0
+        return self._training._steps.sent - self.max_lag
 
     def __repr__(self) -> str:
         version = self.weights_version
@@ -145,18 +156,18 @@ class Policy(SampleSource):
 class _Awaited:
     """Chooses the first version that is new enough."""
 
-    __slots__ = ("_least", "_pin", "_state", "key", "reason")
+    __slots__ = ("_least", "_pinned", "_state", "key", "reason")
 
-    def __init__(self, state: PolicyState, least: int, pin: _Pin | None = None) -> None:
+    def __init__(self, state: PolicyState, least: int, pinned: _Version | None = None) -> None:
         self._state = state
         self._least = least
-        self._pin = pin
+        self._pinned = pinned
         self.key = state.key
         self.reason: WaitReason = "waiting for its sampler"
 
     def choose(self) -> SamplerLease | TinkerError | None:
         """Return a version's lease, why there is none, or None to wait on."""
-        pinned = None if self._pin is None else self._pin.lease()
+        pinned = None if self._pinned is None else self._pinned.lease()
         if pinned is not None:
             return pinned
         entry = self._state.entry()
@@ -171,14 +182,13 @@ class _Awaited:
         return lease
 
 
-class _Pin:
-    """A version that is held, once there is one. Thread-safe."""
+class _Version:
+    """A version that is held, once there is one: by a pin, and by its samples that wait for it. Thread-safe."""
 
-    __slots__ = ("_held", "ended", "state")
+    __slots__ = ("_held", "state")
 
     def __init__(self, state: PolicyState) -> None:
         self.state = state
-        self.ended = False
         self._held: dict[str, SamplerLease] = {}
         self.lease()
 
@@ -191,69 +201,64 @@ class _Pin:
                 held = self._held.setdefault("lease", entry.lease)
         return held
 
-    def end(self) -> None:
-        """Hold nothing more."""
-        self.ended = True
-        self._held.clear()
+
+class _Pin:
+    """What a pinned policy shares with its views: the version, or None behind the block."""
+
+    __slots__ = ("version",)
+
+    def __init__(self, version: _Version) -> None:
+        self.version: _Version | None = version
 
 
-class PinnedPolicy(SampleSource):
+class PinnedPolicy(_OfTraining):
     """One version of a policy, for as long as this or a sample of it lives. Made by `Policy.pin`; thread-safe.
 
     A context manager: behind the block it takes no more samples, and those under way go on. Has what every sampler
     has; options of the policy's view hold here too.
     """
 
-    def __init__(self, policy: Policy, pin: _Pin) -> None:
+    def __init__(self, policy: Policy) -> None:
         self._training = policy._training
         self._service = policy._service
         self._keeper = policy._keeper
         self._terms = policy._terms
-        self._pin = pin
+        self._name = policy.name
+        self._pin = _Pin(_Version(policy._state))
 
     @property
     def weights_version(self) -> int | None:
         """The version: how many optimizer steps are behind it. None while there is none yet, and behind the block."""
-        lease = None if self._pin.ended else self._pin.lease()
+        version = self._pin.version
+        lease = None if version is None else version.lease()
         entry = None if lease is None else lease.entry()
         return None if entry is None else entry.weights_version
 
-    def get_base_model(self) -> str:
-        """Return the name of the base model, waiting for the server if it has to say.
-
-        Raises:
-            TinkerError: the model could not be made.
-        """
-        return _base_model(self._training._get_info_future().result())
-
-    async def get_base_model_async(self) -> str:
-        """Await the name of the base model."""
-        return _base_model(await self._training._get_info_future())
-
     def _request(self, prompt_length: int, tracker: Tracker, read: Read | None) -> SampleRequest:
-        if self._pin.ended:
+        version = self._pin.version
+        if version is None:
             raise ClientClosedError("sample: the pin has ended.", advice="Sample inside its `with` block.")
-        lease = self._pin.lease()
+        lease = version.lease()
         if lease is not None:
             return SampleRequest(self._service, lease, prompt_length, tracker, read)
-        return LateRequest(self._service, _Awaited(self._pin.state, 0, self._pin), prompt_length, tracker, read)
+        return LateRequest(self._service, _Awaited(version.state, 0, version), prompt_length, tracker, read)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pin.end()
+        self._pin.version = None
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._pin.end()
+        self._pin.version = None
 
     def __repr__(self) -> str:
         version = self.weights_version
-        state = "ended" if self._pin.ended else "no version yet" if version is None else f"version {version}"
-        return f"<PinnedPolicy {self._pin.state.name!r}: {state}>"
+        state = "ended" if self._pin.version is None else "no version yet" if version is None else f"version {version}"
+        return f"<PinnedPolicy {self._name!r}: {state}>"
 
 
 def policy_of(training: TrainingClient, name: str, max_lag: int | None) -> Policy:
@@ -278,12 +283,6 @@ def policy_of(training: TrainingClient, name: str, max_lag: int | None) -> Polic
     training._keeper._check_open("policy")
     state = training._policies.get(name) or training._policies.setdefault(name, PolicyState(name, training._service))
     return Policy(training, state, max_lag)
-
-
-def steps_of(training: TrainingClient) -> int:
-    """Return how many optimizer steps a training client has sent so far: one attribute of its actor is read."""
-    actor: Any = training.actor_ref._actor_weakref()
-    return 0 if actor is None else int(actor._steps)
 
 
 def _base_model(info: Any) -> str:

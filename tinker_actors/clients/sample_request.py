@@ -220,25 +220,27 @@ class LateRequest(SampleRequest):
         self, service: Service, choosing: Choosing, prompt_length: int, tracker: Tracker, read: Read | None
     ) -> None:
         super().__init__(service, None, prompt_length, tracker, read)
-        self._choosing = choosing
+        self._choosing: Choosing | None = choosing
         self.key = choosing.key
 
     @property
     def chosen(self) -> bool:
         """Whether the sampler is known."""
-        return self._lease is not None
+        return self._choosing is None
 
     def head(self) -> bytes | TinkerError | None:
         """Return as `SampleRequest.head`; None also while no sampler is chosen."""
-        if self._lease is None:
+        choosing = self._choosing
+        if choosing is not None:
             if self._in_line():
                 return None
-            found = self._choosing.choose()
+            found = choosing.choose()
             if not isinstance(found, SamplerLease):
-                self.key = self._choosing.key
-                self.reason = self._choosing.reason
+                self.key = choosing.key
+                self.reason = choosing.reason
                 return found
             self._lease = found
+            self._choosing = None  # it may hold a version, and this sample may be kept for long
         return super().head()
 
 

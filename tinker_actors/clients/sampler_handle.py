@@ -7,7 +7,6 @@ credential, and is read as what it is: something from outside.
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from tinker_actors.clients.attachment import SamplerState, copy_of
 from tinker_actors.clients.sampling import SamplingClient
 from tinker_actors.config import DEFAULT_BASE_URL, Config, is_loopback, resolve
 from tinker_actors.errors import ConfigError, InvalidInputError
+from tinker_actors.protocol.codec import UNREADABLE
 
 # A handle is some hundred characters long, with the server's settings a few thousand.
 _LONGEST = 64 * 1024
@@ -130,7 +130,7 @@ def _read(handle: object) -> tuple[SamplerState, str]:
         content = base64.b64decode(handle + "=" * (-len(handle) % 4), altchars=b"-_", validate=True)
         read = msgspec.json.decode(content, type=_Handle)
         host = _parts(read.holder.base_url)[1]
-    except (binascii.Error, ValueError, RecursionError) as error:  # msgspec's errors tell the place, not the value
+    except UNREADABLE as error:  # base64's and the URL's too; msgspec's tell the place, not the value
         raise InvalidInputError(f"This is no sampler handle: {error}.") from None
     if not host:
         raise InvalidInputError("This is no sampler handle: the server's address has no host.")

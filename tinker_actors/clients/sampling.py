@@ -117,9 +117,9 @@ class SamplingClient(SampleSource, Handle):
 
     def __repr__(self) -> str:
         entry = self._lease.entry()
-        state = entry.state if entry is not None else "retired"
-        source = (entry.model_path or entry.base_model or "saved weights") if entry is not None else "nothing"
-        return f"<SamplingClient {state}: {source}>"
+        if entry is None:  # its actor has not begun yet, or everything has ended
+            return f"<SamplingClient {'retired' if self._ready.done() else 'creating'}>"
+        return f"<SamplingClient {entry.state}: {entry.model_path or entry.base_model or 'saved weights'}>"
 
 
 def _base_model(content_type: str, body: bytes) -> str:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import threading
 import weakref
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from tinker_actors.actors.creation import Origin
 from tinker_actors.actors.lanes import shared_lanes
+from tinker_actors.actors.origin import Origin
 from tinker_actors.actors.platform import Platform
 from tinker_actors.actors.registry import sampler_keys
 from tinker_actors.actors.sampling import Sampling
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.session import SessionSettings
-from tinker_actors.actors.training import Training
 from tinker_actors.actors.tree import Close, Supervisor, Watch
 from tinker_actors.clients import local_door
 from tinker_actors.clients.handle import closed_error
@@ -25,30 +25,32 @@ from tinker_actors.clients.place import callers_place
 from tinker_actors.clients.questions import ask_server
 from tinker_actors.clients.sample_request import samples_under_way
 from tinker_actors.clients.sampling import SamplingClient
-from tinker_actors.clients.training import TrainingClient
 from tinker_actors.clients.tree import Node, read_tree
 from tinker_actors.config import Config, resolve
-from tinker_actors.errors import DeadlineExceededError, InvalidInputError
+from tinker_actors.errors import DeadlineExceededError, InvalidInputError, WouldDeadlockError
 from tinker_actors.protocol.results import capabilities_response
+from tinker_actors.protocol.values import checked_int, checked_metadata
 from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, RuntimeActor, logger, tell
 from tinker_actors.runtime.forks import check_not_forked, finalize
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.hub import EventHub
 from tinker_actors.runtime.progress import Tracker
+from tinker_actors.runtime.threads import on_own_thread
 from tinker_actors.types.paths import ParsedCheckpointTinkerPath, require_tinker_path
 from tinker_actors.types.service import GetServerCapabilitiesResponse
 from tinker_actors.types.training import LoraConfig
+
+if TYPE_CHECKING:
+    from tinker_actors.clients.training import TrainingClient
 
 Status = Literal["success", "errored", "interrupted"]
 
 _child_numbers = itertools.count(1)
 
 # How long leaving a `with` block waits for what is in flight: after success, and after an exception.
-_DRAIN = 30.0
-_DRAIN_AFTER_ERROR = 5.0
-# Telling the server that the session is over has this long on top.
-_FAREWELL = 10.0
+_DRAIN, _DRAIN_AFTER_ERROR = 30.0, 5.0
+_FAREWELL = 10.0  # on top of that, for telling the server that the session is over
 
 
 class ServiceClient:
@@ -71,6 +73,7 @@ class ServiceClient:
 
     Raises:
         ConfigError: there is no server to talk to, or address and key don't fit together.
+        InvalidInputError: metadata without a JSON form.
     """
 
     def __init__(
@@ -88,8 +91,7 @@ class ServiceClient:
         url = local_door.enter(self._address) if self._address is not None else base_url
         try:
             resolved = resolve(config, base_url=url, api_key=api_key, project_id=project_id)
-            metadata = dict(user_metadata) if user_metadata is not None else None
-            self._open(resolved, SessionSettings(metadata, display_name), machine())
+            self._open(resolved, SessionSettings(checked_metadata(user_metadata), display_name), machine())
         except BaseException:
             if self._address is not None:
                 local_door.leave(self._address)
@@ -136,14 +138,15 @@ class ServiceClient:
             user_metadata: stored with the model.
 
         Raises:
-            InvalidInputError: rank below 1, or nothing to train. That the base model does not exist only the server
-                knows: `result()`, `await` and every operation of the handle say so.
+            InvalidInputError: rank below 1, nothing to train, or metadata without a JSON form. That the base model does
+                not exist only the server knows: `result()`, `await` and every operation of the handle say so.
             ClientClosedError: this client was closed.
         """
         if not base_model or not isinstance(base_model, str):
             raise InvalidInputError(f"base_model must be the name of a model, not {base_model!r}.")
-        lora = LoraConfig(rank, seed, train_unembed, train_mlp, train_attn)
-        metadata = dict(user_metadata) if user_metadata is not None else None
+        drawn = None if seed is None else checked_int(seed, "seed")
+        lora = LoraConfig(checked_int(rank, "rank", least=1), drawn, train_unembed, train_mlp, train_attn)
+        metadata = checked_metadata(user_metadata)
         return self._new_model(Origin(callers_place(), base_model=base_model, lora_config=lora, user_metadata=metadata))
 
     async def create_lora_training_client_async(self, *args: Any, **kwargs: Any) -> TrainingClient:
@@ -166,7 +169,7 @@ class ServiceClient:
             weights_access_token: for another account's checkpoint.
 
         Raises:
-            InvalidInputError: `path` is no checkpoint path.
+            InvalidInputError: `path` is no checkpoint path, or metadata have no JSON form.
             ClientClosedError: this client was closed.
         """
         return self._from_state(path, base_model, user_metadata, weights_access_token, optimizer=False)
@@ -193,13 +196,7 @@ class ServiceClient:
         return await self.create_training_client_from_state_with_optimizer(*args, **kwargs)
 
     def _from_state(
-        self,
-        path: str,
-        base_model: str | None,
-        metadata: Mapping[str, Any] | None,
-        token: str | None,
-        *,
-        optimizer: bool,
+        self, path: str, base_model: str | None, given: Mapping[str, Any] | None, token: str | None, *, optimizer: bool
     ) -> TrainingClient:
         ParsedCheckpointTinkerPath.from_tinker_path(path)
         return self._new_model(
@@ -208,16 +205,19 @@ class ServiceClient:
                 base_model=base_model,
                 path=path,
                 optimizer=optimizer,
-                user_metadata=dict(metadata) if metadata is not None else None,
+                user_metadata=checked_metadata(given),
                 weights_access_token=token,
             )
         )
 
     def _new_model(self, origin: Origin) -> TrainingClient:
+        from tinker_actors.actors.training import Training  # noqa: PLC0415 - only for those who train
+        from tinker_actors.clients.training import TrainingClient  # noqa: PLC0415 - same
+
         self._check_open("creating a training client")
         ready: APIFuture[Any] = self._future("create_model")
-        ref = self._start(Training(self._service, origin, ready), "training")
-        client = TrainingClient(self._service, ref, ready, self)
+        actor = Training(self._service, origin, ready)
+        client = TrainingClient(self._service, self._start(actor, "training"), ready, self, actor.steps)
         self._children.add(client)
         return client
 
@@ -266,8 +266,6 @@ class ServiceClient:
         ref = self._start(Sampling(self._service, key, ready, callers_place(), **source), "sampling")
         return SamplingClient(self._service, key, ref, ready, self)
 
-    # ------------------------------------------------------------ about the server and this service
-
     def get_server_capabilities(self) -> GetServerCapabilitiesResponse:
         """Return which base models the server has, waiting for its answer.
 
@@ -296,22 +294,32 @@ class ServiceClient:
         """End the service: take nothing new, finish what is in flight, tell the server, stop the actors.
 
         What is not finished in time fails with `ClientClosedError`, and a warning says how much that was. A second
-        call does nothing. Not on the runtime's own threads.
+        call does nothing. An interrupt ends the waiting for what is in flight, not the service.
 
         Args:
             status: told to the server.
             detail: a sentence about it, told to the server.
             timeout: seconds to wait for what is in flight.
+
+        Raises:
+            WouldDeadlockError: called on one of the runtime's own threads; the service stays open.
         """
         check_not_forked("close", self._service.epoch)
         if self.closed:
             return
+        if on_own_thread():
+            raise WouldDeadlockError("Closed a service on a thread of the runtime.")
         self.closed = True
         self._service.lanes.queue_budget.dismiss(self._service)
-        left = self._drain(timeout)
-        if left:
-            logger.warning("Closed with %d operations unfinished; their futures fail with ClientClosedError", left)
-        self._finalizer.detach()
+        try:
+            left = self._drain(timeout)
+            if left:
+                logger.warning("Closed with %d operations unfinished; their futures fail with ClientClosedError", left)
+        finally:
+            self._finalizer.detach()
+            self._say_goodbye(status, detail)
+
+    def _say_goodbye(self, status: Status, detail: str | None) -> None:
         done = self._shut(status, detail)
         try:
             done.result(_FAREWELL)
@@ -330,7 +338,8 @@ class ServiceClient:
     def _drain(self, timeout: float) -> int:
         """Wait for what is in flight; return how many operations are left."""
         barriers = [client._barrier_future() for client in list(self._children) if client.actor_ref.is_alive()]
-        waited = concurrent.futures.wait([*barriers, *samples_under_way(self._service)], timeout=timeout)
+        futures = [*barriers, *samples_under_way(self._service)]
+        waited = concurrent.futures.wait(futures, timeout=min(timeout, threading.TIMEOUT_MAX))
         for barrier in barriers:
             barrier._looked_at = True
         return max(len(waited.not_done), len(self._service.lanes.under_way(self._service.link)))
@@ -369,8 +378,6 @@ class ServiceClient:
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
         return f"<ServiceClient {state}: {self._service.config.base_url}>"
-
-    # ------------------------------------------------------------ starting actors
 
     def _start(self, actor: RuntimeActor, kind: str) -> Ref:
         ref = actor.actor_ref

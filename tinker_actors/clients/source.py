@@ -6,8 +6,9 @@ and encode in the caller's thread, find room, and put one message into the lane'
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from msgspec import UNSET, UnsetType
 
@@ -15,18 +16,21 @@ from tinker_actors.actors.service import Service
 from tinker_actors.actors.terms import DEFAULT_TERMS, Priority, Terms
 from tinker_actors.actors.work import Work
 from tinker_actors.clients.admission import OVERHEAD, wait_for_room
-from tinker_actors.clients.fan_out import FanOut
 from tinker_actors.clients.options import changed_terms
 from tinker_actors.clients.sample_request import Read, SampleRequest
 from tinker_actors.errors import APIResponseValidationError
+from tinker_actors.protocol.checks import known_length
 from tinker_actors.protocol.operations import Tail, sample
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
 from tinker_actors.types.inputs import ModelInput
 from tinker_actors.types.sampling import SampleResponse, SamplingParams
 
+if TYPE_CHECKING:
+    from tinker_actors.clients.fan_out import FanOut
 
-class SampleSource:
+
+class SampleSource(ABC):
     """Base of what can be sampled from. Thread-safe."""
 
     _service: Service
@@ -67,7 +71,7 @@ class SampleSource:
         """
         self._keeper._check_open("sample")
         tail = sample(prompt, num_samples, sampling_params, include_prompt_logprobs, topk_prompt_logprobs)
-        return self._submit(tail, prompt.length)
+        return self._submit(tail, prompt)
 
     async def sample_async(self, *args: Any, **kwargs: Any) -> SampleResponse:
         """Await a sample; arguments as for `sample`."""
@@ -89,7 +93,7 @@ class SampleSource:
         """
         self._keeper._check_open("compute_logprobs")
         tail = sample(prompt, 1, SamplingParams(max_tokens=1), include_prompt_logprobs=True)
-        return self._submit(tail, prompt.length, _prompt_logprobs)
+        return self._submit(tail, prompt, _prompt_logprobs)
 
     async def compute_logprobs_async(self, prompt: ModelInput) -> list[float | None]:
         """Await the log-probabilities of a prompt; see `compute_logprobs`."""
@@ -153,6 +157,8 @@ class SampleSource:
             InvalidInputError: an argument that can't be right. A prompt that can't be right is an error of its own.
             ClientClosedError: the service client was closed.
         """
+        from tinker_actors.clients.fan_out import FanOut  # noqa: PLC0415 - only for those who use it
+
         self._keeper._check_open("map")
         room = self._terms.room
         if in_flight is None and room is not None:
@@ -202,23 +208,23 @@ class SampleSource:
 
     # ------------------------------------------------------------ submitting
 
+    @abstractmethod
     def _request(self, prompt_length: int, tracker: Tracker, read: Read | None) -> SampleRequest:
-        """Return a request for the sampler this stands for."""
-        raise NotImplementedError
+        """Return a request for the sampler this stands for; a length of 0 says that only the server knows it."""
 
     def _ask(
         self, prompt: ModelInput, num_samples: int, params: SamplingParams | Mapping[str, Any], patience: float | None
     ) -> APIFuture[SampleResponse]:
         self._keeper._check_open("map")
-        return self._submit(sample(prompt, num_samples, params), prompt.length, None, patience)
+        return self._submit(sample(prompt, num_samples, params), prompt, None, patience)
 
     def _submit(
-        self, tail: Tail, prompt_length: int, read: Read | None = None, patience: float | None = None
+        self, tail: Tail, prompt: ModelInput, read: Read | None = None, patience: float | None = None
     ) -> APIFuture[Any]:
         service, terms = self._service, self._terms
         lanes = service.lanes
         tracker = Tracker("sample", service.platform.control.clock.now(), "queued here", terms.tags)
-        request = self._request(prompt_length, tracker, read)
+        request = self._request(known_length(prompt) or 0, tracker, read)
         future = request.future
         assert future is not None
         request.size = size = len(tail.body) + OVERHEAD

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tinker_actors.actors.messages import AcknowledgeFailure, DescribeModel, Perform, Release
+from tinker_actors.actors.messages import AcknowledgeFailure, Barrier, DescribeModel, Perform, Release
+from tinker_actors.actors.pending import StepCount, settle_error
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.training import Barrier
-from tinker_actors.clients.handle import Handle, closed_error
+from tinker_actors.clients.handle import Handle, ended_error
 from tinker_actors.clients.policy import Policy, PolicyState, policy_of
 from tinker_actors.clients.steps import Step, StepTracker, trained_tokens
-from tinker_actors.errors import ActorCrashedError, InvalidInputError
+from tinker_actors.errors import InvalidInputError
 from tinker_actors.protocol import operations, results
 from tinker_actors.protocol.outcomes import Done
 from tinker_actors.protocol.reduction import merge_outputs
@@ -52,10 +53,14 @@ class TrainingClient(Handle):
     `optim_step` fails with `PrecedingOperationFailed`, unless the server had accepted it already.
     """
 
-    def __init__(self, service: Service, actor_ref: Ref, ready: APIFuture[Any], keeper: ServiceClient) -> None:
+    def __init__(
+        self, service: Service, actor_ref: Ref, ready: APIFuture[Any], keeper: ServiceClient, steps: StepCount
+    ) -> None:
         super().__init__(actor_ref, ready)
         self._service = service
         self._keeper = keeper
+        self._steps = steps
+        self._stepping = threading.Lock()
         self._policies: dict[str, PolicyState] = {}
         finalize(self, tell, actor_ref, Release())
 
@@ -64,21 +69,8 @@ class TrainingClient(Handle):
     def forward(
         self, data: Sequence[Datum], loss_fn: LossFnType, loss_fn_config: LossFnConfig | None = None
     ) -> APIFuture[ForwardBackwardOutput]:
-        """Compute a loss without touching the gradients.
-
-        Args:
-            data: examples, at least one; they may be changed once this returns.
-            loss_fn: name of the loss function.
-            loss_fn_config: its numbers by name.
-
-        Returns:
-            A future of outputs, one per datum in order, and summed metrics.
-
-        Raises:
-            InvalidInputError: something about the data that can't be right; nothing was sent.
-            ClientClosedError: the service client was closed.
-        """
-        return self._data_operation(data, loss_fn, loss_fn_config, forward_only=True)
+        """Compute a loss without touching the gradients. Arguments, result and errors as for `forward_backward`."""
+        return self._perform(self._encoded(data, loss_fn, loss_fn_config, forward_only=True), _merged)
 
     async def forward_async(self, *args: Any, **kwargs: Any) -> APIFuture[ForwardBackwardOutput]:
         """Submit as `forward` does, and return the future."""
@@ -104,7 +96,7 @@ class TrainingClient(Handle):
             InvalidInputError: something about the data that can't be right; nothing was sent.
             ClientClosedError: the service client was closed.
         """
-        return self._data_operation(data, loss_fn, loss_fn_config, forward_only=False)
+        return self._perform(self._encoded(data, loss_fn, loss_fn_config, forward_only=False), _merged)
 
     async def forward_backward_async(self, *args: Any, **kwargs: Any) -> APIFuture[ForwardBackwardOutput]:
         """Submit as `forward_backward` does, and return the future."""
@@ -147,6 +139,8 @@ class TrainingClient(Handle):
     ) -> APIFuture[StepResult]:
         """Train once on these examples: a `forward_backward` and an `optim_step`, both submitted at once.
 
+        Steps of several threads follow one another; what else other threads call may come in between.
+
         Args:
             data: examples, at least one; they may be changed once this returns.
             loss_fn: name of the loss function.
@@ -164,8 +158,11 @@ class TrainingClient(Handle):
         platform = self._service.platform
         tracker = StepTracker("optim_step", platform.control.clock.now())
         apply = operations.optim_step(adam_params)  # before anything is sent, for it may be refused
-        gradient = self._data_operation(data, loss_fn, loss_fn_config, forward_only=False)
-        optimizer = self._perform(apply, _single(results.optim_step_response), tracker=tracker)
+        given = self._encoded(data, loss_fn, loss_fn_config, forward_only=False)
+        self._keeper._check_open("step")  # also before a lock that another thread may have held at a fork
+        with self._stepping:
+            gradient = self._perform(given, _merged)
+            optimizer = self._perform(apply, _single(results.optim_step_response), tracker=tracker)
         tokens = trained_tokens(data)
         return Step(gradient, optimizer, tracker, tokens, platform.control.clock.now, platform.delivery).future
 
@@ -339,12 +336,12 @@ class TrainingClient(Handle):
 
     # ------------------------------------------------------------ telling the actor
 
-    def _data_operation(
+    def _encoded(
         self, data: Sequence[Datum], loss_fn: str, loss_fn_config: LossFnConfig | None, *, forward_only: bool
-    ) -> APIFuture[ForwardBackwardOutput]:
+    ) -> operations.Operation:
         config = self._service.config
         server = self._service.server
-        operation = operations.forward_backward(
+        return operations.forward_backward(
             data,
             loss_fn,
             loss_fn_config,
@@ -353,7 +350,6 @@ class TrainingClient(Handle):
             max_chunk_bytes=config.max_chunk_bytes or server.fwdbwd_max_chunk_bytes_count,
             dialect=self._service.dialect.dialect,
         )
-        return self._perform(operation, _merged)
 
     def _perform(
         self,
@@ -364,17 +360,17 @@ class TrainingClient(Handle):
     ) -> APIFuture[T]:
         self._keeper._check_open(operation.name)
         future = self._future(operation.name, decode, tracker)
-        self._tell(Perform(operation, future, sampler), future)
+        self._tell(Perform(operation, future, sampler))
         return future
 
     def _get_info_future(self) -> APIFuture[GetInfoResponse]:
         future: APIFuture[GetInfoResponse] = self._future("get_info")
-        self._tell(DescribeModel(future), future)
+        self._tell(DescribeModel(future))
         return future
 
     def _barrier_future(self) -> APIFuture[None]:
         future: APIFuture[None] = self._future("barrier")
-        self._tell(Barrier(future), future)
+        self._tell(Barrier(future))
         return future
 
     def _future(
@@ -384,12 +380,14 @@ class TrainingClient(Handle):
         tracker = tracker or Tracker(what, platform.control.clock.now())
         return APIFuture(tracker, decode=decode, delivery=platform.delivery)
 
-    def _tell(self, message: Any, future: APIFuture[Any]) -> None:
-        if not tell(self.actor_ref, message):
-            closed = self._keeper.closed
-            future._settle(
-                error=closed_error(future._tracker.what) if closed else ActorCrashedError("This client's actor died.")
-            )
+    def _tell(self, message: Perform | DescribeModel | Barrier) -> None:
+        if tell(self.actor_ref, message):
+            return
+        error = ended_error(message.future._tracker.what, self._keeper)
+        if isinstance(message, Perform):
+            settle_error(message, error)
+        else:
+            message.future._settle(error=error)
 
 
 def _single(decode: Callable[[str, bytes], T]) -> Callable[[tuple[Done, ...]], T]:

@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from tinker_actors.errors import APIResponseValidationError
-from tinker_actors.types.inputs import Datum
+from tinker_actors.errors import APIResponseValidationError, InvalidInputError
 from tinker_actors.types.tensors import TensorData
 
 T = TypeVar("T")
@@ -28,26 +27,34 @@ def _encode_special(value: Any) -> Any:
             fields["sparse_crow_indices"] = value.sparse_crow_indices
             fields["sparse_col_indices"] = value.sparse_col_indices
         return fields
-    if isinstance(value, Datum):
-        return {"model_input": value.model_input, "loss_fn_inputs": value.loss_fn_inputs}
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):
         return value.item()
-    raise NotImplementedError(f"{type(value).__name__} has no JSON form on this wire")
+    raise InvalidInputError(f"{type(value).__name__} has no JSON form on this wire.")
 
+
+UNREADABLE = (ValueError, RecursionError)
+"""What decoding JSON may raise: it is none, or of another form, or no Unicode, or nested too deeply."""
 
 _ENCODER = msgspec.json.Encoder(enc_hook=_encode_special)
 
 
 def encode(value: Any) -> bytes:
-    """Encode a value as JSON, nulls included. Arrays and tensors are allowed anywhere in it. Thread-safe."""
-    return _ENCODER.encode(value)
+    """Encode a value as JSON, nulls included. Arrays and tensors are allowed anywhere in it. Thread-safe.
+
+    Raises:
+        InvalidInputError: an object without a JSON form, text that is no Unicode, or a dict that contains itself.
+    """
+    try:
+        return _ENCODER.encode(value)
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise InvalidInputError(f"What was given has no JSON form: {error}.") from error
 
 
 def encode_body(body: msgspec.Struct) -> bytes:
     """Encode a request body as JSON with every null dropped, however deep. Thread-safe."""
-    return _ENCODER.encode(without_nulls(msgspec.to_builtins(body, enc_hook=_encode_special)))
+    return encode(without_nulls(msgspec.to_builtins(body, enc_hook=_encode_special)))
 
 
 def without_nulls(value: Any) -> Any:
@@ -79,7 +86,7 @@ def decode(content: bytes, kind: type[T], *, what: str = "answer") -> T:
     """
     try:
         return msgspec.json.decode(content, type=kind, dec_hook=_decode_special)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except UNREADABLE as error:
         raise APIResponseValidationError(
             f"The server's {what} can't be understood: {error}. It begins with {preview(content)}."
         ) from error

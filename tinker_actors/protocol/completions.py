@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from tinker_actors.errors import TinkerError
-from tinker_actors.protocol.codec import encode
+from tinker_actors.protocol.codec import UNREADABLE, encode
 from tinker_actors.protocol.error_replies import not_understood, status_error
 from tinker_actors.protocol.outcomes import UNREADABLE_RETRIES, Retry
 from tinker_actors.protocol.retry import retry_after, retryable_status
@@ -86,7 +86,7 @@ def completions_outcome(
     if status // 100 == 2:  # noqa: PLR2004 - the class of successes
         try:
             return _TOLD.decode(body)
-        except (msgspec.MsgspecError, ValueError):
+        except UNREADABLE:
             unreadable = not_understood(status, headers, body, _WHAT)
             return Retry("transient", unreadable) if bad_requests < UNREADABLE_RETRIES else Unavailable(unreadable)
     error = status_error(status, headers, body, _WHAT, outcome="not_applied")

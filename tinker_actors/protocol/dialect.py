@@ -68,6 +68,10 @@ class DialectChoice:
         """Return whether a refusal of a request in `dialect` may be one of the dialect."""
         return not self.fixed and not (self.proven and dialect == self.dialect)
 
+    def in_place(self) -> list[Dialect]:
+        """Return the dialects in which to offer something in the place of a refused request, the likelier one first."""
+        return [self.dialect] if self.fixed else [self.dialect, OTHER[self.dialect]]
+
     def remedy(self, dialect: Dialect, status: int | None) -> Remedy:
         """Return what to do about a refused request.
 

@@ -6,7 +6,6 @@ Header values never get into a message: they may hold credentials.
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import msgspec
 
 from tinker_actors.errors import APIResponseValidationError, APIStatusError, Outcome, class_for_status
-from tinker_actors.protocol.codec import preview
+from tinker_actors.protocol.codec import UNREADABLE, preview
 from tinker_actors.protocol.retry import retryable_status
 
 CHECK_BASE_URL = "Check that the base URL is the address of a Tinker server, without /api/v1."
@@ -38,6 +37,8 @@ def is_html(content_type: str, body: bytes) -> bool:
 
 def html_text(body: bytes) -> str:
     """Return a sentence that says that HTML came, with the page's title if it has one."""
+    import html  # noqa: PLC0415 - its table of 2,231 names is for the few who come to a web page
+
     found = _TITLE.search(body[:8192])
     title = " ".join(html.unescape(found.group(1).decode("utf-8", "replace")).split()) if found else ""
     return "the server answered with HTML" + (f' titled "{title[:_LONGEST_TITLE]}"' if title else "")
@@ -47,7 +48,7 @@ def json_body(body: bytes) -> Any:
     """Return the answer's JSON value, or None when it is no JSON."""
     try:
         return msgspec.json.decode(body)
-    except (msgspec.MsgspecError, ValueError):
+    except UNREADABLE:
         return None
 
 

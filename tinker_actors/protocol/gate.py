@@ -63,13 +63,32 @@ class StepGate:
             self._gradients += operation.gradient
             return None
         if self._state == "tainted":
-            return StepTaintedError(
-                f"{operation.name} was not sent: a gradient operation before it failed, and the server may still hold "
-                f"the other gradients of that step.",
-                preceding=self._error,
-                outcome="not_applied",
-            )
+            return self._tainted(operation)
         return self._admit_after_failure(operation)
+
+    def _tainted(self, operation: Operation) -> StepTaintedError:
+        return StepTaintedError(
+            f"{operation.name} was not sent: an operation before it failed, and the server may still hold gradients of "
+            f"that step.",
+            preceding=self._error,
+            outcome="not_applied",
+        )
+
+    def keep_back(self, operation: Operation, error: TinkerError) -> TinkerError:
+        """Return what to fail an operation with that is not sent because of `error`. Call it in the place of `admit`.
+
+        A gradient that is not sent is one that failed: the step that comes behind it must not be applied.
+        """
+        self.place += 1
+        if self._state == "tainted":
+            return self._tainted(operation)
+        refusal = preceded(operation.name, self._error or error)
+        if self._stop and (operation.step or operation.gradient):
+            if self._state == "clean":
+                self._state, self._error, self._failed_at = "failed", error, self.place
+            if operation.step:
+                self._step_kept_back()
+        return refusal
 
     def _admit_after_failure(self, operation: Operation) -> TinkerError | None:
         error = preceded(operation.name, self._error)
@@ -78,11 +97,14 @@ class StepGate:
         if self.server_refuses and self._server_knows:
             self.clear()
             return None
+        self._step_kept_back()
+        return error
+
+    def _step_kept_back(self) -> None:
         if self._gradients > 0 or self._partly:
             self._state = "tainted"
         else:
             self.clear()
-        return error
 
     def gradient_failed(
         self, error: TinkerError, *, server_knows: bool, step_sent: bool, partly: bool, place: int | None = None
@@ -126,6 +148,34 @@ class StepGate:
         self._state, self._error = "clean", None
         self._server_knows = self._partly = False
         self._gradients = self._failed_at = 0
+
+
+def never_filled(number: int, refusal: TinkerError) -> TinkerError:
+    """Return why nothing can be sent behind a number under which the server takes nothing (wire protocol 6.1).
+
+    Args:
+        number: the `seq_id`.
+        refusal: what the server said to the last thing that was offered to it under this number.
+    """
+    return TinkerError(
+        f"The server refused the request with number {number} and also everything without effect that was sent in its "
+        f"place. It runs the requests of a model in the order of their numbers, so it would never come to what is "
+        f"behind this one. It said: {refusal.message}",
+        status_code=refusal.status_code,
+        category=refusal.category,
+        outcome="not_applied",
+        advice="The next call tries again. For a server that waits for no number, say Config(server_orders=False).",
+    )
+
+
+def applied_behind(error: TinkerError, request_id: str | None) -> StepTaintedError:
+    """Return the error for an optimizer step that the server applied although a gradient of it failed with `error`."""
+    return StepTaintedError(
+        f"The server applied the optimizer step although a gradient before it failed: {error}",
+        preceding=error,
+        request_id=request_id,
+        outcome="applied",
+    )
 
 
 def preceded(name: str, error: BaseException | None) -> PrecedingOperationFailed:

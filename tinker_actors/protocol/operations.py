@@ -19,7 +19,13 @@ from tinker_actors.protocol.dialect import Dialect
 from tinker_actors.protocol.endpoints import JSON, PROTOBUF
 from tinker_actors.protocol.protobuf import requests
 from tinker_actors.protocol.sampling import sample_json
-from tinker_actors.protocol.values import checked_loss_config, checked_name, checked_number, checked_ttl
+from tinker_actors.protocol.values import (
+    checked_loss_config,
+    checked_metadata,
+    checked_name,
+    checked_number,
+    checked_ttl,
+)
 from tinker_actors.types.inputs import Datum, EncodedTextChunk, ImageAssetPointerChunk, ModelInput
 from tinker_actors.types.paths import require_tinker_path
 from tinker_actors.types.sampling import SamplingParams
@@ -125,10 +131,7 @@ def request_head(tail: Tail, model_id: str, seq_id: int, sampling_session_seq_id
 
 
 def _tail(name: str, request_type: str, fields: dict[str, Any]) -> Tail:
-    try:
-        body = encode(fields)[1:]
-    except (TypeError, ValueError, NotImplementedError, OverflowError) as error:
-        raise InvalidInputError(f"{name} has an argument without a JSON form: {error}.") from error
+    body = encode(fields)[1:]
     return Tail(endpoints.API + name, body, JSON, len(body), request_type)
 
 
@@ -281,7 +284,7 @@ def save_weights(
         "path": checked_name(name),
         "ttl_seconds": checked_ttl(ttl_seconds),
         "overwrite": bool(overwrite),
-        "user_metadata": user_metadata,
+        "user_metadata": checked_metadata(user_metadata),
         "type": "save_weights",
     }
     return _single("save_state", "save_weights", endpoints.TYPE_SAVE_WEIGHTS, fields)
@@ -333,7 +336,7 @@ def save_weights_for_sampler(
     fields = {
         "path": None if name is None else checked_name(name),
         "ttl_seconds": checked_ttl(ttl_seconds),
-        "user_metadata": user_metadata,
+        "user_metadata": checked_metadata(user_metadata),
         "kind": kind,
         "type": "save_weights_for_sampler",
     }
@@ -367,14 +370,11 @@ def sample(
     Raises:
         InvalidInputError: an argument that can't be right; the message names it and its value.
     """
-    try:
-        body = sample_json(
-            prompt,
-            num_samples,
-            params,
-            include_prompt_logprobs=include_prompt_logprobs,
-            topk_prompt_logprobs=topk_prompt_logprobs,
-        )
-    except (TypeError, NotImplementedError, OverflowError) as error:
-        raise InvalidInputError(f"The sample request has an argument without a JSON form: {error}.") from error
+    body = sample_json(
+        prompt,
+        num_samples,
+        params,
+        include_prompt_logprobs=include_prompt_logprobs,
+        topk_prompt_logprobs=topk_prompt_logprobs,
+    )
     return Tail(_SAMPLE_PATH, body, JSON, chunking.prompt_bytes(prompt), endpoints.TYPE_SAMPLE)

@@ -20,6 +20,7 @@ from tinker_actors.errors import (
     RequestFailedError,
     TinkerError,
 )
+from tinker_actors.protocol.codec import UNREADABLE
 from tinker_actors.protocol.error_replies import (
     CHECK_BASE_URL,
     detail_text,
@@ -187,7 +188,7 @@ def submit_outcome(
         return _refused(status, headers, body, now_wall, what)
     try:
         future = _FUTURE.decode(body)
-    except (msgspec.MsgspecError, ValueError):
+    except UNREADABLE:
         return Retry("transient", not_understood(status, headers, body, what), None, UNREADABLE_RETRIES)
     return Accepted(future.request_id, future.model_id, future.sample_sequence_ids)
 
@@ -322,7 +323,7 @@ def _decode_signals(body: bytes) -> _Signals | None:
     """Return the telling fields, or None when the body is no JSON object."""
     try:
         return _SIGNALS.decode(body)
-    except (msgspec.MsgspecError, ValueError):
+    except UNREADABLE:
         return None
 
 

@@ -135,7 +135,7 @@ def forward_backward_output(content_type: str, body: bytes) -> ForwardBackwardOu
     output = _read(content_type, body, _Output, what)
     try:
         records = [_record(record) for record in output.loss_fn_outputs]
-    except (InvalidInputError, ValueError, TypeError, OverflowError) as error:
+    except InvalidInputError as error:
         raise APIResponseValidationError(
             f"The server's {what} has a tensor that can't be understood: {error} It begins with {preview(body)}."
         ) from error
@@ -233,7 +233,7 @@ def sample_response(
     Args:
         content_type: media type of `body`.
         body: the result.
-        num_prompt_tokens: tokens in the prompt.
+        num_prompt_tokens: tokens in the prompt, or 0 when an image in it does not say how many it is.
         weights_version: passed on to the response.
         sequence_ids: the names the submit reply gave to the sequences, in order; ignored when their number differs.
 

@@ -7,7 +7,6 @@ a letter, a quote or a bracket behind. An array never becomes Python numbers: th
 from __future__ import annotations
 
 import functools
-import operator
 import struct
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinker_actors.errors import InvalidInputError
+from tinker_actors.protocol.values import checked_int
 
 TOKEN_LIMIT = 2**31
 """Token ids are below this: the wire's arrays have int32 (wire protocol 4.2)."""
@@ -45,7 +45,7 @@ def json_ids(tokens: Any, where: str) -> bytes:
         return _looked_up(tokens, _reach(tokens, where))
     try:
         text = _encode(tokens)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, UnicodeEncodeError):
         return _encode(_one_by_one(tokens, where))
     if _strange(text) or _beyond(tokens):
         return _encode(_one_by_one(tokens, where))
@@ -91,7 +91,7 @@ def _packed(tokens: Any, where: str) -> npt.NDArray[np.int32]:
     ids = np.empty(len(tokens), _INT32)
     try:  # a third of what numpy takes for a list
         struct.pack_into(f"<{len(tokens)}i", ids.data, 0, *tokens)
-    except (struct.error, TypeError, OverflowError):
+    except (struct.error, TypeError):
         return np.array(_one_by_one(tokens, where), _INT32)
     # Negative ones, and those that may be False or True.
     if any(tokens[i] < 0 or isinstance(tokens[i], bool) for i in np.flatnonzero(ids < 2).tolist()):  # noqa: PLR2004
@@ -105,12 +105,7 @@ def _one_by_one(tokens: Any, where: str) -> list[int]:
 
 
 def _plain(token: Any, where: str) -> int:
-    try:
-        plain = operator.index(token)
-    except TypeError:
-        raise InvalidInputError(f"{where} is {token!r}; it must be an integer.") from None
-    if isinstance(token, bool):
-        raise InvalidInputError(f"{where} is {token!r}; it must be an integer.")
+    plain = checked_int(token, where)
     if not 0 <= plain < TOKEN_LIMIT:
         raise _refusal(plain, where)
     return plain

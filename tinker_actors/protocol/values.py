@@ -11,9 +11,11 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from tinker_actors.errors import InvalidInputError
+from tinker_actors.protocol.codec import encode
 
 _DAY = 86_400
 MIN_TTL_SECONDS = 3_600
@@ -25,10 +27,12 @@ def checked_loss_config(config: Mapping[str, Any] | None) -> dict[str, float | s
     """Return a loss function's configuration with plain values, or None when it is empty.
 
     Raises:
-        InvalidInputError: a value that is neither a number nor a string, or not finite.
+        InvalidInputError: no dict, or a value that is neither a number nor a string, or not finite.
     """
     if not config:
         return None
+    if not isinstance(config, Mapping):
+        raise InvalidInputError(f"loss_fn_config is a {type(config).__name__}, not a dict.")
     return {
         str(name): value if isinstance(value, str) else checked_number(value, f"loss_fn_config[{name!r}]")
         for name, value in config.items()
@@ -43,7 +47,10 @@ def checked_number(value: Any, where: str) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real | np.number):
         raise InvalidInputError(f"{where} is {value!r}; it must be a number.")
-    plain = float(value)
+    try:
+        plain = float(value)
+    except OverflowError:  # an integer of more than three hundred digits
+        plain = math.inf
     if not math.isfinite(plain):
         raise InvalidInputError(f"{where} is {plain}; it must be finite.")
     return plain
@@ -83,6 +90,23 @@ def checked_ttl(ttl_seconds: int | None) -> int | None:
     if not MIN_TTL_SECONDS <= ttl <= MAX_TTL_SECONDS:
         raise InvalidInputError(f"ttl_seconds is {ttl}; it must be between {MIN_TTL_SECONDS} and {MAX_TTL_SECONDS}.")
     return ttl
+
+
+def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return a user's metadata as plain values that nobody else can change, or None when there are none.
+
+    Raises:
+        InvalidInputError: no dict, or something in it has no JSON form.
+    """
+    if metadata is None:
+        return None
+    if not isinstance(metadata, Mapping):
+        raise InvalidInputError(f"user_metadata is a {type(metadata).__name__}, not a dict.")
+    try:
+        plain: dict[str, Any] = msgspec.json.decode(encode(dict(metadata)))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"user_metadata can't be sent: {error.message}") from error
+    return plain
 
 
 def checked_name(name: Any) -> str:

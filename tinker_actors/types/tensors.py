@@ -60,9 +60,7 @@ class TensorData:
             raise InvalidInputError("A sparse TensorData needs crow indices, column indices and the dense shape.")
         if not sparse:
             if shape is not None and tuple(shape) != array.shape:
-                if int(np.prod(shape)) != array.size:
-                    raise InvalidInputError(f"TensorData has {array.size} values, but shape {list(shape)}.")
-                array = array.reshape(tuple(shape))
+                array = _shaped(array, tuple(shape))
             shape = array.shape
         self._array: Array = array
         self.shape: list[int] | None = None if shape is None else [int(n) for n in shape]
@@ -146,6 +144,16 @@ def _values(data: Any, dtype: TensorDtype) -> Array:
         raise InvalidInputError(f"TensorData needs a rectangular array of numbers: {error}.") from error
 
 
+def _shaped(array: Array, shape: tuple[Any, ...]) -> Array:
+    try:
+        shaped = array.reshape(shape)
+    except (TypeError, ValueError, OverflowError):
+        shaped = array
+    if shaped.shape != shape:  # also where numpy takes a negative length for one to be found out
+        raise InvalidInputError(f"TensorData has {array.size} values, but shape {list(shape)}.")
+    return shaped
+
+
 def _packed(data: Sequence[Any], dtype: TensorDtype) -> Array | None:
     """Return a flat list of numbers as an array, a third of what numpy takes for it; None for any other list.
 
@@ -154,7 +162,7 @@ def _packed(data: Sequence[Any], dtype: TensorDtype) -> Array | None:
     array = np.empty(len(data), _NUMPY[dtype])
     try:
         struct.pack_into(f"{len(data)}{_PACKED[dtype]}", array.data, 0, *data)
-    except (struct.error, TypeError, OverflowError):
+    except (struct.error, TypeError):
         return None
     return array
 

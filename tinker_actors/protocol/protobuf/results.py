@@ -100,7 +100,7 @@ def sample_response(
 
     Args:
         body: the result.
-        num_prompt_tokens: tokens in the prompt.
+        num_prompt_tokens: tokens in the prompt, or 0 when an image in it does not say how many it is.
         weights_version: passed on to the response.
         sequence_ids: the names the submit reply gave to the sequences, in order; ignored when their number differs.
 

@@ -1,0 +1,48 @@
+"""What a service client refuses before anything is sent, and what its end leaves behind."""
+
+from __future__ import annotations
+
+import pytest
+
+import tinker_actors as ta
+
+NOWHERE = "http://127.0.0.1:1"
+MODEL = "local/ledger"
+
+
+def test_a_session_with_metadata_that_can_not_be_sent_is_not_opened():
+    with pytest.raises(ta.InvalidInputError, match="user_metadata"):
+        ta.ServiceClient({"run": object()}, base_url=NOWHERE)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"user_metadata": {"run": object()}},
+        {"user_metadata": "run"},
+        {"rank": 0},
+        {"rank": "8"},
+        {"seed": 0.5},
+        {"base_model": ""},
+    ],
+)
+def test_a_model_that_can_not_be_asked_for_is_refused_at_once(simulation, service, arguments):
+    with pytest.raises(ta.InvalidInputError, match=next(iter(arguments))):
+        service.create_lora_training_client(**{"base_model": MODEL, **arguments})
+    good = service.create_lora_training_client(MODEL, rank=4, user_metadata={"run": [1, {"a": 2}]})
+    simulation.wait_for(good._ready)
+    assert good._ready.result(0)
+
+
+def test_metadata_of_a_restored_model_are_checked_too(service):
+    with pytest.raises(ta.InvalidInputError, match="user_metadata"):
+        service.create_training_client_from_state("tinker://run/weights/x", user_metadata={"run": object()})
+
+
+def test_samplers_say_what_they_are(simulation, service):
+    sampler = service.create_sampling_client(base_model=MODEL)
+    assert repr(sampler) == "<SamplingClient creating>"
+    simulation.wait_for(sampler.sample(ta.ModelInput.from_ints([1]), 1, ta.SamplingParams(max_tokens=1)))
+    assert repr(sampler) == f"<SamplingClient ready: {MODEL}>"
+    simulation.close(service)
+    assert repr(sampler).startswith("<SamplingClient failed")
