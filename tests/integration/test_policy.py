@@ -16,8 +16,6 @@ from .test_sampling import block
 
 VERSIONS = 500
 THREADS = 64
-# Seconds between two episodes of a thread: the server shall have time for the publications.
-PAUSE = 0.5
 # Publications under way at a time: enough that versions overlap, few enough that they differ.
 DEPTH = 8
 PROMPT = ta.ModelInput.from_ints([1, 2, 3])
@@ -42,16 +40,16 @@ def trainer(service):
 
 
 class Roller(threading.Thread):
-    """Samples on its own and in pinned episodes until told to stop; notes the versions."""
+    """Samples on its own and in a pinned episode at each of its turns until told to stop; notes the versions."""
 
-    def __init__(self, policy, stop):
+    def __init__(self, policy, turns, stop):
         super().__init__()
-        self.policy, self.stop = policy, stop
+        self.policy, self.turns, self.stop = policy, turns, stop
         self.versions, self.episodes, self.error = [], [], None
 
     def run(self):
         try:
-            while not self.stop.wait(PAUSE):
+            while self.turns.acquire() and not self.stop.is_set():
                 self.versions.append(self.policy.sample(PROMPT, 1, PARAMS).result(HANG).weights_version)
                 with self.policy.pin() as pinned:
                     version = pinned.weights_version
@@ -67,19 +65,21 @@ def test_64_threads_sample_while_500_versions_are_published(service, trainer):
     policy.publish().result(HANG)
     policy.sample(PROMPT, 1, PARAMS).result(HANG)
     before = set(threading.enumerate())
-    stop = threading.Event()
-    rollers = [Roller(policy, stop) for _ in range(THREADS)]
+    stop, turns = threading.Event(), threading.Semaphore(0)
+    rollers = [Roller(policy, turns, stop) for _ in range(THREADS)]
     for roller in rollers:
         roller.start()
     published = []
     for _ in range(VERSIONS):
         trainer.optim_step()
         published.append(policy.publish())
+        turns.release()  # an episode to each publication: the server shall have time for both
         if len(published) > DEPTH:
             published[-DEPTH].result(HANG)
     versions = [future.result(HANG) for future in published]
     last = policy.sample(PROMPT, 1, PARAMS).result(HANG).weights_version
     stop.set()
+    turns.release(THREADS)
     for roller in rollers:
         roller.join(HANG)
     assert [roller.error for roller in rollers if roller.error] == []
@@ -90,7 +90,7 @@ def test_64_threads_sample_while_500_versions_are_published(service, trainer):
         assert {len(episode) for episode in roller.episodes} <= {1}, "an episode has one version"
     seen = {version for roller in rollers for version in roller.versions}
     assert seen <= set(range(VERSIONS + 1))
-    assert len(seen) > 10, "they sampled meanwhile"
+    assert len(seen) > DEPTH, "they sampled meanwhile"
 
     del policy, roller, rollers, published
     samplers = service._service.samplers
