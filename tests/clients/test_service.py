@@ -24,6 +24,8 @@ def test_a_session_with_metadata_that_can_not_be_sent_is_not_opened():
         {"rank": "8"},
         {"seed": 0.5},
         {"base_model": ""},
+        {"base_model": 5},
+        {"base_model": "\ud800"},
     ],
 )
 def test_a_model_that_can_not_be_asked_for_is_refused_at_once(simulation, service, arguments):
@@ -37,6 +39,17 @@ def test_a_model_that_can_not_be_asked_for_is_refused_at_once(simulation, servic
 def test_metadata_of_a_restored_model_are_checked_too(service):
     with pytest.raises(ta.InvalidInputError, match="user_metadata"):
         service.create_training_client_from_state("tinker://run/weights/x", user_metadata={"run": object()})
+
+
+@pytest.mark.parametrize("bad", ["", 5, "\ud800"])
+def test_a_name_or_path_that_can_not_be_sent_is_refused_at_once(service, bad):
+    path = f"tinker://run/weights/{bad}" if bad == "\ud800" else bad
+    with pytest.raises(ta.InvalidInputError, match="base_model"):
+        service.create_sampling_client(base_model=bad)
+    with pytest.raises(ta.InvalidInputError, match="model_path"):
+        service.create_sampling_client(path)
+    with pytest.raises(ta.InvalidInputError, match="path"):
+        service.create_training_client_from_state(path)
 
 
 def test_samplers_say_what_they_are(simulation, service):

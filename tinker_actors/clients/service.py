@@ -29,7 +29,7 @@ from tinker_actors.clients.tree import Node, read_tree
 from tinker_actors.config import Config, resolve
 from tinker_actors.errors import DeadlineExceededError, InvalidInputError, WouldDeadlockError
 from tinker_actors.protocol.results import capabilities_response
-from tinker_actors.protocol.values import checked_int, checked_metadata
+from tinker_actors.protocol.values import checked_int, checked_metadata, checked_text
 from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, RuntimeActor, logger, tell
 from tinker_actors.runtime.forks import check_not_forked, finalize
@@ -142,8 +142,7 @@ class ServiceClient:
                 not exist only the server knows: `result()`, `await` and every operation of the handle say so.
             ClientClosedError: this client was closed.
         """
-        if not base_model or not isinstance(base_model, str):
-            raise InvalidInputError(f"base_model must be the name of a model, not {base_model!r}.")
+        checked_text(base_model, "base_model")
         drawn = None if seed is None else checked_int(seed, "seed")
         lora = LoraConfig(checked_int(rank, "rank", least=1), drawn, train_unembed, train_mlp, train_attn)
         metadata = checked_metadata(user_metadata)
@@ -198,11 +197,11 @@ class ServiceClient:
     def _from_state(
         self, path: str, base_model: str | None, given: Mapping[str, Any] | None, token: str | None, *, optimizer: bool
     ) -> TrainingClient:
-        ParsedCheckpointTinkerPath.from_tinker_path(path)
+        ParsedCheckpointTinkerPath.from_tinker_path(checked_text(path, "path"))
         return self._new_model(
             Origin(
                 callers_place(),
-                base_model=base_model,
+                base_model=None if base_model is None else checked_text(base_model, "base_model"),
                 path=path,
                 optimizer=optimizer,
                 user_metadata=checked_metadata(given),
@@ -236,9 +235,9 @@ class ServiceClient:
         """
         if (model_path is None) == (base_model is None):
             raise InvalidInputError("create_sampling_client needs exactly one of model_path and base_model.")
-        if model_path is not None:
-            require_tinker_path(model_path, "model_path")
-        return self._new_sampler(model_path=model_path, base_model=base_model)
+        if model_path is None:
+            return self._new_sampler(base_model=checked_text(base_model, "base_model"))
+        return self._new_sampler(model_path=require_tinker_path(checked_text(model_path, "model_path"), "model_path"))
 
     async def create_sampling_client_async(self, *args: Any, **kwargs: Any) -> SamplingClient:
         """Create a sampler and await it; arguments as for `create_sampling_client`."""

@@ -109,6 +109,21 @@ def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any] | Non
     return plain
 
 
+def checked_text(value: Any, where: str) -> str:
+    """Return text that says something and can be sent.
+
+    Raises:
+        InvalidInputError: no text, empty, or no Unicode; the message starts with `where`.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidInputError(f"{where} is {value!r}; it must be a text that is not empty.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(f"{where} is {value!r}, which is no text that can be sent: {error}.") from error
+    return value
+
+
 def checked_name(name: Any) -> str:
     """Return a checkpoint's name.
 

@@ -1,8 +1,8 @@
 """Connector threads: connections are opened beside the lanes, not on them.
 
 Name lookup, TCP, TLS and proxy tunnels block. A few daemon threads of the process do them and hand over connected
-sockets. They are shared by all lanes and started when there
-is something to open; how many there are follows how long opening takes.
+sockets. They are shared by all lanes and started when there is something to open; how many there are follows how long
+opening takes.
 """
 
 from __future__ import annotations
