@@ -88,6 +88,10 @@ def test_several_chunks_of_text_become_one():
         (lambda: policy_datum(PROMPT, sampled([1], [-1.0]), None), "advantage has a value that is not finite"),
         (lambda: policy_datum(PROMPT, sampled([1], [-1.0]), "much"), "advantage is no number"),
         (lambda: policy_datum(PROMPT, sampled([1, 2], [-1.0, -1.0]), [[1.0], [1.0, 2.0]]), "advantage is no number"),
+        (
+            lambda: policy_datum(PROMPT, sampled([1], [-1.0]), np.array(1e300)),
+            "advantage has a value that is not finite",
+        ),
         (lambda: policy_datum(PROMPT, sampled([1], [-1.0]), 1j), "advantage is no number"),
         (lambda: policy_datum([[1], [1, 2]], sampled([1], [-1.0]), 1.0), "prompt needs a flat list"),
         (lambda: supervised_datum(PROMPT, []), "a token each"),

@@ -99,7 +99,8 @@ def _targets(chunk: Any) -> npt.NDArray[Any]:
 
 def _numbers(values: Any, name: str) -> npt.NDArray[np.float32]:
     try:
-        numbers = np.asarray(values, np.float32)
+        with np.errstate(over="ignore"):  # what is too large is refused below
+            numbers = np.asarray(values, np.float32)
     except (TypeError, ValueError) as error:  # also of a list of lists of different lengths
         raise InvalidInputError(f"{name} is no number or flat list of numbers: {error}.") from error
     if not np.isfinite(numbers).all():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import threading
 
 import pytest
@@ -74,6 +75,29 @@ def test_a_lane_whose_successor_cannot_be_started_gets_one_later(refuse):
         assert lanes.refs["sample"].ask(Ping(), timeout=HANG)
         assert lanes.keeper.ask(Ping(), timeout=HANG)
     finally:
+        lanes.keeper.ask(StopLanes(), timeout=HANG)
+
+
+def test_a_lane_gets_a_successor_although_a_log_handler_raises():
+    def emit(_):
+        raise ConnectionResetError("the log server is gone")
+
+    handler = logging.Handler()
+    handler.emit = emit
+    logger = logging.getLogger("tinker_actors")
+    lanes = Lanes(CONFIG, SocketPlatform("1"))
+    logger.addHandler(handler)
+    try:
+        replaced = threading.Event()
+        lanes.hub.subscribe(lambda _: replaced.set(), LaneReplaced)
+        dead = lanes.refs["sample"]
+        dead._actor_weakref().receive = None  # the next message raises: a defect
+        dead.tell("anything")
+        assert replaced.wait(HANG)
+        assert lanes.refs["sample"].ask(Ping(), timeout=HANG)
+        assert lanes.keeper.ask(Ping(), timeout=HANG)
+    finally:
+        logger.removeHandler(handler)
         lanes.keeper.ask(StopLanes(), timeout=HANG)
 
 

@@ -29,6 +29,7 @@ from tinker_actors.runtime.byte_budget import ByteBudget
 from tinker_actors.runtime.forks import on_fork
 from tinker_actors.runtime.hub import EventHub
 from tinker_actors.runtime.supervisor import RestartIntensity
+from tinker_actors.runtime.threads import log_failure
 
 LaneName = Literal["control", "train", "sample"]
 LANES: tuple[LaneName, ...] = ("control", "train", "sample")
@@ -212,14 +213,14 @@ class LaneKeeper(RuntimeActor):
 
     def _replace(self, name: LaneName, error: BaseException | None) -> None:
         in_flight = len(self._settings[name].table)
-        logger.error("The %s lane is replaced; its successor takes over %d requests", name, in_flight)
         self._pings.pop(name, None)
         try:
             self._start(name)
-        except (OSError, RuntimeError) as reason:
-            logger.error("No descriptor or thread is left for the %s lane; it is tried again: %s", name, reason)
+        except (OSError, RuntimeError):
             self.tell_later(_REST, _StartAgain(name, error))
+            log_failure(logger, "No descriptor or thread is left for the %s lane; it is tried again", name)
         else:
+            log_failure(logger, "The %s lane was replaced; its successor takes over %d requests", name, in_flight)
             self._lanes.hub.emit(LaneReplaced(name, in_flight, error))
 
     def _look(self) -> None:

@@ -7,7 +7,6 @@ own: there the future waits, in the same line.
 from __future__ import annotations
 
 import sys
-import threading
 from typing import Any
 
 from tinker_actors.actors.service import Service
@@ -45,7 +44,7 @@ def wait_for_room(request: SampleRequest, service: Service, keeper: Any, patienc
 
 def _block(size: int, service: Service, keeper: Any, seconds: float) -> bool:
     budget = service.lanes.queue_budget
-    taken = budget.take(size, min(seconds, threading.TIMEOUT_MAX), owner=service)  # an endless wait is no number
+    taken = budget.take(size, seconds, owner=service)
     try:
         keeper._check_open("sample")
     except TinkerError:

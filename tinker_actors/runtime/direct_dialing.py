@@ -36,9 +36,17 @@ def connect(target: Target) -> socket.socket:
 
 
 def prepared(sock: socket.socket) -> socket.socket:
-    """Return a connected socket as lanes want it: non-blocking, and sending at once."""
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    """Return a connected socket as lanes want it: non-blocking, and sending at once.
+
+    Raises:
+        OSError: the other side is gone already, as some systems say here; the socket is closed then.
+    """
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 

@@ -22,8 +22,6 @@ from tinker_actors.runtime.timers import Timers
 logger = logging.getLogger("tinker_actors")
 
 _BEGIN = object()
-# Longest single wait in seconds: a queue takes no endless number of them.
-_LONGEST_WAIT = 3600.0
 
 
 class DispatcherInbox:
@@ -92,9 +90,8 @@ class Dispatcher:
     def _loop(self) -> None:
         timers, take, now = self.timers, self._queue.get, self.clock.now
         while True:
-            due = timers.next_due()
             try:
-                item = take(timeout=None if due is None else min(max(0.0, due - now()), _LONGEST_WAIT))
+                item = take(timeout=timers.wait(now()))
             except queue.Empty:
                 item = None
             if item is not None:

@@ -33,8 +33,6 @@ logger = logging.getLogger(__name__)
 _MESSAGES_PER_TURN = 64
 # Selectors return early now and then; this many times in a row without an event is a stuck descriptor.
 _EMPTY_RETURNS_BEFORE_REBUILD = 64
-# Longest single wait: some selectors overflow on very distant timers.
-_LONGEST_WAIT = 3600.0
 # How long a lane whose selector keeps failing rests between two attempts.
 _REST_AFTER_FAILURE = 0.05
 
@@ -259,10 +257,7 @@ class SelectorInbox:
     def _time_to_wait(self) -> float | None:
         if self._mailbox or self._posted:
             return 0
-        due = self.timers.next_due()
-        if due is None:
-            return None
-        return min(max(due - self._now(), 0.0), _LONGEST_WAIT)
+        return self.timers.wait(self._now())
 
     def _note_empty_return(self) -> None:
         """Count returns before time without an event: a closed descriptor that lives on elsewhere does that."""

@@ -12,6 +12,8 @@ from collections.abc import Callable
 
 # Below this many cancelled entries a rebuild costs more than it frees.
 _MIN_CANCELLED_TO_COMPACT = 512
+# Longest single wait: queues and selectors overflow on very distant timers.
+_LONGEST_WAIT = 3600.0
 
 
 class Timer:
@@ -59,6 +61,14 @@ class Timers:
             heapq.heappop(heap)
             self._cancelled -= 1
         return heap[0][0] if heap else None
+
+    def wait(self, now: float) -> float | None:
+        """Return for how many seconds to wait: until the earliest live timer, an hour at most; None when there is none.
+
+        After an hour there may be nothing due yet.
+        """
+        due = self.next_due()
+        return None if due is None else min(max(due - now, 0.0), _LONGEST_WAIT)
 
     def pop_due(self, now: float) -> Callable[[], object] | None:
         """Take out the earliest callback that is due at `now`, or return None."""

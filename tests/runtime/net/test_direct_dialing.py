@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tinker_actors.runtime.connector import Target
-from tinker_actors.runtime.direct_dialing import open_direct
+from tinker_actors.runtime.direct_dialing import open_direct, prepared
 from tinker_actors.runtime.transport import Broken, NoFiles
 
 
@@ -22,6 +22,14 @@ def test_a_connection_does_not_block_and_sends_at_once():
     with socket.create_server(("127.0.0.1", 0)) as server, open_direct(target(server.getsockname()[1])) as sock:
         assert not sock.getblocking()
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_socket_that_can_not_be_prepared_is_closed():
+    one, other = socket.socketpair()  # which knows nothing of TCP
+    with one, other:
+        with pytest.raises(OSError, match=r"."):
+            prepared(one)
+        assert one.fileno() == -1
 
 
 def test_a_refused_connection_says_where_and_why():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +34,16 @@ def test_nothing_runs_before_it_is_due():
     assert timers.next_due() == 5.0
     assert timers.pop_due(5.0) is not None
     assert timers.next_due() is None
+
+
+@pytest.mark.parametrize(
+    ("due", "now", "wait"), [(5.0, 3.0, 2.0), (5.0, 5.0, 0.0), (5.0, 9.0, 0.0), (math.inf, 0.0, 3600.0)]
+)
+def test_waiting_ends_with_the_next_timer_and_after_an_hour(due, now, wait):
+    timers = Timers()
+    assert timers.wait(now) is None
+    timers.call_at(due, lambda: None)
+    assert timers.wait(now) == wait
 
 
 def test_a_cancelled_timer_never_runs_and_cancelling_twice_counts_once():
