@@ -21,6 +21,7 @@ import pytest
 
 import tinker_actors as ta
 from tinker_actors.actors import submitting
+from tinker_actors.actors.service import SamplerEntry
 from tinker_actors.actors.tree import Close
 from tinker_actors.clients import attachment
 from tinker_actors.clients.attachment import SamplerState, rebuild_sampler
@@ -141,6 +142,15 @@ def test_pickling_waits_for_the_sampler_or_raises_its_error(service):
     assert len(greedy(copied, "x")) == 4
     with pytest.raises(ta.BadRequestError, match="no/such"):
         pickle.dumps(service.create_sampling_client(base_model="no/such"))
+
+
+def test_what_is_pickled_before_the_registry_published_it_has_its_sampler(service):
+    sampler = service.create_sampling_client(base_model="local/tiny")
+    made = sampler._ready.result(HANG)
+    service._service.samplers.put(sampler._lease.key, SamplerEntry("creating"))
+    copied = pickle.loads(pickle.dumps(sampler))
+    service._service.samplers.put(sampler._lease.key, made)
+    assert greedy(copied, "x") == greedy(sampler, "x")
 
 
 def test_a_closed_client_is_not_pickled(server):

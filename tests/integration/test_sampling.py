@@ -145,11 +145,12 @@ def test_five_thousand_samplers_leave_nothing_behind(service):
         gc.collect()
         eventually(lambda: not snapshot.current)
 
+    service.get_server_capabilities()  # the session is open, and what carries requests has started
     generation(500)  # what is allocated once is allocated now
     threads, memory = threading.active_count(), process.memory_info().rss
     for _ in range(10):
         generation(500)
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # idle ones may have ended
     assert not snapshot.current
     eventually(lambda: "2 children" in str(service.tree()))
     assert process.memory_info().rss - memory < 30 * 2**20
