@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import sys
 import threading
 import weakref
 
@@ -15,7 +17,7 @@ from tinker_actors.runtime.dispatcher import Dispatcher
 from tinker_actors.runtime.lane_thread import LaneThread
 from tinker_actors.runtime.selector_inbox import SelectorInbox
 from tinker_actors.runtime.supervisor import RestartIntensity
-from tinker_actors.runtime.threads import on_own_thread, start_thread
+from tinker_actors.runtime.threads import let_others_finish, on_own_thread, start_thread
 from tinker_actors.testing.clock import FakeClock
 
 HANG = 30.0
@@ -187,6 +189,32 @@ def test_a_lane_runs_its_actor_on_a_thread_of_its_own_which_ends_with_it(lane):
     thread.join(HANG)
     assert not thread.is_alive()
     assert "closed" in repr(inbox)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no such policy")
+@pytest.mark.parametrize(("polite", "policy"), [(True, "SCHED_BATCH"), (False, "SCHED_OTHER")])
+def test_a_polite_lane_does_not_interrupt_who_wakes_it(polite, policy):
+    clock = MonotonicClock()
+    ref = Worker.start(LaneThread("test-lane", SelectorInbox(clock), clock, polite=polite))
+    ident, *_ = ref.ask(whereabouts, timeout=HANG)
+    assert os.sched_getscheduler(thread_of(ident).native_id) == getattr(os, policy)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    ref.stop(timeout=HANG)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no such policy")
+def test_a_policy_that_the_program_chose_is_kept():
+    policies = []
+
+    def choose():
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        let_others_finish()
+        policies.append(os.sched_getscheduler(0))
+
+    thread = threading.Thread(target=choose)
+    thread.start()
+    thread.join(HANG)
+    assert policies == [os.SCHED_IDLE]
 
 
 class Monitor(RuntimeActor):

@@ -54,7 +54,7 @@ class SocketPlatform:
         def connect() -> Transport:
             return _transport(inbox, clock, config, self._version)
 
-        return LaneThread(f"{name}-lane", inbox, clock), connect
+        return LaneThread(f"{name}-lane", inbox, clock, polite=name == "sample"), connect
 
 
 def _transport(inbox: SelectorInbox, clock: MonotonicClock, config: Config, version: str) -> Transport:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tinker_actors.runtime.actor import Inbox, RuntimeActor
 from tinker_actors.runtime.clock import Clock
 from tinker_actors.runtime.selector_inbox import SelectorInbox
-from tinker_actors.runtime.threads import start_thread
+from tinker_actors.runtime.threads import let_others_finish, start_thread
 
 
 class LaneThread:
@@ -15,13 +15,15 @@ class LaneThread:
         name: the thread's name.
         inbox: where messages, socket readiness and timers meet.
         clock: the clock of its timers.
+        polite: a lane that is woken thousands of times a second, by those who go on at once; see `let_others_finish`.
     """
 
-    def __init__(self, name: str, inbox: SelectorInbox, clock: Clock) -> None:
+    def __init__(self, name: str, inbox: SelectorInbox, clock: Clock, *, polite: bool = False) -> None:
         self.clock = clock
         self.timers = inbox.timers
         self._name = name
         self._inbox = inbox
+        self._polite = polite
 
     def inbox_for(self, actor: RuntimeActor) -> Inbox:  # noqa: ARG002 - there is only one actor
         """Return the selector inbox."""
@@ -41,6 +43,8 @@ class LaneThread:
 
     def _loop(self, actor: RuntimeActor) -> None:
         inbox = self._inbox
+        if self._polite:
+            let_others_finish()
         actor.begin()
         while not actor.actor_stopped.is_set():
             actor.process(inbox.get())
