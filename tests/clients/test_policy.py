@@ -10,6 +10,7 @@ import tinker_actors as ta
 from tinker_actors.actors.messages import Perform, Publish, PublishPolicy
 from tinker_actors.actors.registry import PolicyEntry, sampler_keys
 from tinker_actors.actors.service import SamplerEntry
+from tinker_actors.actors.training_state import TrainingState
 from tinker_actors.clients.policy import PolicyState
 from tinker_actors.clients.sample_request import SamplerLease
 from tinker_actors.errors import (
@@ -26,6 +27,11 @@ from tinker_actors.testing import Mishaps, Simulation
 PROMPT = ta.ModelInput.from_ints([1, 2, 3])
 PARAMS = ta.SamplingParams(max_tokens=4, seed=1)
 DATUM = ta.Datum(PROMPT, {"target_tokens": [2, 3, 4], "weights": [1.0] * 3})
+
+
+def no_operation():
+    """Return a message that kills a training actor: it raises."""
+    return Perform(object(), APIFuture(Tracker("optim_step", 0.0)))
 
 
 def step(trainer):
@@ -161,7 +167,7 @@ def registry(simulation, service):
 class _Registry:
     def __init__(self, simulation, service):
         self.simulation, self.service = simulation, service
-        self.policy = PolicyState("main", service)
+        self.policy = PolicyState("main", service, TrainingState())
         self.leases = {}
         self.futures = {}
 
@@ -344,7 +350,7 @@ def test_without_a_model_publishing_and_sampling_fail(simulation, service):
 def test_when_training_has_crashed_publishing_and_new_samplers_fail(simulation, trainer, told):
     policy = trainer.policy("main", max_lag=0)
     settle(simulation, policy.publish(), step(trainer))
-    trainer.actor_ref.tell(Perform(object(), APIFuture(Tracker("optim_step", 0.0))))  # no operation: it raises
+    trainer.actor_ref.tell(no_operation())
     if told == "after it":
         simulation.runtime.run_until(lambda: not trainer.actor_ref.is_alive())
     sampler = trainer.save_weights_and_get_sampling_client()
@@ -354,6 +360,44 @@ def test_when_training_has_crashed_publishing_and_new_samplers_fail(simulation, 
         assert isinstance(future.exception(0), ActorCrashedError)
     kept = policy.sample(PROMPT, 1, PARAMS)
     assert settle(simulation, kept)[0].weights_version == 0, "there will be no newer one to wait for"
+
+
+def crash(simulation, trainer):
+    trainer.actor_ref.tell(no_operation())
+    simulation.runtime.run_until(lambda: not trainer.actor_ref.is_alive())
+
+
+def test_what_waits_for_newer_weights_takes_the_newest_there_is_when_training_crashes(simulation, trainer):
+    policy = trainer.policy("main", max_lag=0)
+    settle(simulation, policy.publish(), step(trainer))
+    waiting = policy.sample(PROMPT, 1, PARAMS)
+    calm_down(simulation)
+    assert waiting.progress().reason == "waiting for newer weights"
+    crash(simulation, trainer)
+    assert settle(simulation, waiting)[0].weights_version == 0
+
+
+@pytest.mark.parametrize("created", ["before", "after"])
+def test_what_waits_for_a_first_version_fails_with_training(simulation, trainer, created):
+    settle(simulation, trainer._ready)
+    policy = trainer.policy("main") if created == "before" else None
+    early = [] if policy is None else [policy.sample(PROMPT, 1, PARAMS), policy.pin().sample(PROMPT, 1, PARAMS)]
+    calm_down(simulation)
+    crash(simulation, trainer)
+    policy = policy or trainer.policy("main")
+    late = policy.sample(PROMPT, 1, PARAMS)
+    simulation.wait_for(*early, late)
+    for sample in (*early, late):
+        assert isinstance(sample.exception(0), ActorCrashedError)
+
+
+def test_what_was_saved_when_training_ends_is_published_all_the_same(simulation, service):
+    trainer = service.create_lora_training_client("local/ledger")
+    policy = trainer.policy("main")
+    publication, waiting = policy.publish(), policy.sample(PROMPT, 1, PARAMS)
+    del policy, trainer  # what was called is still done, and then its actor ends
+    gc.collect()
+    assert settle(simulation, publication, waiting)[1].weights_version == 0
 
 
 def test_closing_does_not_wait_for_a_version_that_nobody_can_publish(simulation, service, trainer):

@@ -271,3 +271,15 @@ class PublishPolicy(Message, frozen=True, eq=False):
     order: int
     lease: Any
     future: APIFuture[Any]
+
+
+class TrainingEnded(Message, frozen=True, eq=False):
+    """To the registry: nothing newer will be published than what was saved until now.
+
+    Attributes:
+        policies: registry keys of the policies of that training.
+        error: why it ended.
+    """
+
+    policies: tuple[int, ...]
+    error: TinkerError

@@ -58,19 +58,6 @@ def settle_error(operation: Perform | Pending, error: TinkerError) -> None:
         tell(operation.sampler, AdoptionFailed(error.replica()))
 
 
-class StepCount:
-    """How many optimizer steps a model was sent so far. Counted by its actor, read by any thread.
-
-    Attributes:
-        sent: the count.
-    """
-
-    __slots__ = ("sent",)
-
-    def __init__(self) -> None:
-        self.sent = 0
-
-
 class Pending:
     """One operation of a model, from the call to the settled future. Owned by the training actor.
 

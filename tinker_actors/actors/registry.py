@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tinker_actors.actors.messages import Publish, PublishPolicy, Retire, SamplerChanged, Shutdown
+from tinker_actors.actors.messages import Publish, PublishPolicy, Retire, SamplerChanged, Shutdown, TrainingEnded
 from tinker_actors.actors.service import SamplerEntry, Service
 from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerError
 from tinker_actors.runtime.actor import RuntimeActor
@@ -58,6 +58,8 @@ class Registry(RuntimeActor):
             self._lanes.wake_sampling(SamplerChanged(message.key))
         elif isinstance(message, PublishPolicy):
             self._expect(message)
+        elif isinstance(message, TrainingEnded):
+            self._training_ended(message)
         elif isinstance(message, Shutdown):
             self._give_up()
             self.stop()
@@ -108,11 +110,20 @@ class Registry(RuntimeActor):
 
     def _not_published(self, message: PublishPolicy, error: TinkerError) -> None:
         """Leave the old version in place; when there never was one and none is coming, samples need not wait for it."""
-        policy = message.policy
-        hopeless = policy.key not in self._snapshot.current
-        if hopeless and not any(other.policy is policy for other in self._coming.values()):
-            self._put(policy.key, PolicyEntry("failed", error=error, order=message.order))
+        if self._hopeless(message.policy.key):
+            self._put(message.policy.key, PolicyEntry("failed", error=error, order=message.order))
         message.future._settle(error=error.replica())
+
+    def _hopeless(self, key: int) -> bool:
+        return key not in self._snapshot.current and all(key != other.policy.key for other in self._coming.values())
+
+    def _training_ended(self, message: TrainingEnded) -> None:
+        """Have what waits for newer weights look again, and fail what waits for the first that nobody will publish."""
+        for key in message.policies:
+            if self._hopeless(key):
+                self._put(key, PolicyEntry("failed", error=message.error))
+            else:
+                self._lanes.wake_sampling(SamplerChanged(key))
 
     def _give_up(self) -> None:
         self._fail_coming(ClientClosedError("publish: the service client was closed."))

@@ -27,10 +27,12 @@ from tinker_actors.actors.messages import (
     Replied,
     Shutdown,
     TakeNumber,
+    TrainingEnded,
 )
 from tinker_actors.actors.origin import Origin
-from tinker_actors.actors.pending import Pending, StepCount, settle_error
+from tinker_actors.actors.pending import Pending, settle_error
 from tinker_actors.actors.service import Service
+from tinker_actors.actors.training_state import TrainingState
 from tinker_actors.errors import (
     ActorCrashedError,
     ClientClosedError,
@@ -58,7 +60,7 @@ class Training(RuntimeActor):
         ready: settled with the model id when the model is there, or with the error.
 
     Attributes:
-        steps: how many optimizer steps were sent so far.
+        state: what others may see of it.
     """
 
     def __init__(self, service: Service, origin: Origin, ready: APIFuture[Any]) -> None:
@@ -74,8 +76,7 @@ class Training(RuntimeActor):
         self._by_work: dict[int, Pending] = {}
         self._barriers: list[APIFuture[None]] = []
         self._next_number = 1  # number 0 is the model's creation (wire protocol 6.1)
-        self.steps = StepCount()
-        self._error: TinkerError | None = None
+        self.state = TrainingState()
         self._released = False
 
     def on_start(self) -> None:
@@ -95,7 +96,7 @@ class Training(RuntimeActor):
         elif isinstance(message, NoSession):
             self._creation.fail(message.error)
         elif isinstance(message, DescribeModel):
-            self._creation.describe_model(message.future, self._error)
+            self._creation.describe_model(message.future, self.state.ended)
         elif isinstance(message, AcknowledgeFailure):
             self._gate.clear()
         elif isinstance(message, Release):
@@ -112,15 +113,15 @@ class Training(RuntimeActor):
 
     def describe(self) -> str:
         """Return the model and how much is queued and sent."""
-        if self._error is not None:
-            return f"ended: {self._error.message}"
+        if self.state.ended is not None:
+            return f"ended: {self.state.ended.message}"
         where = self._creation.model_id or "model being created"
         gate = "" if self._gate.state == "clean" else f", {self._gate.state}"
         return f"{where}: {len(self._queue)} queued, {len(self._sent)} sent, next number {self._next_number}{gate}"
 
     def on_dead_letter(self, message: Any) -> None:
         """Fail the futures of messages that came after the end."""
-        error = self._error or ActorCrashedError("The training actor has ended.")
+        error = self.state.ended or ActorCrashedError("The training actor has ended.")
         if isinstance(message, Perform):
             settle_error(message, error.replica())
         elif isinstance(message, DescribeModel | Barrier):
@@ -143,9 +144,10 @@ class Training(RuntimeActor):
 
     def give_up(self, error: TinkerError) -> None:
         """Fail everything that waits and everything that comes. Does nothing the second time."""
-        if self._error is not None:
+        if self.state.ended is not None:
             return
-        self._error = error
+        self.state.ended = error
+        tell(self._service.registry, TrainingEnded(tuple(self.state.policies), error))
         pending = [*self._sent, *self._queue]
         self._queue.clear()
         self._sent.clear()
@@ -159,8 +161,8 @@ class Training(RuntimeActor):
 
     def _perform(self, message: Perform) -> None:
         pending = Pending(message.operation, message.future, message.sampler)
-        if self._error is not None:
-            settle_error(pending, self._error.replica())
+        if self.state.ended is not None:
+            settle_error(pending, self.state.ended.replica())
             return
         waits_for: WaitReason = "waiting for its turn" if self._creation.model_id else "waiting for its model"
         message.future._tracker.enter(waits_for, self.now())
@@ -209,8 +211,8 @@ class Training(RuntimeActor):
     def _send(self, pending: Pending) -> None:
         operation = pending.operation
         self._take_numbers(pending)
-        self.steps.sent += operation.step
-        pending.version = self.steps.sent
+        self.state.sent += operation.step
+        pending.version = self.state.sent
         self._sending = pending
         self._sent.append(pending)
         self._hand_over(pending)

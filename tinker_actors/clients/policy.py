@@ -11,9 +11,10 @@ import itertools
 import threading
 from typing import TYPE_CHECKING, Any, Self
 
-from tinker_actors.actors.messages import PublishPolicy, Retire
+from tinker_actors.actors.messages import PublishPolicy, Retire, TrainingEnded
 from tinker_actors.actors.registry import PolicyEntry, sampler_keys
 from tinker_actors.actors.service import Service
+from tinker_actors.actors.training_state import TrainingState
 from tinker_actors.clients.handle import ended_error
 from tinker_actors.clients.sample_request import LateRequest, Read, SampleRequest, SamplerLease
 from tinker_actors.clients.source import SampleSource
@@ -32,17 +33,19 @@ class PolicyState:
 
     Attributes:
         key: the policy's registry key.
+        training: where the training of these weights stands.
     """
 
-    __slots__ = ("__weakref__", "_guard", "_orders", "_service", "key", "name")
+    __slots__ = ("__weakref__", "_guard", "_orders", "_service", "key", "name", "training")
 
-    def __init__(self, name: str, service: Service) -> None:
+    def __init__(self, name: str, service: Service, training: TrainingState) -> None:
         self.name = name
         self.key = next(sampler_keys)
+        self.training = training
         self._service = service
         self._guard = threading.Lock()
         self._orders = itertools.count(1)
-        finalize(self, _retire, service, self.key)
+        finalize(self, _retire, service, training, self.key)
 
     def entry(self) -> PolicyEntry | None:
         """Return the newest version, or None before the first: one attribute read, one dict lookup."""
@@ -56,7 +59,8 @@ class PolicyState:
             return tell(self._service.registry, message)
 
 
-def _retire(service: Service, key: int) -> None:
+def _retire(service: Service, training: TrainingState, key: int) -> None:
+    training.policies.discard(key)
     tell(service.registry, Retire(key))
 
 
@@ -89,7 +93,8 @@ class Policy(_OfTraining):
 
     Attributes:
         name: as given.
-        max_lag: how many optimizer steps the newest version may be behind; None for any number.
+        max_lag: how many optimizer steps the newest version may be behind; None for any number. When training has
+            ended there will be no newer version, and the newest there is will do.
     """
 
     def __init__(self, training: TrainingClient, state: PolicyState, max_lag: int | None) -> None:
@@ -107,8 +112,9 @@ class Policy(_OfTraining):
         last stays, in whatever order they become ready.
 
         Returns:
-            A future of the version: how many optimizer steps are behind these weights. When it fails, the version
-            before stays in place; if there is none, samples fail with that error until the next call.
+            A future of the version: how many optimizer steps were sent before, those that failed included. When it
+            fails, the version before stays in place; if there is none, samples fail with that error until the next
+            call.
 
         Raises:
             ClientClosedError: the service client was closed.
@@ -144,9 +150,8 @@ class Policy(_OfTraining):
 
     def _least(self) -> int:
         """Return the oldest version that will do. When training has ended, any: there will be no newer one."""
-        if self.max_lag is None or not self._training.actor_ref.is_alive():
-            return 0
-        return self._training._steps.sent - self.max_lag
+        training = self._state.training
+        return 0 if self.max_lag is None or training.ended is not None else training.sent - self.max_lag
 
     def __repr__(self) -> str:
         version = self.weights_version
@@ -175,7 +180,7 @@ class _Awaited:
             return None
         if entry.error is not None:
             return entry.error.replica()
-        if (entry.weights_version or 0) < self._least:
+        if (entry.weights_version or 0) < self._least and self._state.training.ended is None:
             self.reason = "waiting for newer weights"
             return None
         lease: SamplerLease = entry.lease
@@ -281,7 +286,13 @@ def policy_of(training: TrainingClient, name: str, max_lag: int | None) -> Polic
     if lag is not None and (isinstance(lag, bool) or not isinstance(lag, int) or lag < 0):
         raise InvalidInputError(f"max_lag is {max_lag!r}; it must be a number of steps from 0 on, or None for any.")
     training._keeper._check_open("policy")
-    state = training._policies.get(name) or training._policies.setdefault(name, PolicyState(name, training._service))
+    service, trained = training._service, training._state
+    state = training._policies.get(name)
+    if state is None:
+        state = training._policies.setdefault(name, PolicyState(name, service, trained))
+        trained.policies.add(state.key)
+        if trained.ended is not None:  # it may have told of its end before it knew of this policy
+            tell(service.registry, TrainingEnded((state.key,), trained.ended))
     return Policy(training, state, max_lag)
 
 

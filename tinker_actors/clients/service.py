@@ -216,7 +216,7 @@ class ServiceClient:
         self._check_open("creating a training client")
         ready: APIFuture[Any] = self._future("create_model")
         actor = Training(self._service, origin, ready)
-        client = TrainingClient(self._service, self._start(actor, "training"), ready, self, actor.steps)
+        client = TrainingClient(self._service, self._start(actor, "training"), ready, self, actor.state)
         self._children.add(client)
         return client
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinker_actors.actors.messages import AcknowledgeFailure, Barrier, DescribeModel, Perform, Release
-from tinker_actors.actors.pending import StepCount, settle_error
+from tinker_actors.actors.pending import settle_error
 from tinker_actors.actors.service import Service
+from tinker_actors.actors.training_state import TrainingState
 from tinker_actors.clients.handle import Handle, ended_error
 from tinker_actors.clients.policy import Policy, PolicyState, policy_of
 from tinker_actors.clients.steps import Step, StepTracker, trained_tokens
@@ -54,12 +55,12 @@ class TrainingClient(Handle):
     """
 
     def __init__(
-        self, service: Service, actor_ref: Ref, ready: APIFuture[Any], keeper: ServiceClient, steps: StepCount
+        self, service: Service, actor_ref: Ref, ready: APIFuture[Any], keeper: ServiceClient, state: TrainingState
     ) -> None:
         super().__init__(actor_ref, ready)
         self._service = service
         self._keeper = keeper
-        self._steps = steps
+        self._state = state
         self._stepping = threading.Lock()
         self._policies: dict[str, PolicyState] = {}
         finalize(self, tell, actor_ref, Release())
