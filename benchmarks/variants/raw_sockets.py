@@ -86,10 +86,10 @@ class Client:
     def judge(self, number: int, body: bytes, *, strict: bool) -> bool:
         """Decode a result and return whether it is right."""
         sequences = self._decode_result(body).sequences
-        right = self.job.reads_tokens(number, [sequence.tokens for sequence in sequences])
+        tokens = [sequence.tokens for sequence in sequences]
         if strict:
-            right = right and self.job.has_logprobs(number, [sequence.logprobs for sequence in sequences])
-        return right
+            return self.job.is_right(number, tokens, [sequence.logprobs for sequence in sequences])
+        return self.job.reads_tokens(number, tokens)
 
     def wave(self, samples: int, meter: Meter | None) -> int:
         """See `base.Client`."""

@@ -102,10 +102,10 @@ class Client:
         sequences = self._result(self._post("retrieve_future", Retrieve(promise.request_id))).sequences
         if meter is not None:
             job.note(started)
-        right = job.reads_tokens(number, [sequence.tokens for sequence in sequences])
+        tokens = [sequence.tokens for sequence in sequences]
         if meter is None:
-            right = right and job.has_logprobs(number, [sequence.logprobs for sequence in sequences])
-        return right
+            return job.is_right(number, tokens, [sequence.logprobs for sequence in sequences])
+        return job.reads_tokens(number, tokens)
 
     def describe(self) -> dict[str, Any]:
         """See `base.Client`."""

@@ -63,7 +63,7 @@ class Window:
         if meter is not None and not job.spec.callbacks:
             job.note(started)
         sequences = result.sequences
-        right = job.reads_tokens(number, [sequence.tokens for sequence in sequences])
+        tokens = [sequence.tokens for sequence in sequences]
         if meter is None:
-            right = right and job.has_logprobs(number, [sequence.logprobs for sequence in sequences])
-        return right
+            return job.is_right(number, tokens, [sequence.logprobs for sequence in sequences])
+        return job.reads_tokens(number, tokens)

@@ -40,8 +40,8 @@ _MOST_FETCHES = 128
 _FIRM_SHARE = 4
 # Polls begun, and polls given up, in one turn of the lane: some 2 ms, so that what is more urgent has its turn soon.
 _TURN = 8
-# Once in so many polls it is asked how many connections there can be.
-_LOOK_AT_CAPACITY = 16
+# How often, in seconds, it is asked how many connections there can be.
+_LOOK_AT_CAPACITY = 0.1
 # Headers of the first polls are made once.
 _KNOWN_ITERATIONS = 8
 
@@ -66,6 +66,7 @@ class Polling:
         self._turns: Turns[Work] = Turns(most, HELD_TLS if desk.config.url.scheme == "https" else HELD)
         self.hearing = Hearing(desk, self)
         self._most_fetches = min(most, _MOST_FETCHES)
+        self._look_at_capacity = float("-inf")
         self._fetches = 0
         self._fetch_line: Line[Work] = Line()
         self._balance = desk.config.response_bytes
@@ -206,7 +207,8 @@ class Polling:
             self._balance -= size
             tracker.enter("fetching the result", now)
         else:
-            if not self._turns.out % _LOOK_AT_CAPACITY:
+            if now >= self._look_at_capacity:
+                self._look_at_capacity = now + _LOOK_AT_CAPACITY
                 self._turns.resize(self._most_polls())
             self._turns.hold(work, work.rank, now, firm=now - (work.last_sign or now) > self._firm_after)
             if work.paused:

@@ -49,7 +49,10 @@ def prompt_bytes(prompt: ModelInput) -> int:
     Raises:
         InvalidInputError: a chunk is of no kind that the wire knows.
     """
-    return sum(_chunk_bytes(chunk) for chunk in prompt.chunks)
+    size = 0
+    for chunk in prompt.chunks:
+        size += _chunk_bytes(chunk)
+    return size
 
 
 def _chunk_bytes(chunk: ModelInputChunk) -> int:

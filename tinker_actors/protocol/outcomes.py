@@ -184,7 +184,7 @@ def submit_outcome(
     """
     if doubtful and status == _INTERNAL_SERVER_ERROR:
         return Failed(status_error(status, headers, body, what, outcome="unknown"))
-    if not _is_success(status):
+    if status not in _SUCCESS:
         return _refused(status, headers, body, now_wall, what)
     try:
         future = _FUTURE.decode(body)
@@ -203,7 +203,7 @@ def reply_outcome(status: int, headers: Mapping[str, str], body: bytes, now_wall
         now_wall: wall clock, seconds since 1970, for a `Retry-After` date.
         what: the endpoint's name, for messages.
     """
-    if not _is_success(status):
+    if status not in _SUCCESS:
         return _refused(status, headers, body, now_wall, what)
     content_type = media_type(headers) or JSON
     if is_html(content_type, body):
@@ -227,7 +227,7 @@ def poll_outcome(
         now_wall: wall clock, seconds since 1970, for a `Retry-After` date.
         spurious_400s: how many empty 400s came in a row before this answer.
     """
-    if _is_success(status):
+    if status in _SUCCESS:
         return _finished_or_not(status, headers, body, request_id)
     if status == _REQUEST_TIMEOUT:
         return _try_later(_decode_signals(body))
@@ -254,10 +254,6 @@ def broken_outcome(kind: str, phase: str, message: str, sent: bool, what: str) -
         advice=CHECK_BASE_URL if phase == "connect" or permanent else None,
     )
     return Failed(error) if permanent else Retry("connection", error)
-
-
-def _is_success(status: int) -> bool:
-    return status in _SUCCESS
 
 
 def _refused(

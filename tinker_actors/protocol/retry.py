@@ -140,6 +140,8 @@ class RetryBudget:
         Args:
             now: the monotonic clock, in seconds.
         """
+        if self._tokens >= self._capacity:  # nothing to be gained; the usual case
+            return
         with self._lock:
             self._refill(now)
             self._tokens = min(self._tokens + _SUCCESS_GAIN, self._capacity)

@@ -97,7 +97,8 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         self._wait(timeout)
         self._looked_at = True
         if self._exception is None and self._state == states.FINISHED:
-            return cast("T", self._result)
+            result: T = self._result
+            return result
         try:
             raise self._exception or concurrent.futures.CancelledError
         finally:
@@ -242,6 +243,7 @@ class APIFuture(LibraryFuture[T], Generic[T]):
             if self._library_waiters:
                 self._tell_library(self._library_waiters)
             gates, callbacks, loop_waiters = self._gates, self._done_callbacks, self._loop_waiters
+            self._gates = _NOBODY
             accepted = self._accepted
         if accepted is not None:
             # Without our lock: who waits for both futures holds the locks of both for a moment, in an order of his own.
@@ -299,8 +301,9 @@ class APIFuture(LibraryFuture[T], Generic[T]):
             # A lock takes no negative and no endless number of seconds.
             return gate.acquire(timeout=-1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX))
         finally:
-            with self._condition:
-                self._gates = tuple(other for other in self._gates if other is not gate)
+            if self._state not in DECIDED:
+                with self._condition:
+                    self._gates = tuple(other for other in self._gates if other is not gate)
 
     def _too_late(self, timeout: float | None) -> DeadlineExceededError:
         return DeadlineExceededError(

@@ -8,7 +8,7 @@ and `repr` rely on: a lock that is taken as `_condition`, the state, and a list 
 from __future__ import annotations
 
 import concurrent.futures
-import threading
+from _thread import RLock  # the class; `threading.RLock` is a function that asks each time which one to take
 from concurrent.futures import _base as states
 from typing import Any, Generic, TypeVar
 
@@ -23,7 +23,7 @@ class LibraryFuture(concurrent.futures.Future[T], Generic[T]):
 
     def __init__(self) -> None:
         # Reentrant, because `repr` takes it too. The library itself never waits on it: whoever waits has his own means.
-        self._condition = threading.RLock()  # type: ignore[assignment]
+        self._condition = RLock()  # type: ignore[assignment]
         self._state = states.RUNNING
         self._result: Any = None
         self._exception: Exception | None = None

@@ -62,8 +62,8 @@ class RequestHead:
         start = self._known.get(key)
         if start is None:
             start = self._learn(key)
-        if request.own_headers:
-            start += b"".join([_encode(name, value) for name, value in request.own_headers])
+        for name, value in request.own_headers:
+            start += _encode(name, value)
         if not body:
             return start + (b"Content-Length: 0\r\n\r\n" if request.method in _EXPECTS_BODY else b"\r\n"), ()
         length = len(body[0]) if len(body) == 1 else sum(map(len, body))
@@ -94,8 +94,12 @@ class RequestHead:
         )
 
 
+# Names that were looked at, in whatever case they came.
+_names: set[str] = set()
+
+
 def _encode(name: str, value: str) -> bytes:
-    if "\r" in value or "\n" in value or "\0" in value or not _is_name(name):
+    if "\r" in value or "\n" in value or "\0" in value or not (name in _names or _is_name(name)):
         raise ValueError(f"the header {name!r} holds a line break or another character HTTP forbids")
     try:
         return f"{name}: {value}\r\n".encode("latin-1")
@@ -105,4 +109,7 @@ def _encode(name: str, value: str) -> bytes:
 
 
 def _is_name(name: str) -> bool:
-    return name.isascii() and name.isprintable() and name != "" and " " not in name and ":" not in name
+    good = name.isascii() and name.isprintable() and name != "" and " " not in name and ":" not in name
+    if good and len(_names) < _MOST_KNOWN:
+        _names.add(name)
+    return good
