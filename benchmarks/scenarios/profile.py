@@ -26,7 +26,7 @@ from benchmarks.variants.base import Spec
 from benchmarks.variants.identity import wrong
 
 _PACKAGE = "tinker_actors/"
-_SETTING_UP = ("importlib", "Client.__init__", "Client.close", "Client.describe", "stub_stats")
+_SETTING_UP = ("importlib", "Client.__init__", "Client.close", "Client.describe", "stub_stats", "on_start")
 
 # The innermost of our files in a stack says what was done; the first line here that fits it has it.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (

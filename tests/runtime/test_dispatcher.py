@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -215,6 +216,19 @@ def test_a_policy_that_the_program_chose_is_kept():
     thread.start()
     thread.join(HANG)
     assert policies == [os.SCHED_IDLE]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no such policy")
+@pytest.mark.parametrize("refused", ["sched_getscheduler", "sched_setscheduler"])
+def test_a_lane_does_without_where_policies_are_refused(monkeypatch, refused):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, refused, refuse)
+    clock = MonotonicClock()
+    ref = Worker.start(LaneThread("test-lane", SelectorInbox(clock), clock, polite=True))
+    assert ref.ask(Ping(), timeout=HANG)
+    ref.stop(timeout=HANG)
 
 
 class Monitor(RuntimeActor):

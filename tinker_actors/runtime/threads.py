@@ -49,9 +49,11 @@ def let_others_finish() -> None:
     switches for nothing. Its share of the processor stays the same. Linux only (SCHED_BATCH, sched(7)); elsewhere, and
     where the program has chosen a policy of its own or may not choose, nothing is done.
     """
-    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
-        with contextlib.suppress(OSError):  # forbidden, in some sandboxes: it costs switches, and nothing else
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    if sys.platform == "linux":
+        # Refused by some sandboxes and unknown to some C libraries: that costs switches, and nothing else.
+        with contextlib.suppress(OSError):
+            if os.sched_getscheduler(0) == os.SCHED_OTHER:
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def log_failure(logger: logging.Logger, text: str, *args: object) -> None:
