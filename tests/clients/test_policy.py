@@ -34,6 +34,11 @@ def no_operation():
     return Perform(object(), APIFuture(Tracker("optim_step", 0.0)))
 
 
+def crash(simulation, trainer):
+    trainer.actor_ref.tell(no_operation())
+    simulation.runtime.run_until(lambda: not trainer.actor_ref.is_alive())
+
+
 def step(trainer):
     return trainer.step([DATUM], "cross_entropy")
 
@@ -360,11 +365,6 @@ def test_when_training_has_crashed_publishing_and_new_samplers_fail(simulation, 
         assert isinstance(future.exception(0), ActorCrashedError)
     kept = policy.sample(PROMPT, 1, PARAMS)
     assert settle(simulation, kept)[0].weights_version == 0, "there will be no newer one to wait for"
-
-
-def crash(simulation, trainer):
-    trainer.actor_ref.tell(no_operation())
-    simulation.runtime.run_until(lambda: not trainer.actor_ref.is_alive())
 
 
 def test_what_waits_for_newer_weights_takes_the_newest_there_is_when_training_crashes(simulation, trainer):

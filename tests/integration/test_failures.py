@@ -163,4 +163,4 @@ def test_lanes_that_can_not_start_fail_what_they_were_given(tmp_path, caplog):
             trainer.result(HANG)
         with pytest.raises(ta.ActorCrashedError):
             trainer.optim_step().result(HANG)
-    assert caplog.text.count("lane was replaced") < 60
+    assert 0 < caplog.text.count("lane was replaced") < 60

@@ -28,8 +28,7 @@ class Dispatch:
         max_bytes: estimated bytes being submitted at a time.
     """
 
-    __slots__ = ("_balance", "_free_bytes", "_max_submits", "_submits", "_throttled_submits", "_throttled_until",
-                 "paused_until")  # fmt: skip
+    __slots__ = ("_balance", "_free_bytes", "_max_submits", "_submits", "_throttled_submits", "paused_until")
 
     def __init__(self, max_submits: int, throttled_submits: int, max_bytes: int) -> None:
         self._max_submits = max_submits
@@ -37,7 +36,7 @@ class Dispatch:
         self._balance = max_bytes
         self._free_bytes = max_bytes // _FREE_SHARE
         self._submits = 0
-        self.paused_until = self._throttled_until = float("-inf")
+        self.paused_until = float("-inf")
 
     @property
     def submits(self) -> int:
@@ -53,18 +52,18 @@ class Dispatch:
         """
         if now < self.paused_until:
             return False
-        limit = self._throttled_submits if now < self._throttled_until else self._max_submits
+        limit = self._throttled_submits if self.throttled(now) else self._max_submits
         if leave_free:
             return self._submits < limit - limit // _FREE_SHARE and self._balance >= self._free_bytes
         return self._submits < limit and self._balance >= 0
 
     def throttled(self, now: float) -> bool:
         """Return whether a pause is in force or ended less than 10 s ago."""
-        return now < self._throttled_until
+        return now < self.paused_until + _RECENTLY
 
     def sent(self, weight: int, now: float) -> int:
         """Count a request of `weight` estimated bytes in; return what `answered` has to be given back."""
-        charge = weight * _THROTTLED_BYTE_FACTOR if now < self._throttled_until else weight
+        charge = weight * _THROTTLED_BYTE_FACTOR if self.throttled(now) else weight
         self._submits += 1
         self._balance -= charge
         return charge
@@ -84,4 +83,3 @@ class Dispatch:
         """
         wait = after if after is not None else (_SHORT_PAUSE if weight <= _LARGE_REQUEST else _LONG_PAUSE)
         self.paused_until = max(self.paused_until, now + wait)
-        self._throttled_until = self.paused_until + _RECENTLY

@@ -57,8 +57,9 @@ class Timers:
     def next_due(self) -> float | None:
         """Return when the earliest live timer is due, or None when there is none."""
         heap = self._heap
-        if heap and heap[0][2].callback is None:
-            self._drop_cancelled()
+        while heap and heap[0][2].callback is None:
+            heapq.heappop(heap)
+            self._cancelled -= 1
         return heap[0][0] if heap else None
 
     def wait(self, now: float) -> float | None:
@@ -66,10 +67,8 @@ class Timers:
 
         After an hour there may be nothing due yet.
         """
-        heap = self._heap
-        if heap and heap[0][2].callback is None:
-            self._drop_cancelled()
-        return min(max(heap[0][0] - now, 0.0), _LONGEST_WAIT) if heap else None
+        due = self.next_due()
+        return None if due is None else min(max(due - now, 0.0), _LONGEST_WAIT)
 
     def pop_due(self, now: float) -> Callable[[], object] | None:
         """Take out the earliest callback that is due at `now`, or return None."""
@@ -79,13 +78,6 @@ class Timers:
         timer = heapq.heappop(self._heap)[2]
         callback, timer.callback = timer.callback, None
         return callback
-
-    def _drop_cancelled(self) -> None:
-        """Take out those that come first and are cancelled."""
-        heap = self._heap
-        while heap and heap[0][2].callback is None:
-            heapq.heappop(heap)
-            self._cancelled -= 1
 
     def _note_cancelled(self) -> None:
         self._cancelled += 1
