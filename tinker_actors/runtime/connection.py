@@ -75,6 +75,9 @@ class Connection:
         self._buffer = buffer
         self._owner = owner
         self._is_tls = isinstance(sock, ssl.SSLSocket)
+        if isinstance(sock, ssl.SSLSocket):
+            # An end that TLS did not announce is a cut, and no end of a body.
+            sock.suppress_ragged_eofs = False
         self._full_read = _FULL_RECORD if self._is_tls else len(buffer)
         self._events = READ
         self._write_blocked = False
@@ -271,6 +274,8 @@ class Connection:
 
 
 def _text(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLEOFError):
+        return "the server cut it without ending it in TLS"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

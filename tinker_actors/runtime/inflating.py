@@ -10,6 +10,9 @@ import zlib
 
 # zlib's number for "gzip container, largest window".
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
+# What follows a stream is copied when it ends, and there may be a stream in every 20 bytes.
+_SLICE = 4096
+_MOST_AT_ONCE = 1024 * 1024
 
 
 class GzipBody:
@@ -26,23 +29,21 @@ class GzipBody:
         """Whether the stream reached its end; a body of no bytes at all counts as complete."""
         return self._inflater.eof or not self._started
 
-    def inflate(self, data: bytes, room: int) -> list[bytes] | None:
-        """Return what `data` inflates to, or None when that is more than `room` bytes.
+    def inflate(self, data: bytes, into: bytearray, most: int) -> bool:
+        """Append what `data` inflates to, and return whether `into` is no larger than `most` bytes then.
 
         Raises:
             zlib.error: the data is not gzip.
         """
-        pieces: list[bytes] = []
-        while data:
-            if self._inflater.eof:
-                # A gzip file may consist of several streams one after the other.
-                self._inflater = zlib.decompressobj(_GZIP_WINDOW)
-            self._started = True
-            piece = self._inflater.decompress(data, room + 1)
-            room -= len(piece)
-            if room < 0:
-                return None
-            if piece:
-                pieces.append(piece)
-            data = self._inflater.unconsumed_tail or self._inflater.unused_data
-        return pieces
+        for start in range(0, len(data), _SLICE):
+            rest = data[start : start + _SLICE]
+            while rest:
+                if self._inflater.eof:
+                    # A gzip file may consist of several streams one after the other.
+                    self._inflater = zlib.decompressobj(_GZIP_WINDOW)
+                self._started = True
+                into += self._inflater.decompress(rest, min(most - len(into) + 1, _MOST_AT_ONCE))
+                if len(into) > most:
+                    return False
+                rest = self._inflater.unconsumed_tail or self._inflater.unused_data
+        return True

@@ -67,7 +67,6 @@ class ResponseReader:
         "_max_head",
         "_parser",
         "_refusal",
-        "_size",
         "_status",
         "until_close",
     )
@@ -82,8 +81,8 @@ class ResponseReader:
         self._fed = 0
         self._status = 0
         self.until_close = False
-        self._body: list[bytes] = []
-        self._size = 0
+        # One block, because a body may come in millions of pieces.
+        self._body = bytearray()
         self._gzip: GzipBody | None = None
         self._refusal: tuple[BrokenKind, str] | None = None
         # Refers back to this object; dropped by `end`, so that no cycle is left to the garbage collector.
@@ -114,9 +113,7 @@ class ResponseReader:
                 self._exchange.fail("protocol", "the response's gzip body is incomplete")
                 return
             del self._headers["content-encoding"]
-        body = self._body
-        reply = Reply(self._status, self._headers, body[0] if len(body) == 1 else b"".join(body))
-        self._exchange.finish(reply, keep_alive=keep_alive)
+        self._exchange.finish(Reply(self._status, self._headers, bytes(self._body)), keep_alive=keep_alive)
 
     def on_message_begin(self) -> None:
         """Note the first byte of a response."""
@@ -158,11 +155,10 @@ class ResponseReader:
             self._exchange.keep_alive = False
             return
         if self._gzip is None:
-            self._size += len(data)
-            self._body.append(data)
+            self._body += data
         else:
             self._inflate(self._gzip, data)
-        if self._size > self._max_body:
+        if len(self._body) > self._max_body:
             self._refuse("too_large", f"the response's body is larger than {self._max_body} bytes")
 
     def on_message_complete(self) -> None:
@@ -188,13 +184,11 @@ class ResponseReader:
 
     def _inflate(self, gzip: GzipBody, data: bytes) -> None:
         try:
-            pieces = gzip.inflate(data, self._max_body - self._size)
+            fits = gzip.inflate(data, self._body, self._max_body)
         except zlib.error:
             self._refuse("protocol", "the response claims to be gzip and is not")
-        if pieces is None:
+        if not fits:
             self._refuse("too_large", f"the response's body is larger than {self._max_body} bytes")
-        self._size += sum(map(len, pieces))
-        self._body.extend(pieces)
 
     def _refuse(self, kind: BrokenKind, message: str) -> NoReturn:
         """Stop the parser; the exchange fails when it has come back."""
@@ -221,18 +215,18 @@ class CountedBody:
         missing: bytes of the body still to come.
     """
 
-    __slots__ = ("_begun", "_exchange", "_missing", "_pieces", "until_close")
+    __slots__ = ("_begun", "_body", "_exchange", "_missing", "until_close")
 
     def __init__(self, exchange: Reading, begun: Reply, missing: int) -> None:
         self._exchange = exchange
         self._begun = begun
-        self._pieces = [begun.body]
+        self._body = bytearray(begun.body)
         self._missing = missing
         self.until_close = False
 
     def feed(self, data: bytes) -> None:
         """Take bytes read from the connection; what comes after the body was not asked for."""
-        self._pieces.append(data[: self._missing])
+        self._body += data if len(data) <= self._missing else data[: self._missing]
         self._missing -= len(data)
         if self._missing <= 0:
             self.finish(keep_alive=self._missing == 0)
@@ -242,7 +236,7 @@ class CountedBody:
 
     def finish(self, *, keep_alive: bool) -> None:
         """End the body here."""
-        reply = Reply(self._begun.status, self._begun.headers, b"".join(self._pieces))
+        reply = Reply(self._begun.status, self._begun.headers, bytes(self._body))
         self._exchange.finish(reply, keep_alive=keep_alive)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import gzip
 import itertools
+import tracemalloc
 import zlib
 
 import pytest
@@ -23,6 +24,7 @@ CHUNKED = (
 )
 INTERIM = b"HTTP/1.1 100 Continue\r\nX-Early: 1\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" + PLAIN
 ZIPPED = gzip.compress(b"hello " * 50)
+SMALL = bytes(200_000)
 GZIP = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(ZIPPED) + ZIPPED
 
 
@@ -335,6 +337,37 @@ def test_a_body_of_exactly_the_limit_passes():
         exchange = sent(max_body_bytes=100)
         exchange.feed(b"HTTP/1.1 200 OK\r\n" + extra + b"Content-Length: %d\r\n\r\n" % len(payload) + payload)
         assert reply(exchange).body == b"a" * 100
+
+
+def small_chunks(payload: bytes) -> bytes:
+    return b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(b"1\r\n%c\r\n" % byte for byte in payload) + b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("response", "piece"),
+    [
+        (b"HTTP/1.1 200 OK\r\n" + small_chunks(SMALL), 65536),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n" + small_chunks(gzip.compress(SMALL, 0)), 65536),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"x") * len(SMALL), 65536),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(SMALL) + SMALL, 1),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + SMALL, 1),
+    ],
+    ids=["chunks", "zipped chunks", "gzip members", "counted", "until close"],
+)
+def test_a_body_in_tiny_pieces_takes_little_more_memory_than_its_size(response, piece):
+    exchange = sent()
+    tracemalloc.start()
+    try:
+        for start in range(0, len(response), piece):
+            exchange.feed(response[start : start + piece])
+        if exchange.outcome is None:
+            exchange.eof()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(reply(exchange).body) == len(SMALL)
+    assert peak < 3 * len(SMALL) + 4 * 65536
 
 
 def test_gzip_of_several_members_is_read_to_its_end():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 
 import pytest
@@ -114,10 +115,26 @@ def test_a_body_until_close(start, lane):
     def handler(server, connection):
         server.read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nall of it")
+        if isinstance(connection, ssl.SSLSocket):
+            connection.unwrap()
 
     _, transport = start(handler)
 
     assert lane.send(transport, get()).reply().body == b"all of it"
+    assert transport.open == 0
+
+
+def test_a_body_until_close_that_tls_did_not_end_was_cut(serve, lane, server_tls, client_tls):
+    def handler(server, connection):
+        server.read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\nnot all of i")
+
+    server = serve(handler, tls=server_tls)
+    transport = lane.transport(server.target(ssl_context=client_tls))
+    answer = lane.send(transport, get()).broken()
+
+    assert (answer.kind, answer.phase) == ("closed", "body")
+    assert "TLS" in answer.message
     assert transport.open == 0
 
 
