@@ -77,7 +77,7 @@ class Connection:
         self._is_tls = isinstance(sock, ssl.SSLSocket)
         if isinstance(sock, ssl.SSLSocket):
             # An end that TLS did not announce is a cut, and no end of a body.
-            sock.suppress_ragged_eofs = False
+            sock.suppress_ragged_eofs = False  # type: ignore[attr-defined]  # unknown to typeshed
         self._full_read = _FULL_RECORD if self._is_tls else len(buffer)
         self._events = READ
         self._write_blocked = False
