@@ -71,7 +71,7 @@ def _transport(inbox: SelectorInbox, clock: MonotonicClock, config: Config, vers
 
         context = dialing.default_ssl_context(config.cafile) if secure else None
         if proxy is None and not is_loopback(url.hostname):
-            proxy = dialing.proxy_from_environment(url.scheme, url.hostname)
+            proxy = dialing.proxy_from_environment(url.geturl())
     target = Target(
         scheme=url.scheme,
         host=url.hostname,

@@ -12,7 +12,7 @@ import os
 import socket
 import ssl
 from pathlib import Path
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import getproxies
 
 from tinker_actors.runtime.connector import Target
 from tinker_actors.runtime.direct_dialing import connect, open_direct, out_of_files, prepared
@@ -47,12 +47,17 @@ def _ssl_context(path: str | None) -> ssl.SSLContext:
     return context
 
 
-def proxy_from_environment(scheme: str, host: str) -> str | None:
-    """Return the URL of the proxy the environment names (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`)."""
-    if proxy_bypass(host):
-        return None
+def proxy_from_environment(url: str) -> str | None:
+    """Return the URL of the proxy that the environment names for a URL, or None: by the same rules as requests.
+
+    `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY` name it, or the system's settings; `NO_PROXY` has the exceptions.
+    """
     proxies = getproxies()
-    proxy = proxies.get(scheme) or proxies.get("all")
+    if not proxies.keys() - {"no"}:
+        return None
+    from requests.utils import select_proxy, should_bypass_proxies  # noqa: PLC0415 - only where there is a proxy
+
+    proxy = None if should_bypass_proxies(url, None) else select_proxy(url, proxies)
     if proxy and "://" not in proxy:
         proxy = f"http://{proxy}"
     return proxy or None

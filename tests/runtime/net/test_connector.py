@@ -21,7 +21,7 @@ from tinker_actors.runtime.connector import (
     proxy_authorization,
     shared_connector,
 )
-from tinker_actors.runtime.dialing import default_ssl_context, open_socket, proxy_from_environment
+from tinker_actors.runtime.dialing import default_ssl_context, open_socket
 from tinker_actors.runtime.transport import Broken
 
 HANG = 30.0
@@ -393,27 +393,3 @@ def test_a_proxys_password_is_in_its_header_and_in_no_repr():
     assert proxy_authorization("http://proxy.example:3128") == ()
     assert "cret" not in repr(target(proxy=proxy))
     assert "proxy.example" in repr(target(proxy=proxy))
-
-
-def test_the_environment_names_the_proxy(monkeypatch):
-    for name in (
-        "HTTP_PROXY",
-        "http_proxy",
-        "HTTPS_PROXY",
-        "https_proxy",
-        "ALL_PROXY",
-        "all_proxy",
-        "NO_PROXY",
-        "no_proxy",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    assert proxy_from_environment("https", "api.example") is None
-    monkeypatch.setenv("https_proxy", "proxy:3128")
-    monkeypatch.setenv("no_proxy", "inner.example,127.0.0.1")
-
-    assert proxy_from_environment("https", "api.example") == "http://proxy:3128"
-    assert proxy_from_environment("http", "api.example") is None
-    assert proxy_from_environment("https", "inner.example") is None
-    assert proxy_from_environment("https", "127.0.0.1") is None
-    monkeypatch.setenv("all_proxy", "http://all:1")
-    assert proxy_from_environment("http", "api.example") == "http://all:1"
