@@ -31,6 +31,14 @@ def test_without_a_message_the_class_speaks(cls):
     assert cls().message == cls.__doc__.splitlines()[0]
 
 
+class Mine(errors.RateLimitError):
+    pass
+
+
+def test_a_users_class_without_a_docstring_speaks_as_its_base():
+    assert Mine().message == errors.RateLimitError.__doc__.splitlines()[0]
+
+
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_error_survives_a_pickle_with_its_facts(cls):
     error = cls("m", request_id="r", status_code=503, attempts=3, retryable=True, outcome="applied", advice="Do it.")

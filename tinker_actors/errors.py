@@ -43,7 +43,7 @@ class TinkerError(Exception):
         outcome: Outcome = "unknown",
         advice: str | None = None,
     ) -> None:
-        self.message = message or (type(self).__doc__ or "").splitlines()[0]
+        self.message = message or _summary(type(self))
         super().__init__(self.message)
         self.request_id = request_id
         self.status_code = status_code
@@ -80,6 +80,12 @@ class TinkerError(Exception):
 
     def _picklable_state(self) -> dict[str, Any]:
         return dict(self.__dict__)
+
+
+def _summary(cls: type[TinkerError]) -> str:
+    """Return what a class says of itself: the first line of its docstring or a base's, or its name under `-OO`."""
+    docs = (vars(base).get("__doc__") for base in cls.__mro__ if issubclass(base, TinkerError))
+    return next((doc.strip().splitlines()[0] for doc in docs if doc and doc.strip()), f"{cls.__name__}.")
 
 
 E = TypeVar("E", bound=TinkerError)

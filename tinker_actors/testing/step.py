@@ -105,7 +105,8 @@ class StepRuntime:
                 return
             if not self.step():
                 break
-        assert condition(), "nothing is left to do, and the condition does not hold"
+        if not condition():
+            raise AssertionError("nothing is left to do, and the condition does not hold")  # also under -O
 
     def _note(self, inbox: StepInbox) -> None:
         if len(inbox.envelopes) == 1:
