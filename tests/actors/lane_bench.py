@@ -11,8 +11,10 @@ from tinker_actors.actors.messages import ARRIVED, Cancel
 from tinker_actors.actors.terms import DEFAULT_TERMS
 from tinker_actors.actors.work import SessionLink, Work
 from tinker_actors.config import Config
+from tinker_actors.errors import APIResponseValidationError
 from tinker_actors.protocol.operations import Tail
 from tinker_actors.protocol.retry import RetryBudget
+from tinker_actors.protocol.signals import read_signals, word_of
 from tinker_actors.runtime.actor import tell
 from tinker_actors.runtime.progress import Tracker
 from tinker_actors.runtime.transport import Broken, Reply
@@ -85,9 +87,15 @@ class Sample:
     def accepted(self, work, outcome):
         pass
 
+    def read(self, work, content_type, body):
+        signals = read_signals(body)
+        if signals is None or word_of(signals):
+            raise APIResponseValidationError("no result")
+        return json.loads(body)
+
     def done(self, work, outcome):
         assert not self.over
-        self.result = json.loads(outcome.body)
+        self.result = outcome.value
 
     def failed(self, work, error):
         assert not self.over

@@ -6,7 +6,6 @@ import pytest
 
 from tinker_actors.actors.pending import Pending
 from tinker_actors.protocol.operations import Operation, Tail
-from tinker_actors.protocol.outcomes import Done
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
 
@@ -65,8 +64,8 @@ def test_an_operation_is_concluded_when_every_chunk_handed_over_has_an_end():
     assert operation.submitting
     operation.failed.add(0)
     assert not operation.submitting
-    operation.results = {2: Done("application/json", b"2")}
+    operation.results = {2: "2"}
     assert not operation.concluded
-    operation.results[1] = Done("application/json", b"1")
+    operation.results[1] = "1"
     assert operation.concluded
-    assert [done.body for done in operation.bodies()] == [b"1", b"2"]
+    assert operation.values() == ("1", "2")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
+import pathlib
 
+import msgspec
 import numpy as np
 import pytest
 
+import tinker_actors
 from tinker_actors.errors import APIResponseValidationError, InvalidInputError
-from tinker_actors.protocol.codec import base64_text, decode, encode, encode_body, preview, without_nulls
+from tinker_actors.protocol.codec import Reader, base64_text, decode, encode, encode_body, preview, without_nulls
 from tinker_actors.types import ForwardBackwardOutput, LoraConfig, TensorData
 from tinker_actors.types.wire import CreateModelRequest, CreateSessionRequest, CreateSessionResponse
 
@@ -119,3 +123,48 @@ def test_a_preview_is_one_short_line():
 
 def test_base64_is_the_padded_standard_alphabet():
     assert base64_text(b"\xff\xfe\xfd\xfc") == "//79/A=="
+
+
+# ---------------------------------------------------------------- as lenient as the official client
+
+
+class Numbers(msgspec.Struct):
+    values: list[float]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"values":[NaN,Infinity,-Infinity,1]}', [math.nan, math.inf, -math.inf, 1.0]),
+        (b'{"values":["NaN","-Infinity",2]}', [math.nan, -math.inf, 2.0]),
+        (b'\xef\xbb\xbf{"values":[1]}', [1.0]),
+        ('{"values":[1]}'.encode("utf-16"), [1.0]),
+    ],
+)
+def test_numbers_are_read_as_they_are_written(body, expected):
+    values = Reader(Numbers).read(body).values
+    assert [repr(value) for value in values] == [repr(value) for value in expected]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b'{"values":[nope]}', b'{"values":[NaN,null]}', b'{"values":"NaN"}', b"NaN"]
+)
+def test_leniency_ends_where_the_shape_does(body):
+    with pytest.raises(ValueError, match=r".+"):
+        Reader(Numbers).read(body)
+
+
+def test_answers_are_read_in_one_place():
+    """Whoever reads answers with msgspec alone reads them more strictly than the official client."""
+    root = pathlib.Path(tinker_actors.__file__).parent
+    strict = {
+        str(path.relative_to(root))
+        for room in ("protocol", "actors", "clients")
+        for path in (root / room).rglob("*.py")
+        if "msgspec.json.decode(" in path.read_text() or "msgspec.json.Decoder(" in path.read_text()
+    }
+    # The readers; samples, whose second reader is one; what we wrote ourselves; handles, which are no answers.
+    assert strict == {
+        "protocol/codec.py", "protocol/sample_results.py", "protocol/passes.py", "protocol/values.py",
+        "clients/sampler_handle.py",
+    }  # fmt: skip

@@ -20,15 +20,25 @@ from tinker_actors.protocol.outcomes import (
     Retry,
     Suspect,
     TryLater,
+    Unreadable,
     broken_outcome,
     poll_outcome,
     reply_outcome,
     submit_outcome,
 )
+from tinker_actors.protocol.signals import read_signals, word_of
 
 JSON = {"content-type": "application/json; charset=utf-8"}
 DEEP = b'{"error":' + b"[" * 10_000
 HTML = b"<!DOCTYPE html><html><head><title>Welcome\n to nginx &amp; co</title></head></html>"
+
+
+def as_it_is(content_type, body):
+    """Read whatever does not say that it is something else."""
+    signals = read_signals(body)
+    if "protobuf" not in content_type and (signals is None or word_of(signals) or signals.detail):
+        raise errors.APIResponseValidationError("no result")
+    return body
 
 
 def submit(status, body=b"", headers=JSON):
@@ -36,11 +46,11 @@ def submit(status, body=b"", headers=JSON):
 
 
 def reply(status, body=b"", headers=JSON):
-    return reply_outcome(status, headers, body, 0.0, "get_info")
+    return reply_outcome(status, headers, body, 0.0, "get_info", as_it_is)
 
 
 def poll(status, body=b"", headers=JSON, spurious=0):
-    return poll_outcome(status, headers, body, "req-1", 0.0, spurious)
+    return poll_outcome(status, headers, body, "req-1", 0.0, spurious, as_it_is)
 
 
 # ---------------------------------------------------------------- submit
@@ -138,9 +148,27 @@ def test_an_empty_400_is_taken_for_a_proxys_mistake_a_few_times(decide):
 # ---------------------------------------------------------------- plain replies
 
 
-def test_a_plain_reply_is_handed_over_undecoded():
-    assert reply(200, b'{"session_id":"s"}') == Done("application/json", b'{"session_id":"s"}')
-    assert reply(200, b"{}", {}) == Done("application/json", b"{}")
+def test_a_plain_reply_is_handed_over_as_it_was_read():
+    assert reply(200, b'{"session_id":"s"}').value == b'{"session_id":"s"}'
+    assert reply(200, b"{}", {}).value == b"{}"
+
+
+def test_a_plain_reply_that_can_not_be_read_is_asked_for_again():
+    outcome = reply(200, b'{"session_id":')
+    assert isinstance(outcome, Unreadable)
+    assert outcome.error.status_code == 200
+
+
+@pytest.mark.parametrize("decide", [submit, reply, poll])
+@pytest.mark.parametrize(
+    "body",
+    [b'{"error":"no room"}', b'{"detail":"no room"}', b'{"type":"RequestFailedResponse","error_message":"no room"}'],
+)
+def test_a_failure_with_status_200_is_a_failure_everywhere(decide, body):
+    outcome = decide(200, body)
+    assert isinstance(outcome, Failed)
+    assert outcome.error.message == "no room"
+    assert outcome.error.outcome == "unknown"
 
 
 # ---------------------------------------------------------------- HTML
@@ -151,7 +179,7 @@ def test_a_plain_reply_is_handed_over_undecoded():
 @pytest.mark.parametrize("status", [200, 403, 404, 502])
 def test_html_is_recognised_and_the_base_url_suspected(decide, headers, status):
     outcome = decide(status, HTML, headers)
-    success = Failed if decide is reply else Retry  # a request that can be repeated is, a few times
+    success = {reply: Failed, submit: Retry, poll: Unreadable}[decide]
     assert isinstance(outcome, {200: success, 403: Failed, 404: Suspect, 502: Retry}[status])
     message = str(outcome.error)
     assert "HTML" in message
@@ -175,13 +203,13 @@ def test_html_is_recognised_and_the_base_url_suspected(decide, headers, status):
     ],
 )
 def test_anything_that_says_nothing_else_is_the_result(body):
-    assert poll(200, body) == Done("application/json", body)
+    assert poll(200, body).value == body
 
 
 @pytest.mark.parametrize("content_type", ["application/x-protobuf", "Application/X-Protobuf; v=1"])
 def test_protobuf_is_the_result_whatever_its_bytes(content_type):
     body = b"<\x08\x01error"
-    assert poll(200, body, {"content-type": content_type}) == Done("application/x-protobuf", body)
+    assert poll(200, body, {"content-type": content_type}).value == body
 
 
 @pytest.mark.parametrize(
@@ -251,10 +279,9 @@ def test_looking_and_parsing_agree(fields, ascii_only):
 @pytest.mark.parametrize("body", [b"", b"[1]", b'"x"', b'{"a":', b"busy", DEEP])
 def test_a_finished_poll_that_is_no_json_object_is_not_understood(body):
     outcome = poll(200, body)
-    assert isinstance(outcome, Retry)
-    assert outcome.limit == UNREADABLE_RETRIES
+    assert isinstance(outcome, Unreadable)
     assert isinstance(outcome.error, errors.APIResponseValidationError)
-    assert outcome.error.request_id == "req-1"
+    assert (outcome.error.request_id, outcome.error.status_code) == ("req-1", 200)
 
 
 @pytest.mark.parametrize(
@@ -262,7 +289,7 @@ def test_a_finished_poll_that_is_no_json_object_is_not_understood(body):
     [
         (b'{"error":"bad token","category":"user"}', "bad token", "user", False),
         (b'{"error":"broke","category":"server"}', "broke", "server", True),
-        (b'{"error":"broke","category":"SERVER?"}', "broke", "unknown", False),
+        (b'{"error":"broke","category":"moon"}', "broke", "unknown", False),
         (b'{"error":"broke"}', "broke", "unknown", False),
         (b'{"error":null}', "The server failed the operation without saying why.", "unknown", False),
         (b'{"status":"failed","error":{"message":"m","category":"user"}}', "m", "user", False),
@@ -371,8 +398,8 @@ def test_a_broken_attempt_says_whether_the_server_can_have_seen_it(kind, message
 def test_every_answer_means_something(status, body, content_type):
     headers = {"content-type": content_type}
     assert isinstance(submit(status, body, headers), Accepted | Retry | Failed | Suspect)
-    assert isinstance(reply(status, body, headers), Done | Retry | Failed | Suspect)
-    assert isinstance(poll(status, body, headers), Done | TryLater | FetchFull | Retry | Failed | Suspect)
+    assert isinstance(reply(status, body, headers), Done | Unreadable | Retry | Failed | Suspect)
+    assert isinstance(poll(status, body, headers), Done | Unreadable | TryLater | FetchFull | Retry | Failed | Suspect)
 
 
 @pytest.mark.parametrize(

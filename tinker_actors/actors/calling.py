@@ -6,7 +6,16 @@ from functools import partial
 
 from tinker_actors.actors.desk import Desk
 from tinker_actors.actors.work import Call
-from tinker_actors.protocol.outcomes import Done, Failed, Retry, Suspect, broken_outcome, reply_outcome
+from tinker_actors.protocol.outcomes import (
+    UNREADABLE_RETRIES,
+    Done,
+    Failed,
+    Retry,
+    Suspect,
+    Unreadable,
+    broken_outcome,
+    reply_outcome,
+)
 from tinker_actors.runtime.transport import Answer, Reply, Request
 
 
@@ -37,13 +46,16 @@ class Calling:
             return
         call.ticket = None
         if isinstance(answer, Reply):
-            outcome = reply_outcome(answer.status, answer.headers, answer.body, self._desk.settings.wall(), call.what)
+            wall = self._desk.settings.wall()
+            outcome = reply_outcome(answer.status, answer.headers, answer.body, wall, call.what, call.read)
         else:
             outcome = broken_outcome(answer.kind, answer.phase, answer.message, answer.sent, call.what)
         if isinstance(outcome, Done):
             self._desk.finish(call, outcome)
         elif isinstance(outcome, Retry):
             self._again(call, outcome)
+        elif isinstance(outcome, Unreadable):
+            self._again(call, Retry("transient", outcome.error, None, UNREADABLE_RETRIES))
         elif isinstance(outcome, Suspect):
             self._desk.suspect(call, outcome.error)
         else:

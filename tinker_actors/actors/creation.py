@@ -25,7 +25,8 @@ from tinker_actors.errors import SessionLostError, TinkerError
 from tinker_actors.protocol.codec import encode_body
 from tinker_actors.protocol.endpoints import ENDPOINTS, TYPE_CREATE_MODEL
 from tinker_actors.protocol.operations import JSON, Tail, load_weights
-from tinker_actors.protocol.results import create_model_response, get_info_response, weights_info_response
+from tinker_actors.protocol.outcomes import Read
+from tinker_actors.protocol.replies import get_info_response, weights_info_response
 from tinker_actors.runtime.actor import guarded, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
@@ -67,7 +68,7 @@ class Creation:
             self._take_number()
         else:
             body = encode_body(WeightsInfoRequest(tinker_path=self._origin.path))
-            self._call("weights_info", ENDPOINTS["weights_info"].path, body)
+            self._call("weights_info", ENDPOINTS["weights_info"].path, body, weights_info_response)
 
     def number_taken(self, taken: NumberTaken) -> None:
         """Create the model: the session is there."""
@@ -100,15 +101,12 @@ class Creation:
         if isinstance(message, Replied | CallFailed) and isinstance(message.to, APIFuture):
             self._described(message.to, message)
             return
-        try:
-            if isinstance(message, ChunkDone):
-                self._created(message)
-            elif isinstance(message, Replied):
-                self._inspected(message)
-            elif isinstance(message, ChunkFailed | CallFailed):
-                self.fail(message.error)
-        except TinkerError as error:
-            self.fail(error)
+        if isinstance(message, ChunkDone):
+            self._created(message)
+        elif isinstance(message, Replied):
+            self._inspected(message)
+        elif isinstance(message, ChunkFailed | CallFailed):
+            self.fail(message.error)
 
     def fail(self, error: TinkerError) -> None:
         """End the creation, and with it the actor's use."""
@@ -128,7 +126,7 @@ class Creation:
             self._waiting_for_info.append(future)
         else:
             body = encode_body(ModelRequest(model_id=self.model_id))
-            self._call(future, ENDPOINTS["get_info"].path, body, what="get_info")
+            self._call(future, ENDPOINTS["get_info"].path, body, get_info_response, what="get_info")
 
     # ------------------------------------------------------------ steps
 
@@ -138,7 +136,7 @@ class Creation:
             self.fail(SessionLostError("The session has ended."))
 
     def _inspected(self, message: Replied) -> None:
-        info = weights_info_response(message.outcome.content_type, message.outcome.body)
+        info = message.outcome.value
         self.base_model = self.base_model or info.base_model
         if self._lora is None:
             self._lora = LoraConfig(
@@ -150,7 +148,7 @@ class Creation:
         self._take_number()
 
     def _created(self, message: ChunkDone) -> None:
-        self.model_id = create_model_response(message.outcome.content_type, message.outcome.body).model_id
+        self.model_id = message.outcome.value.model_id
         if self._service.config.server_orders is None:
             # Servers that execute by number name models after session and number (wire protocol 3.13); those that
             # ignore numbers make up names (8.3).
@@ -182,13 +180,10 @@ class Creation:
     def _described(self, future: APIFuture[Any], message: Replied | CallFailed) -> None:
         if isinstance(message, CallFailed):
             future._settle(error=message.error)
-            return
-        try:
-            future._settle(get_info_response(message.outcome.content_type, message.outcome.body))
-        except TinkerError as error:
-            future._settle(error=error)
+        else:
+            future._settle(message.outcome.value)
 
-    def _call(self, to: Any, path: str, body: bytes, *, what: str | None = None) -> None:
+    def _call(self, to: Any, path: str, body: bytes, read: Read, *, what: str | None = None) -> None:
         ref = self._owner.actor_ref
         self._service.lanes.call(
             "control",
@@ -199,6 +194,7 @@ class Creation:
                 body,
                 on_done=lambda outcome: tell(ref, Replied(to, outcome)),
                 on_failed=lambda error: tell(ref, CallFailed(to, error)),
+                read=read,
                 session=self._service.link if what is not None else None,
                 patience=self._service.config.creation_timeout,
             ),

@@ -9,7 +9,7 @@ from tinker_actors.actors.work import Work
 from tinker_actors.errors import OutcomeUnknownError, TinkerError
 from tinker_actors.protocol.operations import Operation, Tail
 from tinker_actors.protocol.outcomes import Accepted, Done
-from tinker_actors.protocol.results import save_for_sampler_response
+from tinker_actors.protocol.results import training_result
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.futures import APIFuture
 
@@ -27,6 +27,10 @@ class ActorSink:
     def accepted(self, work: Work, outcome: Accepted) -> None:
         """Tell `ChunkAccepted`."""
         tell(self._ref, ChunkAccepted(work.id, outcome))
+
+    def read(self, work: Work, content_type: str, body: bytes) -> Any:
+        """Read the result by what was asked for."""
+        return training_result(work.tail.request_type, work.tail.expected, content_type, body)
 
     def done(self, work: Work, outcome: Done) -> None:
         """Tell `ChunkDone`."""
@@ -119,7 +123,7 @@ class Pending:
         self.handed: dict[int, int] = {}
         self.accepted: set[int] = set()
         self.failed: set[int] = set()
-        self.results: dict[int, Done] = {}
+        self.results: dict[int, Any] = {}
         self.doubts: dict[int, ChunkFailed] = {}
         self.turned: set[int] = set()
         self.filled: set[int] = set()
@@ -168,17 +172,12 @@ class Pending:
         """Tell the sampler, if there is one, that its weights and its sampling session are there."""
         if self.sampler is None:
             return
-        done = self.bodies()[0]
-        try:
-            saved = save_for_sampler_response(done.content_type, done.body)
-        except TinkerError as error:
-            tell(self.sampler, AdoptionFailed(error))
-            return
+        saved = self.values()[0]
         if saved.sampling_session_id is None:
             tell(self.sampler, AdoptionFailed(TinkerError("The server saved the weights without making a sampler.")))
         else:
             tell(self.sampler, Adopt(saved.sampling_session_id, base_model, self.version))
 
-    def bodies(self) -> tuple[Done, ...]:
+    def values(self) -> tuple[Any, ...]:
         """Return the results in the order of the data."""
         return tuple(self.results[index] for index in sorted(self.results))

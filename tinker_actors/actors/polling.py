@@ -13,16 +13,20 @@ from functools import partial
 from tinker_actors.actors.desk import Desk
 from tinker_actors.actors.hearing import Hearing
 from tinker_actors.actors.work import Work
+from tinker_actors.errors import OutcomeUnknownError, TinkerError
 from tinker_actors.protocol.codec import encode
 from tinker_actors.protocol.endpoints import ENDPOINTS, JSON, REQUEST_ITERATION, REQUEST_TYPE, accept
 from tinker_actors.protocol.lines import Line
 from tinker_actors.protocol.outcomes import (
+    UNREADABLE_RETRIES,
     Done,
     Failed,
     FetchFull,
     Retry,
     Suspect,
     TryLater,
+    Unreadable,
+    asks_for_json,
     broken_outcome,
     poll_outcome,
 )
@@ -48,9 +52,9 @@ _KNOWN_ITERATIONS = 8
 Headers = tuple[tuple[str, str], ...]
 
 
-def _headers(request_type: str, iteration: int) -> Headers:
+def _headers(request_type: str, iteration: int, *, in_json: bool = False) -> Headers:
     return (
-        ("Accept", accept(request_type)),
+        ("Accept", JSON if in_json else accept(request_type)),
         ("Content-Type", JSON),
         (REQUEST_TYPE, request_type),
         (REQUEST_ITERATION, str(iteration)),
@@ -196,7 +200,9 @@ class Polling:
         tracker.polls = iteration + 1
         request_type = work.tail.request_type
         headers = self._known.get((request_type, iteration))
-        if headers is None:
+        if work.unreadable:
+            headers = _headers(request_type, iteration, in_json=asks_for_json(work.unreadable))
+        elif headers is None:
             headers = _headers(request_type, iteration)
             if iteration < _KNOWN_ITERATIONS:
                 self._known[request_type, iteration] = headers
@@ -226,8 +232,9 @@ class Polling:
         self.dropped(work)
         assert work.request_id is not None
         if isinstance(answer, Reply):
+            read, wall = partial(work.sink.read, work), desk.settings.wall()
             outcome = poll_outcome(
-                answer.status, answer.headers, answer.body, work.request_id, desk.settings.wall(), work.failures
+                answer.status, answer.headers, answer.body, work.request_id, wall, work.failures, read
             )
         else:
             outcome = broken_outcome(answer.kind, answer.phase, answer.message, answer.sent, work.tracker.what)
@@ -237,6 +244,8 @@ class Polling:
             desk.finish(work, outcome)
         elif isinstance(outcome, Retry):
             self._again(work, outcome)
+        elif isinstance(outcome, Unreadable):
+            self._not_read(work, outcome)
         else:
             self._failures = work.failures = 0
             now = work.last_sign = desk.now()
@@ -259,7 +268,15 @@ class Polling:
             self._desk.suspect(work, outcome.error)
         else:
             self._note_fetched(work)
+            self._desk.fail(work, _doubted(work, outcome.error))
+
+    def _not_read(self, work: Work, outcome: Unreadable) -> None:
+        """Ask again for a result that came and could not be read. The server is not told that it is here."""
+        work.unreadable += 1
+        if work.unreadable > UNREADABLE_RETRIES:
             self._desk.fail(work, outcome.error)
+        else:
+            self._again(work, Retry("transient", outcome.error))
 
     def _later(self, work: Work, outcome: TryLater, now: float) -> None:
         state = outcome.queue_state
@@ -292,3 +309,17 @@ class Polling:
         work.timer = None
         if work.state == "polling":
             self.begin(work, self._desk.now())
+
+
+def _doubted(work: Work, error: TinkerError) -> TinkerError:
+    """Return what to fail a work with. A server that told a result and now a failure has forgotten the result."""
+    if not work.unreadable:
+        return error
+    doubted = OutcomeUnknownError(
+        f"A result of {work.tracker.what} came and could not be read; asked for it again, the server said: "
+        f"{error.message}",
+        request_id=work.request_id,
+        status_code=error.status_code,
+    )
+    doubted.__cause__ = error
+    return doubted

@@ -6,9 +6,7 @@ Sampling itself never comes by here: callers read the registry's snapshot and ha
 from __future__ import annotations
 
 import random
-from typing import Annotated, Any
-
-import msgspec
+from typing import Any
 
 from tinker_actors.actors.messages import (
     Adopt,
@@ -23,29 +21,23 @@ from tinker_actors.actors.messages import (
     Shutdown,
     TakeNumber,
 )
-from tinker_actors.actors.service import CLONE_RANGE, SamplerEntry, Service
+from tinker_actors.actors.service import SamplerEntry, Service
 from tinker_actors.actors.session_messages import Meet, Met
 from tinker_actors.actors.work import Call
 from tinker_actors.errors import SessionLostError, TinkerError
-from tinker_actors.protocol.codec import decode, encode_body
+from tinker_actors.protocol.codec import encode_body
 from tinker_actors.protocol.endpoints import API, ENDPOINTS
-from tinker_actors.protocol.outcomes import Done
-from tinker_actors.protocol.results import create_sampling_session_response
+from tinker_actors.protocol.outcomes import Read
+from tinker_actors.protocol.replies import (
+    CLONE_RANGE,
+    create_sampling_session_response,
+    join_sampling_session_response,
+)
 from tinker_actors.runtime.actor import RuntimeActor, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.types.wire import CreateSamplingSessionRequest, JoinSamplingSessionRequest
 
 _JOIN_PATH = f"{API}join_sampling_session"
-
-
-class _Joined(msgspec.Struct):
-    """The answer to `join_sampling_session`."""
-
-    client_counter: Annotated[int, msgspec.Meta(ge=1, le=CLONE_RANGE)]
-
-
-def _clone_id(outcome: Done) -> int:
-    return decode(outcome.body, _Joined, what="join_sampling_session").client_counter
 
 
 class Sampling(RuntimeActor):
@@ -141,19 +133,19 @@ class Sampling(RuntimeActor):
             model_path=self._model_path,
         )
         endpoint = ENDPOINTS["create_sampling_session"]
-        self._call("create_sampling_session", endpoint.path, encode_body(body))
+        self._call("create_sampling_session", endpoint.path, encode_body(body), create_sampling_session_response)
 
     def _join(self, met: Met) -> None:
         """Get a number for this copy, so that no other copy of the sampler numbers its samples alike."""
         assert self._copied is not None
         if met.server.sample_join_sampling_session:
             body = encode_body(JoinSamplingSessionRequest(sampling_session_id=self._copied))
-            self._call("join_sampling_session", _JOIN_PATH, body)
+            self._call("join_sampling_session", _JOIN_PATH, body, join_sampling_session_response)
         else:
             # From the system, not from a seed that processes may share.
             self._open(self._copied, self._weights_version, random.SystemRandom().randint(1, CLONE_RANGE))
 
-    def _call(self, what: str, path: str, body: bytes) -> None:
+    def _call(self, what: str, path: str, body: bytes, read: Read) -> None:
         ref = self.actor_ref
         self._service.lanes.call(
             "control",
@@ -164,21 +156,19 @@ class Sampling(RuntimeActor):
                 body,
                 on_done=lambda outcome: tell(ref, Replied(what, outcome)),
                 on_failed=lambda error: tell(ref, CallFailed(what, error)),
+                read=read,
                 session=self._service.link,
                 patience=self._service.config.creation_timeout,
             ),
         )
 
     def _replied(self, message: Replied) -> None:
-        try:
-            if message.to == "create_sampling_session":
-                made = create_sampling_session_response(message.outcome.content_type, message.outcome.body)
-                self._open(made.sampling_session_id, 0 if self._base_model is not None else None)
-            elif message.to == "join_sampling_session":
-                assert self._copied is not None
-                self._open(self._copied, self._weights_version, _clone_id(message.outcome))
-        except TinkerError as error:
-            self._fail(error)
+        value = message.outcome.value
+        if message.to == "create_sampling_session":
+            self._open(value.sampling_session_id, 0 if self._base_model is not None else None)
+        elif message.to == "join_sampling_session":
+            assert self._copied is not None
+            self._open(self._copied, self._weights_version, value)
 
     def _open(self, sampling_session_id: str, weights_version: int | None, clone_id: int = 0) -> None:
         self._publish(

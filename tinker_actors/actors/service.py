@@ -18,9 +18,6 @@ from tinker_actors.runtime.hub import EventHub
 from tinker_actors.runtime.snapshot import Snapshot
 from tinker_actors.types.wire import ClientConfigResponse
 
-CLONE_RANGE = 1_000_000_000
-"""Sample numbers per copy of a sampler, and the greatest clone id (wire protocol 6.4)."""
-
 
 class SamplerEntry(msgspec.Struct, frozen=True, eq=False):
     """What a caller needs to know to sample.

@@ -27,14 +27,18 @@ from tinker_actors.actors.session_messages import Finished, FinishSession, Meet,
 from tinker_actors.actors.work import Call
 from tinker_actors.errors import ClientClosedError, SessionLostError, TinkerError
 from tinker_actors.events.records import SessionCreated, SessionLost
-from tinker_actors.protocol.codec import encode_body
+from tinker_actors.protocol.codec import encode, encode_body
 from tinker_actors.protocol.endpoints import ENDPOINTS
-from tinker_actors.protocol.results import client_config_response, create_session_response
+from tinker_actors.protocol.error_replies import json_body
+from tinker_actors.protocol.outcomes import Read
+from tinker_actors.protocol.replies import acknowledgement, client_config_response, create_session_response
 from tinker_actors.runtime.actor import Ref, RuntimeActor, logger, tell
 from tinker_actors.types.wire import (
     Body,
     ClientConfigRequest,
+    ClientConfigResponse,
     CreateSessionRequest,
+    CreateSessionResponse,
     FinishReason,
     FinishSessionRequest,
     SessionHeartbeatRequest,
@@ -109,7 +113,10 @@ class Session(RuntimeActor):
         if self._settings.refusal is not None:
             self._end(self._settings.refusal)
         elif self._settings.said:
-            self._configured("application/json", self._settings.said)
+            try:
+                self._configured(*_configuration("", self._settings.said))
+            except TinkerError as error:
+                self._end(error)
         else:
             self._call("client_config", ClientConfigRequest(sdk_version=PROTOCOL_VERSION))
 
@@ -160,22 +167,17 @@ class Session(RuntimeActor):
 
     def _replied(self, message: Replied) -> None:
         if message.to == "client_config":
-            self._configured(message.outcome.content_type, message.outcome.body)
+            self._configured(*message.outcome.value)
         elif message.to == "create_session":
-            self._opened(message)
+            self._opened(message.outcome.value)
         elif message.to == "heartbeat":
             self._alive()
         elif message.to == "finish":
             self._finished()
 
-    def _configured(self, content_type: str, body: bytes) -> None:
-        try:
-            self._service.server = client_config_response(content_type, body)
-        except TinkerError as error:
-            self._end(error)
-        else:
-            self._service.said = body
-            self._open()
+    def _configured(self, server: ClientConfigResponse, said: bytes) -> None:
+        self._service.server, self._service.said = server, said
+        self._open()
 
     def _open(self) -> None:
         if self._settings.session_id is not None:
@@ -194,12 +196,7 @@ class Session(RuntimeActor):
             ),
         )
 
-    def _opened(self, message: Replied) -> None:
-        try:
-            created = create_session_response(message.outcome.content_type, message.outcome.body)
-        except TinkerError as error:
-            self._end(error)
-            return
+    def _opened(self, created: CreateSessionResponse) -> None:
         for level, text in (
             (logger.info, created.info_message),
             (logger.warning, created.warning_message),
@@ -361,12 +358,20 @@ class Session(RuntimeActor):
                 encode_body(body),
                 on_done=lambda outcome: tell(ref, Replied(what, outcome)),
                 on_failed=lambda error: tell(ref, CallFailed(what, error)),
+                read=_READERS.get(what, acknowledgement),
                 retried=retried,
                 patience=patience or self._config.creation_timeout,
                 timeout=timeout,
             ),
         )
 
+
+def _configuration(content_type: str, body: bytes) -> tuple[ClientConfigResponse, bytes]:
+    """Read the server's settings; also return them as plain JSON, for copies of samplers in other processes."""
+    return client_config_response(content_type, body), encode(json_body(body))
+
+
+_READERS: dict[CallName, Read] = {"client_config": _configuration, "create_session": create_session_response}
 
 _ENDPOINT_OF: dict[CallName, str] = {
     "client_config": "client_config",

@@ -36,19 +36,15 @@ from tinker_actors.actors.training_state import TrainingState
 from tinker_actors.errors import (
     ActorCrashedError,
     ClientClosedError,
-    OutcomeUnknownError,
     PrecedingOperationFailed,
-    StalledError,
     TinkerError,
 )
 from tinker_actors.events.records import StepRefused
-from tinker_actors.protocol.gate import StepGate, applied_behind, never_filled, preceded
+from tinker_actors.protocol.gate import StepGate, applied_behind, never_filled, outcome_unknown, preceded, server_knows
 from tinker_actors.protocol.operations import Tail, in_dialect
 from tinker_actors.runtime.actor import RuntimeActor, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import WaitReason
-
-_REFUSED = (400, 422)
 
 
 class Training(RuntimeActor):
@@ -310,7 +306,7 @@ class Training(RuntimeActor):
             if len(pending.accepted) == len(pending.tails):
                 pending.future._accept(message.outcome.request_id)
         elif isinstance(message, ChunkDone):
-            pending.results[index] = message.outcome
+            pending.results[index] = message.outcome.value
             del self._by_work[message.work_id]
         else:
             del self._by_work[message.work_id]
@@ -326,9 +322,8 @@ class Training(RuntimeActor):
             pending.refused = pending.refused and message.error.outcome == "not_applied"
         if pending.error is not None:
             return
-        # A server that refused the request as such knows of the failure as well as one that failed to compute it.
-        self._failed(pending, message.error, server_knows=message.accepted or message.error.status_code in _REFUSED)
-        if isinstance(message.error, StalledError | OutcomeUnknownError):
+        self._failed(pending, message.error, server_knows=server_knows(message.error, accepted=message.accepted))
+        if outcome_unknown(message.error):
             self._drop_queue(message.error)
 
     def _failed(self, pending: Pending, error: TinkerError, *, server_knows: bool) -> None:
@@ -387,7 +382,7 @@ class Training(RuntimeActor):
         if pending.operation.restores:
             self._gate.restored(pending.place)
         pending.adopt(self._creation.base_model)
-        pending.future._settle(pending.bodies())
+        pending.future._settle(pending.values())
 
     def _lift_barriers(self) -> None:
         if not self._queue and not self._sent:

@@ -14,7 +14,8 @@ from tinker_actors.actors.terms import DEFAULT_TERMS, PRIORITIES, Terms
 from tinker_actors.errors import TinkerError
 from tinker_actors.protocol.completions import Channel
 from tinker_actors.protocol.operations import Tail
-from tinker_actors.protocol.outcomes import Accepted, Done
+from tinker_actors.protocol.outcomes import Accepted, Done, Read
+from tinker_actors.protocol.replies import acknowledgement
 from tinker_actors.runtime.actor import Ref
 from tinker_actors.runtime.progress import Tracker, WaitReason
 from tinker_actors.runtime.timers import Timer
@@ -62,6 +63,14 @@ class Sink(Protocol):
 
     def accepted(self, work: Work, outcome: Accepted) -> None:
         """Hear that the server accepted the operation."""
+        ...
+
+    def read(self, work: Work, content_type: str, body: bytes) -> Any:
+        """Read the result.
+
+        Raises:
+            APIResponseValidationError: it is none, or not that of this work; it is asked for again.
+        """
         ...
 
     def done(self, work: Work, outcome: Done) -> None:
@@ -129,13 +138,14 @@ class Work:
         told: whether the server said that it is over; it says so once.
         size: bytes of the result, as far as the server told; reserved while it is fetched.
         repeats: requests that were repeated after a passing failure.
+        unreadable: answers that claimed to be its result and could not be read.
     """
 
     __slots__ = (
         "admission", "at_server", "channel", "charge", "deadline", "error", "failures", "first_sent", "head", "holder",
         "id", "idempotency_key", "last_sign", "number", "patience", "paused", "rank", "renewals", "repeats",
         "request_id", "resend", "roomed", "session", "sink", "size", "state", "tail", "terms", "ticket", "timer",
-        "told", "tracker", "way",
+        "told", "tracker", "unreadable", "way",
     )  # fmt: skip
 
     def __init__(
@@ -166,7 +176,7 @@ class Work:
         self.idempotency_key = ""
         self.request_id: str | None = None
         self.charge = self.number = self.size = 0
-        self.failures = self.repeats = 0
+        self.failures = self.repeats = self.unreadable = 0
         self.roomed = self.at_server = self.told = False
         self.way: Way = "hear"
         self.channel: Channel | None = None
@@ -188,7 +198,7 @@ class Work:
         self.channel = None
         self.way = "hear"
         self.told = False
-        self.size = 0
+        self.size = self.unreadable = 0
         self.state = "new"
         self.renewals += 1
 
@@ -203,6 +213,7 @@ class Call:
         body: the body, already encoded.
         on_done: called on the lane's thread with the reply.
         on_failed: called on the lane's thread with the error.
+        read: reads the reply; what can't be read is asked for again. Default: all but a failure will do.
         session: the session it belongs to, or None when 404 and 410 are final.
         retried: whether failures of the network or server are retried.
         patience: seconds after the first send at which retrying stops.
@@ -221,6 +232,7 @@ class Call:
         "on_failed",
         "path",
         "patience",
+        "read",
         "retried",
         "session",
         "ticket",
@@ -238,6 +250,7 @@ class Call:
         on_done: Callable[[Done], Any],
         on_failed: Callable[[TinkerError], Any],
         *,
+        read: Read = acknowledgement,
         session: SessionLink | None = None,
         retried: bool = True,
         patience: float | None = None,
@@ -250,6 +263,7 @@ class Call:
         self.body = body
         self.on_done = on_done
         self.on_failed = on_failed
+        self.read = read
         self.session = session
         self.retried = retried
         self.patience = patience

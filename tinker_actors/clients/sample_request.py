@@ -11,12 +11,13 @@ from typing import Any, Protocol
 
 from tinker_actors.actors.messages import Retire, SamplerChanged
 from tinker_actors.actors.registry import sampler_keys
-from tinker_actors.actors.service import CLONE_RANGE, SamplerEntry, Service
+from tinker_actors.actors.service import SamplerEntry, Service
 from tinker_actors.actors.work import Work
 from tinker_actors.errors import SamplerLostError, TinkerError
 from tinker_actors.protocol.operations import head
 from tinker_actors.protocol.outcomes import Accepted, Done
-from tinker_actors.protocol.results import sample_response
+from tinker_actors.protocol.replies import CLONE_RANGE
+from tinker_actors.protocol.sample_results import sample_response
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.byte_budget import Place
 from tinker_actors.runtime.forks import finalize
@@ -81,8 +82,8 @@ class SampleRequest:
     """
 
     __slots__ = (
-        "_entry", "_ids", "_lease", "_line_key", "_place", "_prompt_length", "_read", "_service", "future", "key",
-        "reason", "size", "work",
+        "_entry", "_ids", "_lease", "_line_key", "_place", "_prompt_length", "_service", "future", "key", "reason",
+        "size", "work",
     )  # fmt: skip
 
     def __init__(
@@ -92,7 +93,6 @@ class SampleRequest:
         self.key = 0 if lease is None else lease.key
         self._service = service
         self._prompt_length = prompt_length
-        self._read = read
         self._entry: SamplerEntry | None = None
         self._ids: list[str] | None = None
         self._place: Place | None = None
@@ -100,7 +100,7 @@ class SampleRequest:
         self.size = 0
         self.work: Work | None = None
         self.future: APIFuture[Any] | None = APIFuture(
-            tracker, decode=self._decode, on_cancel=self._cancel, delivery=service.platform.delivery
+            tracker, decode=read, on_cancel=self._cancel, delivery=service.platform.delivery
         )
 
     # ------------------------------------------------------------ waiting for memory
@@ -163,9 +163,14 @@ class SampleRequest:
         if self.future is not None:
             self.future._accept(outcome.request_id)
 
+    def read(self, work: Work, content_type: str, body: bytes) -> SampleResponse:
+        """Read the result: once, when it comes, so that a damaged one can be asked for again."""
+        version = None if self._entry is None else self._entry.weights_version
+        return sample_response(content_type, body, self._prompt_length, version, self._ids, work.tail.expected)
+
     def done(self, work: Work, outcome: Done) -> None:  # noqa: ARG002 - the port's signature
-        """Settle with the undecoded result."""
-        self._settle(outcome, None)
+        """Settle with the result."""
+        self._settle(outcome.value, None)
 
     def failed(self, work: Work, error: TinkerError) -> None:  # noqa: ARG002 - the port's signature
         """Settle with the error."""
@@ -182,7 +187,7 @@ class SampleRequest:
 
     # ------------------------------------------------------------ endings
 
-    def _settle(self, outcome: Done | None, error: TinkerError | None) -> None:
+    def _settle(self, outcome: SampleResponse | None, error: TinkerError | None) -> None:
         future, self.future, self.work = self.future, None, None
         self._lease = None  # the sampler may go, even if nobody ever reads the result
         if future is not None and future._settle(outcome, error):
@@ -193,11 +198,6 @@ class SampleRequest:
         self._give_room()
         if work is not None:
             self._service.lanes.cancel("sample", work)
-
-    def _decode(self, done: Done) -> Any:
-        version = None if self._entry is None else self._entry.weights_version
-        response = sample_response(done.content_type, done.body, self._prompt_length, version, self._ids)
-        return response if self._read is None else self._read(response)
 
 
 class Choosing(Protocol):

@@ -28,7 +28,7 @@ from tinker_actors.clients.sampling import SamplingClient
 from tinker_actors.clients.tree import Node, read_tree
 from tinker_actors.config import Config, resolve
 from tinker_actors.errors import DeadlineExceededError, InvalidInputError, WouldDeadlockError
-from tinker_actors.protocol.results import capabilities_response
+from tinker_actors.protocol.replies import capabilities_response
 from tinker_actors.protocol.values import checked_int, checked_metadata, checked_text
 from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, RuntimeActor, logger, tell

@@ -14,9 +14,9 @@ from tinker_actors.clients.handle import Handle, ended_error
 from tinker_actors.clients.policy import Policy, PolicyState, policy_of
 from tinker_actors.clients.steps import Step, StepTracker, trained_tokens
 from tinker_actors.errors import InvalidInputError
-from tinker_actors.protocol import operations, results
-from tinker_actors.protocol.outcomes import Done
+from tinker_actors.protocol import operations
 from tinker_actors.protocol.reduction import merge_outputs
+from tinker_actors.protocol.results import named_checkpoint
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
@@ -71,7 +71,7 @@ class TrainingClient(Handle):
         self, data: Sequence[Datum], loss_fn: LossFnType, loss_fn_config: LossFnConfig | None = None
     ) -> APIFuture[ForwardBackwardOutput]:
         """Compute a loss without touching the gradients. Arguments, result and errors as for `forward_backward`."""
-        return self._perform(self._encoded(data, loss_fn, loss_fn_config, forward_only=True), _merged)
+        return self._perform(self._encoded(data, loss_fn, loss_fn_config, forward_only=True), merge_outputs)
 
     async def forward_async(self, *args: Any, **kwargs: Any) -> APIFuture[ForwardBackwardOutput]:
         """Submit as `forward` does, and return the future."""
@@ -97,7 +97,7 @@ class TrainingClient(Handle):
             InvalidInputError: something about the data that can't be right; nothing was sent.
             ClientClosedError: the service client was closed.
         """
-        return self._perform(self._encoded(data, loss_fn, loss_fn_config, forward_only=False), _merged)
+        return self._perform(self._encoded(data, loss_fn, loss_fn_config, forward_only=False), merge_outputs)
 
     async def forward_backward_async(self, *args: Any, **kwargs: Any) -> APIFuture[ForwardBackwardOutput]:
         """Submit as `forward_backward` does, and return the future."""
@@ -125,7 +125,7 @@ class TrainingClient(Handle):
         if optim_params is not None and adam_params is not None:
             raise InvalidInputError("optim_params and adam_params are two names of one argument; give one of them.")
         params = adam_params if optim_params is None else optim_params
-        return self._perform(operations.optim_step(params), _single(results.optim_step_response))
+        return self._perform(operations.optim_step(params), _first)
 
     async def optim_step_async(self, *args: Any, **kwargs: Any) -> APIFuture[OptimStepResponse]:
         """Submit as `optim_step` does, and return the future."""
@@ -162,8 +162,8 @@ class TrainingClient(Handle):
         given = self._encoded(data, loss_fn, loss_fn_config, forward_only=False)
         self._keeper._check_open("step")  # also before a lock that another thread may have held at a fork
         with self._stepping:
-            gradient = self._perform(given, _merged)
-            optimizer = self._perform(apply, _single(results.optim_step_response), tracker=tracker)
+            gradient = self._perform(given, merge_outputs)
+            optimizer = self._perform(apply, _first, tracker=tracker)
         tokens = trained_tokens(data)
         return Step(gradient, optimizer, tracker, tokens, platform.control.clock.now, platform.delivery).future
 
@@ -196,7 +196,7 @@ class TrainingClient(Handle):
             ClientClosedError: the service client was closed.
         """
         operation = operations.save_weights(name, ttl_seconds, overwrite, user_metadata)
-        return self._perform(operation, _single(results.save_weights_response))
+        return self._perform(operation, _first)
 
     async def save_state_async(self, *args: Any, **kwargs: Any) -> APIFuture[SaveWeightsResponse]:
         """Submit as `save_state` does, and return the future."""
@@ -214,7 +214,7 @@ class TrainingClient(Handle):
             ClientClosedError: the service client was closed.
         """
         operation = operations.load_weights(path, optimizer=False, weights_access_token=weights_access_token)
-        return self._perform(operation, _single(results.load_weights_response))
+        return self._perform(operation, _first)
 
     async def load_state_async(self, *args: Any, **kwargs: Any) -> APIFuture[LoadWeightsResponse]:
         """Submit as `load_state` does, and return the future."""
@@ -225,7 +225,7 @@ class TrainingClient(Handle):
     ) -> APIFuture[LoadWeightsResponse]:
         """Replace weights and optimizer state by a checkpoint's; see `load_state`."""
         operation = operations.load_weights(path, optimizer=True, weights_access_token=weights_access_token)
-        return self._perform(operation, _single(results.load_weights_response))
+        return self._perform(operation, _first)
 
     async def load_state_with_optimizer_async(self, *args: Any, **kwargs: Any) -> APIFuture[LoadWeightsResponse]:
         """Submit as `load_state_with_optimizer` does, and return the future."""
@@ -249,7 +249,7 @@ class TrainingClient(Handle):
             ClientClosedError: the service client was closed.
         """
         operation = operations.save_weights_for_sampler(name, ttl_seconds=ttl_seconds, user_metadata=user_metadata)
-        return self._perform(operation, _single(results.save_for_sampler_response))
+        return self._perform(operation, named_checkpoint)
 
     async def save_weights_for_sampler_async(
         self, *args: Any, **kwargs: Any
@@ -277,7 +277,7 @@ class TrainingClient(Handle):
         self._keeper._check_open("save_weights_and_get_sampling_client")
         sampler = self._keeper._new_sampler()
         operation = operations.save_weights_for_sampler(None, kind)
-        future = self._perform(operation, _single(results.save_for_sampler_response), sampler=sampler.actor_ref)
+        future = self._perform(operation, _first, sampler=sampler.actor_ref)
         future._looked_at = True  # its failure is the sampler's
         return sampler
 
@@ -355,7 +355,7 @@ class TrainingClient(Handle):
     def _perform(
         self,
         operation: operations.Operation,
-        decode: Callable[[tuple[Done, ...]], T],
+        decode: Callable[[tuple[Any, ...]], T],
         sampler: Ref | None = None,
         tracker: Tracker | None = None,
     ) -> APIFuture[T]:
@@ -391,9 +391,5 @@ class TrainingClient(Handle):
             message.future._settle(error=error)
 
 
-def _single(decode: Callable[[str, bytes], T]) -> Callable[[tuple[Done, ...]], T]:
-    return lambda done: decode(done[0].content_type, done[0].body)
-
-
-def _merged(done: tuple[Done, ...]) -> ForwardBackwardOutput:
-    return merge_outputs([results.forward_backward_output(each.content_type, each.body) for each in done])
+def _first(results: tuple[Any, ...]) -> Any:
+    return results[0]

@@ -1,13 +1,16 @@
 """Codec: JSON in both directions.
 
 Numbers leave as the wire wants them: no nulls in requests (strict servers refuse some), arrays as flat lists with
-dtype and shape. What comes in is checked against its type, and a mismatch becomes one error of ours.
+dtype and shape. What comes in is checked against its type, and a mismatch becomes one error of ours. It is read no more
+strictly than the official client reads it: an operation must not fail because of how its result was spelled.
 """
 
 from __future__ import annotations
 
 import base64
-from typing import Any, TypeVar
+import json
+import re
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import numpy as np
@@ -78,18 +81,71 @@ def _decode_special(kind: type[Any], value: Any) -> Any:
     raise ValueError(f"expected a {kind.__name__}, got {type(value).__name__}")
 
 
+# A surrogate without its other half is no Unicode: it can be neither printed nor sent.
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+class Reader(Generic[T]):
+    """Reads JSON into one type; unknown fields are ignored. Thread-safe.
+
+    The strict and fast parser goes first. What it refuses is read once more as the official client's parser does: with
+    bare `NaN` and `Infinity`, with a byte-order mark, in UTF-16 or UTF-32, and with numbers written as text.
+
+    Args:
+        kind: the type, as msgspec understands it.
+    """
+
+    __slots__ = ("_decoder", "_kind")
+
+    def __init__(self, kind: type[T]) -> None:
+        self._kind = kind
+        self._decoder = msgspec.json.Decoder(kind, dec_hook=_decode_special)
+
+    def read(self, content: bytes) -> T:
+        """Return the value.
+
+        Raises:
+            ValueError: no JSON, or not of that type. It may also be one of the others in `UNREADABLE`.
+        """
+        try:
+            return self._decoder.decode(content)
+        except UNREADABLE as refusal:
+            try:
+                value = json.loads(content)
+            except UNREADABLE:
+                raise refusal from None
+        return msgspec.convert(_as_unicode(value), self._kind, strict=False, dec_hook=_decode_special)
+
+
+def _as_unicode(value: Any) -> Any:
+    """Return a JSON value with a question mark in place of every half of a surrogate pair."""
+    text = json.dumps(value, ensure_ascii=False)
+    return json.loads(_SURROGATE.sub("?", text)) if _SURROGATE.search(text) else value
+
+
 def decode(content: bytes, kind: type[T], *, what: str = "answer") -> T:
-    """Decode JSON into `kind`; unknown fields are ignored. Thread-safe.
+    """Decode JSON into `kind` once; see `Reader`. Thread-safe.
 
     Raises:
         APIResponseValidationError: not JSON, or not of that shape; the message names `what` and the place.
     """
     try:
-        return msgspec.json.decode(content, type=kind, dec_hook=_decode_special)
+        return Reader(kind).read(content)
     except UNREADABLE as error:
-        raise APIResponseValidationError(
-            f"The server's {what} can't be understood: {error}. It begins with {preview(content)}."
-        ) from error
+        raise not_of_that_shape(content, what, error) from error
+
+
+def not_of_that_shape(content: bytes, what: str, why: object) -> APIResponseValidationError:
+    """Return the error for an answer that can't be read, or contradicts itself.
+
+    Args:
+        content: the answer.
+        what: what it is the answer to, or of.
+        why: what is wrong with it.
+    """
+    return APIResponseValidationError(
+        f"The server's {what} can't be understood: {why}. It begins with {preview(content)}."
+    )
 
 
 def preview(content: bytes, limit: int = 120) -> str:

@@ -16,10 +16,11 @@ from typing import Any
 import msgspec
 
 from tinker_actors.errors import TinkerError
-from tinker_actors.protocol.codec import UNREADABLE, encode
+from tinker_actors.protocol.codec import UNREADABLE, Reader, encode
 from tinker_actors.protocol.error_replies import not_understood, status_error
 from tinker_actors.protocol.outcomes import UNREADABLE_RETRIES, Retry
 from tinker_actors.protocol.retry import retry_after, retryable_status
+from tinker_actors.protocol.signals import Signals, failure, says_failure
 
 BAD_REQUESTS = 3
 """How many 400s in a row are taken for a proxy's mistake."""
@@ -66,7 +67,12 @@ class Unavailable(msgspec.Struct, frozen=True):
     error: TinkerError
 
 
-_TOLD = msgspec.json.Decoder(Told)
+class _Told(Signals, kw_only=True):
+    completions: list[Completion]
+    cursor: int | None = None
+
+
+_TOLD = Reader(_Told)
 
 
 def completions_outcome(
@@ -85,7 +91,10 @@ def completions_outcome(
     """
     if status // 100 == 2:  # noqa: PLR2004 - the class of successes
         try:
-            return _TOLD.decode(body)
+            told = _TOLD.read(body)
+            if says_failure(told):
+                return Unavailable(failure(told, None))
+            return Told(told.completions, told.cursor)
         except UNREADABLE:
             unreadable = not_understood(status, headers, body, _WHAT)
             return Retry("transient", unreadable) if bad_requests < UNREADABLE_RETRIES else Unavailable(unreadable)

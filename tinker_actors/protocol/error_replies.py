@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from tinker_actors.errors import APIResponseValidationError, APIStatusError, Outcome, class_for_status
-from tinker_actors.protocol.codec import UNREADABLE, preview
+from tinker_actors.protocol.codec import UNREADABLE, Reader, preview
 from tinker_actors.protocol.retry import retryable_status
 
 CHECK_BASE_URL = "Check that the base URL is the address of a Tinker server, without /api/v1."
@@ -22,6 +22,8 @@ _LONGEST_TEXT = 2000
 _LONGEST_TITLE = 120
 _MOST_PROBLEMS = 5
 _LARGEST_KEPT_BODY = 65_536
+_MARKUP = ("text/html", "application/xhtml+xml")
+_ANYTHING: Reader[Any] = Reader(Any)
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
 
@@ -31,8 +33,12 @@ def media_type(headers: Mapping[str, str]) -> str:
 
 
 def is_html(content_type: str, body: bytes) -> bool:
-    """Return whether an answer is a web page (or other markup), which no Tinker server sends."""
-    return content_type in ("text/html", "application/xhtml+xml") or body[:64].lstrip().startswith(b"<")
+    """Return whether an answer is a web page (or other markup), which no Tinker server sends.
+
+    The content tells: JSON that is called HTML is JSON all the same.
+    """
+    begin = body[:64].lstrip()
+    return begin.startswith(b"<") or (content_type in _MARKUP and not begin.startswith(b"{"))
 
 
 def html_text(body: bytes) -> str:
@@ -47,7 +53,7 @@ def html_text(body: bytes) -> str:
 def json_body(body: bytes) -> Any:
     """Return the answer's JSON value, or None when it is no JSON."""
     try:
-        return msgspec.json.decode(body)
+        return _ANYTHING.read(body)
     except UNREADABLE:
         return None
 
@@ -55,15 +61,22 @@ def json_body(body: bytes) -> Any:
 def detail_text(value: Any) -> str | None:
     """Return the text of a JSON error body, or None when it is not one of the known forms.
 
-    Known are FastAPI's `{"detail": str | [{"loc", "msg"}]}`, `{"error": str | {"message"}}` and `{"message": str}`.
+    Known are FastAPI's `{"detail": str | [{"loc", "msg"}]}`, `{"error": str | {"message"}}`, `{"error_message": str}`
+    and `{"message": str}`.
     """
     if not isinstance(value, dict):
         return None
-    for key in ("detail", "error", "message"):
-        text = _as_text(value.get(key))
+    for key in ("detail", "error", "error_message", "message"):
+        text = error_text(value.get(key))
         if text:
-            return text[:_LONGEST_TEXT]
+            return text
     return None
+
+
+def error_text(value: Any) -> str | None:
+    """Return what stands under one of these keys as text of bearable length, or None when it says nothing."""
+    text = _as_text(value)
+    return text[:_LONGEST_TEXT] if text else None
 
 
 def _as_text(value: Any) -> str | None:

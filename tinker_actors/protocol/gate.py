@@ -18,8 +18,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tinker_actors.errors import PrecedingOperationFailed, StepTaintedError, TinkerError
+from tinker_actors.errors import (
+    APIResponseValidationError,
+    OutcomeUnknownError,
+    PrecedingOperationFailed,
+    StalledError,
+    StepTaintedError,
+    TinkerError,
+)
 from tinker_actors.protocol.operations import Operation
+
+_REFUSED = (400, 422)
 
 GateState = Literal["clean", "failed", "tainted"]
 
@@ -148,6 +157,22 @@ class StepGate:
         self._state, self._error = "clean", None
         self._server_knows = self._partly = False
         self._gradients = self._failed_at = 0
+
+
+def server_knows(error: TinkerError, *, accepted: bool) -> bool:
+    """Return whether the server itself takes an operation for failed.
+
+    One that refused the request as such knows of the failure as well as one that failed to compute it. Where it tells a
+    result that nobody can read, the operation is done for it.
+    """
+    if accepted:
+        return not isinstance(error, APIResponseValidationError)
+    return error.status_code in _REFUSED
+
+
+def outcome_unknown(error: TinkerError) -> bool:
+    """Return whether nobody knows what became of an operation: the server stalled, forgot it, or tells nonsense."""
+    return isinstance(error, StalledError | OutcomeUnknownError | APIResponseValidationError)
 
 
 def never_filled(number: int, refusal: TinkerError) -> TinkerError:

@@ -70,6 +70,8 @@ class Tail(msgspec.Struct, frozen=True, eq=False):
         weight: estimated bytes, for byte budgets.
         request_type: `X-Tinker-Request-Type` of the polls for the result.
         headers: what else the request's headers have to say about the body.
+        expected: how many sequences or outputs its result has: one for each sample, or for each example; 0 for the
+            results that have none.
         doubtful: the server may not know what it is written in, so that a 500 may be all it says to it and is no
             passing failure.
     """
@@ -80,6 +82,7 @@ class Tail(msgspec.Struct, frozen=True, eq=False):
     weight: int
     request_type: str
     headers: tuple[tuple[str, str], ...] = ()
+    expected: int = 0
     doubtful: bool = False
 
     @property
@@ -138,12 +141,11 @@ def _tail(name: str, request_type: str, fields: dict[str, Any]) -> Tail:
 _DATA_TYPES = {False: endpoints.TYPE_FORWARD_BACKWARD, True: endpoints.TYPE_FORWARD}
 
 
-def _data_tail(body: bytes, dialect: Dialect, weight: int, *, forward_only: bool) -> Tail:
+def _data_tail(body: bytes, dialect: Dialect, weight: int, expected: int, *, forward_only: bool) -> Tail:
     """Return a tail for examples. In protobuf both kinds go to one endpoint, and the body tells which it is."""
-    if dialect == "protobuf":
-        return Tail(endpoints.API + "forward_backward", body, PROTOBUF, weight, _DATA_TYPES[forward_only])
-    name = "forward" if forward_only else "forward_backward"
-    return Tail(endpoints.API + name, body, JSON, weight, _DATA_TYPES[forward_only])
+    name = "forward" if forward_only and dialect == "json" else "forward_backward"
+    content_type = PROTOBUF if dialect == "protobuf" else JSON
+    return Tail(endpoints.API + name, body, content_type, weight, _DATA_TYPES[forward_only], expected=expected)
 
 
 def in_dialect(tail: Tail, dialect: Dialect) -> Tail:
@@ -155,7 +157,8 @@ def in_dialect(tail: Tail, dialect: Dialect) -> Tail:
     if tail.dialect == dialect:
         return tail
     body = passes.to_json(tail.body) if dialect == "json" else passes.to_protobuf(tail.body)
-    return _data_tail(body, dialect, tail.weight, forward_only=tail.request_type == endpoints.TYPE_FORWARD)
+    forward_only = tail.request_type == endpoints.TYPE_FORWARD
+    return _data_tail(body, dialect, tail.weight, tail.expected, forward_only=forward_only)
 
 
 def forward_backward(
@@ -195,7 +198,7 @@ def forward_backward(
     for chunk in chunking.split(weights, max_chunk_len, max_chunk_bytes):
         part = slice(chunk.start, chunk.stop)
         body = encoded(data[part], loss_fn, config, forward_only=forward_only, first=chunk.start)
-        tails.append(_data_tail(body, dialect, sum(weights[part]), forward_only=forward_only))
+        tails.append(_data_tail(body, dialect, sum(weights[part]), len(chunk), forward_only=forward_only))
     return Operation(
         name="forward" if forward_only else "forward_backward",
         tails=tuple(tails),
@@ -225,7 +228,7 @@ def filler(token: int = 0, dialect: Dialect = "json") -> Tail:
     datum = Datum(ModelInput.from_ints([token]), {"target_tokens": [token], "weights": [0.0]})
     encoded = requests.encode_forward_backward_tail if dialect == "protobuf" else passes.encode_json_tail
     body = encoded([datum], "cross_entropy", None, forward_only=True)
-    return _data_tail(body, dialect, len(body), forward_only=True)
+    return _data_tail(body, dialect, len(body), 1, forward_only=True)
 
 
 def optim_step(params: AdamParams | Mapping[str, Any] | None = None) -> Operation:
@@ -377,4 +380,4 @@ def sample(
         include_prompt_logprobs=include_prompt_logprobs,
         topk_prompt_logprobs=topk_prompt_logprobs,
     )
-    return Tail(_SAMPLE_PATH, body, JSON, chunking.prompt_bytes(prompt), endpoints.TYPE_SAMPLE)
+    return Tail(_SAMPLE_PATH, body, JSON, chunking.prompt_bytes(prompt), endpoints.TYPE_SAMPLE, expected=num_samples)

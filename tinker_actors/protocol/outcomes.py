@@ -6,21 +6,19 @@ settling a future) is decided by whoever sent the request.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
 
 from tinker_actors.errors import (
     APIConnectionError,
+    APIResponseValidationError,
     APITimeoutError,
-    Category,
-    PrecedingOperationFailed,
     RequestFailedError,
     TinkerError,
 )
-from tinker_actors.protocol.codec import UNREADABLE
+from tinker_actors.protocol.codec import UNREADABLE, Reader
 from tinker_actors.protocol.error_replies import (
     CHECK_BASE_URL,
     detail_text,
@@ -31,6 +29,7 @@ from tinker_actors.protocol.error_replies import (
     status_error,
 )
 from tinker_actors.protocol.retry import retry_after, retryable_status
+from tinker_actors.protocol.signals import Signals, failure, read_signals, says_failure, word_of
 from tinker_actors.types.wire import UntypedAPIFuture
 
 JSON = "application/json"
@@ -71,16 +70,24 @@ class Accepted(msgspec.Struct, frozen=True):
     sample_sequence_ids: list[str] | None = None
 
 
-class Done(msgspec.Struct, frozen=True):
-    """The final result, not decoded yet.
+class Done(msgspec.Struct, frozen=True, eq=False):
+    """The final result, or the reply.
 
     Attributes:
-        content_type: media type in lower case, without parameters; JSON where the server says nothing.
-        body: the result's bytes.
+        value: what it was read into.
     """
 
-    content_type: str
-    body: bytes
+    value: Any
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """An answer that claims success and can't be read, or is not what was asked for; ask again, a few times.
+
+    Attributes:
+        error: what to say if nobody asks again.
+    """
+
+    error: TinkerError
 
 
 class TryLater(msgspec.Struct, frozen=True):
@@ -143,29 +150,23 @@ class Suspect(msgspec.Struct, frozen=True):
 
 
 SubmitOutcome = Accepted | Retry | Failed | Suspect
-PollOutcome = Done | TryLater | FetchFull | Retry | Failed | Suspect
-ReplyOutcome = Done | Retry | Failed | Suspect
+PollOutcome = Done | Unreadable | TryLater | FetchFull | Retry | Failed | Suspect
+ReplyOutcome = Done | Unreadable | Retry | Failed | Suspect
+
+Read = Callable[[str, bytes], Any]
+"""Reads an answer's Content-Type and body into a value; raises `APIResponseValidationError` when it is not that."""
 
 
-class _Signals(msgspec.Struct):
-    """The fields of a poll's JSON that tell what it means. Everything else is skipped without being built."""
-
-    type: Any = None
-    status: Any = None
-    response_payload_size: Any = None
-    error: Any = msgspec.UNSET  # the key's presence counts, even with null
-    category: Any = None
-    preceding_seq_id: Any = None
-    queue_state: Any = None
-    queue_state_reason: Any = None
+_FUTURE = Reader(UntypedAPIFuture)
 
 
-# Without one of these strings (and without an escape that could spell one) no JSON object means anything but a result.
-_TELLING = re.compile(rb'"(?:error|try_again|pending|complete_metadata)"')
-_WORTH_A_LOOK = 1024  # bytes; parsing less than this costs no more than looking
+def asks_for_json(unreadable: int) -> bool:
+    """Return whether a result is asked for in JSON alone, after so many answers that could not be read.
 
-_SIGNALS = msgspec.json.Decoder(_Signals)
-_FUTURE = msgspec.json.Decoder(UntypedAPIFuture)
+    The first may have been damaged on the way. When it is no better the second time, what the server writes may be;
+    servers that have two forms of a result write them apart.
+    """
+    return unreadable > 1
 
 
 def submit_outcome(
@@ -187,13 +188,18 @@ def submit_outcome(
     if status not in _SUCCESS:
         return _refused(status, headers, body, now_wall, what)
     try:
-        future = _FUTURE.decode(body)
+        future = _FUTURE.read(body)
     except UNREADABLE:
+        signals = read_signals(body)
+        if signals is not None and says_failure(signals):
+            return Failed(failure(signals, None))
         return Retry("transient", not_understood(status, headers, body, what), None, UNREADABLE_RETRIES)
     return Accepted(future.request_id, future.model_id, future.sample_sequence_ids)
 
 
-def reply_outcome(status: int, headers: Mapping[str, str], body: bytes, now_wall: float, what: str) -> ReplyOutcome:
+def reply_outcome(
+    status: int, headers: Mapping[str, str], body: bytes, now_wall: float, what: str, read: Read
+) -> ReplyOutcome:
     """Return what the answer of a plain request-and-response endpoint means.
 
     Args:
@@ -202,17 +208,31 @@ def reply_outcome(status: int, headers: Mapping[str, str], body: bytes, now_wall
         body: the answer's body.
         now_wall: wall clock, seconds since 1970, for a `Retry-After` date.
         what: the endpoint's name, for messages.
+        read: reads the reply.
     """
     if status not in _SUCCESS:
         return _refused(status, headers, body, now_wall, what)
     content_type = media_type(headers) or JSON
     if is_html(content_type, body):
         return Failed(not_understood(status, headers, body, what))
-    return Done(content_type, body)
+    try:
+        return Done(read(content_type, body))
+    except APIResponseValidationError as error:
+        signals = read_signals(body)
+        if signals is not None and says_failure(signals):
+            return Failed(failure(signals, None))
+        error.status_code = status
+        return Unreadable(error)
 
 
 def poll_outcome(
-    status: int, headers: Mapping[str, str], body: bytes, request_id: str, now_wall: float, spurious_400s: int
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    request_id: str,
+    now_wall: float,
+    spurious_400s: int,
+    read: Read,
 ) -> PollOutcome:
     """Return what an answer of `retrieve_future` means (wire protocol 5.2 and 5.3).
 
@@ -226,11 +246,12 @@ def poll_outcome(
         request_id: the promise that was asked for.
         now_wall: wall clock, seconds since 1970, for a `Retry-After` date.
         spurious_400s: how many empty 400s came in a row before this answer.
+        read: reads the result.
     """
     if status in _SUCCESS:
-        return _finished_or_not(status, headers, body, request_id)
+        return _finished_or_not(status, headers, body, request_id, read)
     if status == _REQUEST_TIMEOUT:
-        return _try_later(_decode_signals(body))
+        return _try_later(read_signals(body))
     if status == _BAD_REQUEST and not retryable_status(status, headers):
         return _poll_refused(headers, body, request_id, now_wall, spurious_400s)
     return _refused(status, headers, body, now_wall, "The operation", request_id=request_id, sent=True)
@@ -291,39 +312,29 @@ def _kind(status: int) -> Literal["transient", "throttle"]:
     return "throttle" if status == _TOO_MANY_REQUESTS else "transient"
 
 
-def _finished_or_not(status: int, headers: Mapping[str, str], body: bytes, request_id: str) -> PollOutcome:
+def _finished_or_not(status: int, headers: Mapping[str, str], body: bytes, request_id: str, read: Read) -> PollOutcome:
+    """Return what a success means. Nearly all are the result, and it is read but once; what is none tells why."""
     content_type = media_type(headers) or JSON
-    if "protobuf" in content_type:
-        return Done(content_type, body)
-    if len(body) > _WORTH_A_LOOK and _is_plainly_a_result(body):
-        return Done(content_type, body)
-    signals = _decode_signals(body)
-    if signals is None:
-        unreadable = not_understood(status, headers, body, "retrieve_future", request_id=request_id)
-        return Retry("transient", unreadable, None, UNREADABLE_RETRIES)
-    if signals.type == "try_again" or signals.status == "pending":
-        return _try_later(signals)
-    if signals.status == "complete_metadata" and type(signals.response_payload_size) is int:
-        return FetchFull(signals.response_payload_size)
-    if signals.error is not msgspec.UNSET:
-        return Failed(_operation_failed(signals, request_id))
-    return Done(content_type, body)
-
-
-def _is_plainly_a_result(body: bytes) -> bool:
-    """Return whether a JSON body can be told to be a result without parsing it: a quarter of the cost."""
-    return body[:1] == b"{" and b"\\" not in body and _TELLING.search(body) is None
-
-
-def _decode_signals(body: bytes) -> _Signals | None:
-    """Return the telling fields, or None when the body is no JSON object."""
     try:
-        return _SIGNALS.decode(body)
-    except UNREADABLE:
-        return None
+        return Done(read(content_type, body))
+    except APIResponseValidationError as unreadable:
+        signals = None if "protobuf" in content_type else read_signals(body)
+        if signals is not None:
+            word = word_of(signals)
+            if word == "later":
+                return _try_later(signals)
+            if word == "too_large":
+                return FetchFull(signals.response_payload_size)
+            if says_failure(signals):
+                return Failed(failure(signals, request_id))
+        error = unreadable
+        if is_html(content_type, body):
+            error = not_understood(status, headers, body, "retrieve_future")
+        error.request_id, error.status_code = request_id, status
+        return Unreadable(error)
 
 
-def _try_later(signals: _Signals | None) -> TryLater:
+def _try_later(signals: Signals | None) -> TryLater:
     if signals is None:
         return TryLater()
     return TryLater(_text_or_none(signals.queue_state), _text_or_none(signals.queue_state_reason))
@@ -331,21 +342,6 @@ def _try_later(signals: _Signals | None) -> TryLater:
 
 def _text_or_none(value: Any) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _operation_failed(signals: _Signals, request_id: str) -> TinkerError:
-    text = detail_text({"error": signals.error}) or "The server failed the operation without saying why."
-    said = signals.category
-    if said is None and isinstance(signals.error, dict):
-        said = signals.error.get("category")
-    if signals.preceding_seq_id is not None:
-        return PrecedingOperationFailed(
-            f"Not applied, because operation {signals.preceding_seq_id} before it failed: {text}",
-            request_id=request_id,
-            outcome="not_applied",
-        )
-    category: Category = said if said in ("user", "server") else "unknown"
-    return RequestFailedError(text, request_id=request_id, category=category, retryable=category == "server")
 
 
 def _poll_refused(

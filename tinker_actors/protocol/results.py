@@ -1,149 +1,181 @@
-"""Results: bytes from a server, decoded into the public types.
+"""Results: what polls bring when an operation is over, read into the public types.
+
+A result shows that it is one. It has the fields of the operation that was asked for, names no other operation, says
+nothing of a failure, and doesn't contradict itself; whatever falls short is an `APIResponseValidationError`, and is
+asked for again. Where all fields of a result are optional, one of them has to be there: `{}` is no success.
 
 Servers differ in details that carry no meaning; those are tolerated here, so that nothing above has to know them.
-An answer that is not understood is an error with the beginning of what came.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from tinker_actors.errors import APIResponseValidationError, InvalidInputError
-from tinker_actors.protocol.codec import decode, preview
+from tinker_actors.errors import APIResponseValidationError
+from tinker_actors.protocol import endpoints
+from tinker_actors.protocol.codec import UNREADABLE, Reader, not_of_that_shape
 from tinker_actors.protocol.protobuf import results as protobuf_results
-from tinker_actors.types.sampling import SampledSequence, SampleResponse, StopReason, TopkLogprobs
-from tinker_actors.types.service import GetServerCapabilitiesResponse, SupportedModel
+from tinker_actors.protocol.result_checks import check_outputs
+from tinker_actors.protocol.signals import Signals, plain_word, word_of
 from tinker_actors.types.tensors import TensorData
 from tinker_actors.types.training import (
     ForwardBackwardOutput,
-    GetInfoResponse,
     LoadWeightsResponse,
     LossFnOutput,
-    ModelData,
     OptimStepResponse,
     SaveWeightsForSamplerResponse,
     SaveWeightsResponse,
 )
-from tinker_actors.types.wire import (
-    ClientConfigResponse,
-    CreateModelResponse,
-    CreateSamplingSessionResponse,
-    CreateSessionResponse,
-    GetSamplerResponse,
-    WeightsInfoResponse,
-    WireTensor,
-)
+from tinker_actors.types.wire import CreateModelResponse, WireTensor
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Signals)
 
 _DEFAULT_OUTPUT_TYPE = "ArrayRecord"
 
+_Name = Annotated[str, msgspec.Meta(min_length=1)]
 
-class _Output(msgspec.Struct):
+
+class _Output(Signals, kw_only=True):
     loss_fn_outputs: list[dict[str, WireTensor]]
     loss_fn_output_type: str | None = None
     metrics: dict[str, float | None] | None = None
 
 
-class _Sequence(msgspec.Struct):
-    stop_reason: StopReason
-    tokens: list[int]
-    logprobs: list[float] | None = None
+class _Stepped(Signals, kw_only=True):
+    metrics: dict[str, float | None] | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class _SequenceWithNulls(msgspec.Struct):
-    stop_reason: StopReason
-    tokens: list[int]
-    logprobs: list[float | None] | None = None
+class _Created(Signals, kw_only=True):
+    model_id: _Name
 
 
-class _Sample(msgspec.Struct):
-    sequences: list[_Sequence]
-    prompt_logprobs: list[float | None] | None = None
-    topk_prompt_logprobs: list[TopkLogprobs | None] | None = None
-    prompt_cache_hit_tokens: int | None = None
+class _Saved(Signals, kw_only=True):
+    path: _Name
 
 
-class _SampleWithNulls(msgspec.Struct):
-    sequences: list[_SequenceWithNulls]
-    prompt_logprobs: list[float | None] | None = None
-    topk_prompt_logprobs: list[TopkLogprobs | None] | None = None
-    prompt_cache_hit_tokens: int | None = None
+class _SavedForSampler(Signals, kw_only=True):
+    path: _Name | None = None
+    sampling_session_id: _Name | None = None
 
 
-class _Metrics(msgspec.Struct):
-    metrics: dict[str, float | None] | None = None
+class _Loaded(Signals, kw_only=True):
+    path: str | msgspec.UnsetType | None = msgspec.UNSET
+    model_id: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class _SavedForSampler(msgspec.Struct):
-    path: str | None = None
-    sampling_session_id: str | None = None
+# ---------------------------------------------------------------- whether it is a result, and of what
+
+_TYPES: dict[str, tuple[str, ...]] = {
+    endpoints.TYPE_CREATE_MODEL: ("create_model",),
+    endpoints.TYPE_FORWARD: ("forward", "forward_backward"),
+    endpoints.TYPE_FORWARD_BACKWARD: ("forward_backward", "forward"),
+    endpoints.TYPE_OPTIM_STEP: ("optim_step",),
+    endpoints.TYPE_SAVE_WEIGHTS: ("save_weights", "save_state"),
+    endpoints.TYPE_LOAD_WEIGHTS: ("load_weights", "load_state"),
+    endpoints.TYPE_SAVE_WEIGHTS_FOR_SAMPLER: ("save_weights_for_sampler",),
+    endpoints.TYPE_SAMPLE: ("sample",),
+}
+_PLAIN_TYPES = {asked: frozenset(map(plain_word, types)) for asked, types in _TYPES.items()}
+_ALL_TYPES = frozenset[str]().union(*_PLAIN_TYPES.values())
 
 
-class _Info(msgspec.Struct):
-    model_id: str
-    model_data: ModelData | None = None
-    is_lora: bool | None = None
-    lora_rank: int | None = None
-    model_name: str | None = None
+def named(said: Signals, asked: str) -> bool:
+    """Return whether an answer calls itself a result of what was asked for.
 
-
-class _Capability(msgspec.Struct):
-    model_name: str | None = None
-    model_id: str | None = None
-    max_context_length: int | None = None
-    trainable: bool | None = None
-    sampleable: bool | None = None
-
-
-class _Capabilities(msgspec.Struct):
-    supported_models: list[str | _Capability]
-
-
-def _read(content_type: str, body: bytes, kind: type[T], what: str) -> T:
-    """Decode a JSON answer.
+    Many say nothing, and some have words of their own; only what another operation is called is refused.
 
     Raises:
-        APIResponseValidationError: another Content-Type, no JSON, or not of that shape.
+        ValueError: it is the result of something else, or none.
     """
-    if content_type not in ("", "text/plain") and not content_type.partition(";")[0].strip().lower().endswith("json"):
-        raise APIResponseValidationError(
-            f"The server's {what} came as {content_type!r}, which is not understood here. "
-            f"It begins with {preview(body)}."
-        )
-    return decode(body, kind, what=what)
+    word = word_of(said)
+    if word is not None:
+        raise ValueError("it is no result")
+    kind = plain_word(said.type)
+    if kind in _PLAIN_TYPES[asked]:
+        return True
+    if kind in _ALL_TYPES:
+        raise ValueError(f"it is the result of {said.type}")
+    return False
 
 
-# ---------------------------------------------------------------- training
+def read_result(content_type: str, body: bytes, reader: Reader[S], asked: str, make: Callable[[S, bool], T]) -> T:
+    """Read a JSON result and make of it what users see.
+
+    Args:
+        content_type: the answer's.
+        body: the answer.
+        reader: reads it.
+        asked: what was asked for, by the `X-Tinker-Request-Type` of the polls.
+        make: is given what was read, and whether it calls itself a result of what was asked for; may raise ValueError.
+
+    Raises:
+        APIResponseValidationError: it is no JSON, not of that shape, no result of what was asked for, or wrong.
+    """
+    what = f"{_TYPES[asked][0]} result"
+    try:
+        said = reader.read(body)
+        return make(said, named(said, asked))
+    except UNREADABLE as error:
+        kind = content_type.partition(";")[0].strip().lower()
+        as_other = "" if not kind or kind.endswith("json") else f" (it came as {kind!r})"
+        raise not_of_that_shape(body, what, f"{error}{as_other}") from error
 
 
-def forward_backward_output(content_type: str, body: bytes) -> ForwardBackwardOutput:
-    """Decode the result of one `forward_backward` or `forward` request.
+def _with_nan(metrics: dict[str, float | None] | None) -> dict[str, float] | None:
+    """JSON has no NaN; servers write null for it."""
+    if metrics is None:
+        return None
+    return {name: math.nan if value is None else value for name, value in metrics.items()}
+
+
+# ---------------------------------------------------------------- models and training
+
+_CREATED = Reader(_Created)
+_OUTPUT = Reader(_Output)
+_STEPPED = Reader(_Stepped)
+
+
+def create_model_response(content_type: str, body: bytes) -> CreateModelResponse:
+    """Read the result of a `create_model`.
+
+    Raises:
+        APIResponseValidationError: not understood, or without a model id.
+    """
+    return read_result(
+        content_type, body, _CREATED, endpoints.TYPE_CREATE_MODEL, lambda made, _: CreateModelResponse(made.model_id)
+    )
+
+
+def forward_backward_output(content_type: str, body: bytes, expected: int = 0) -> ForwardBackwardOutput:
+    """Read the result of one `forward_backward` or `forward` request.
 
     Missing metrics are none at all; a null in them is NaN.
+
+    Args:
+        content_type: the answer's.
+        body: the answer.
+        expected: how many examples were sent; 0 when that is not known here.
 
     Raises:
         APIResponseValidationError: not understood.
     """
     if "protobuf" in content_type.lower():
-        return protobuf_results.forward_backward_output(body)
-    what = "forward_backward result"
-    output = _read(content_type, body, _Output, what)
-    try:
-        records = [_record(record) for record in output.loss_fn_outputs]
-    except InvalidInputError as error:
-        raise APIResponseValidationError(
-            f"The server's {what} has a tensor that can't be understood: {error} It begins with {preview(body)}."
-        ) from error
-    return ForwardBackwardOutput(
-        loss_fn_output_type=output.loss_fn_output_type or _DEFAULT_OUTPUT_TYPE,
-        loss_fn_outputs=records,
-        metrics=_with_nan(output.metrics) or {},
-    )
+        return protobuf_results.forward_backward_output(body, expected)
+
+    def made(said: _Output, _named: bool) -> ForwardBackwardOutput:
+        check_outputs(said.loss_fn_outputs, expected)
+        return ForwardBackwardOutput(
+            loss_fn_output_type=said.loss_fn_output_type or _DEFAULT_OUTPUT_TYPE,
+            loss_fn_outputs=[_record(record) for record in said.loss_fn_outputs],
+            metrics=_with_nan(said.metrics) or {},
+        )
+
+    return read_result(content_type, body, _OUTPUT, endpoints.TYPE_FORWARD_BACKWARD, made)
 
 
 def _record(record: dict[str, WireTensor]) -> LossFnOutput:
@@ -155,214 +187,106 @@ def _tensor(tensor: WireTensor) -> TensorData:
     return TensorData(tensor.data, dtype, tensor.shape, tensor.sparse_crow_indices, tensor.sparse_col_indices)
 
 
-def _with_nan(metrics: dict[str, float | None] | None) -> dict[str, float] | None:
-    """JSON has no NaN; servers write null for it."""
-    if metrics is None:
-        return None
-    return {name: math.nan if value is None else value for name, value in metrics.items()}
-
-
 def optim_step_response(content_type: str, body: bytes) -> OptimStepResponse:
-    """Decode the result of an `optim_step`.
+    """Read the result of an `optim_step`: metrics, be they null, or at least its name.
 
     Raises:
         APIResponseValidationError: not understood.
     """
-    return OptimStepResponse(_with_nan(_read(content_type, body, _Metrics, "optim_step result").metrics))
+
+    def made(said: _Stepped, is_named: bool) -> OptimStepResponse:
+        if said.metrics is msgspec.UNSET:
+            if not is_named:
+                raise ValueError("nothing in it says that the step was applied")
+            return OptimStepResponse(None)
+        return OptimStepResponse(_with_nan(said.metrics))
+
+    return read_result(content_type, body, _STEPPED, endpoints.TYPE_OPTIM_STEP, made)
 
 
 # ---------------------------------------------------------------- checkpoints
 
+_SAVED = Reader(_Saved)
+_LOADED = Reader(_Loaded)
+_SAVED_FOR_SAMPLER = Reader(_SavedForSampler)
+
 
 def save_weights_response(content_type: str, body: bytes) -> SaveWeightsResponse:
-    """Decode the result of a `save_weights`.
+    """Read the result of a `save_weights`.
 
     Raises:
         APIResponseValidationError: not understood, or without a path.
     """
-    return _read(content_type, body, SaveWeightsResponse, "save_weights result")
+    return read_result(
+        content_type, body, _SAVED, endpoints.TYPE_SAVE_WEIGHTS, lambda said, _: SaveWeightsResponse(said.path)
+    )
 
 
 def load_weights_response(content_type: str, body: bytes) -> LoadWeightsResponse:
-    """Decode the result of a `load_weights`.
+    """Read the result of a `load_weights`: a path or a model, be they null, or at least its name.
 
     Raises:
         APIResponseValidationError: not understood.
     """
-    return _read(content_type, body, LoadWeightsResponse, "load_weights result")
+
+    def made(said: _Loaded, is_named: bool) -> LoadWeightsResponse:
+        if said.path is msgspec.UNSET and said.model_id is msgspec.UNSET and not is_named:
+            raise ValueError("nothing in it says that the checkpoint was loaded")
+        return LoadWeightsResponse(None if said.path is msgspec.UNSET else said.path)
+
+    return read_result(content_type, body, _LOADED, endpoints.TYPE_LOAD_WEIGHTS, made)
 
 
 def save_for_sampler_response(content_type: str, body: bytes) -> SaveWeightsForSamplerResponse:
-    """Decode the result of a `save_weights_for_sampler`, named or not.
+    """Read the result of a `save_weights_for_sampler`, named or not.
 
     Raises:
         APIResponseValidationError: not understood, or with neither a path nor a sampler.
     """
-    saved = _read(content_type, body, _SavedForSampler, "save_weights_for_sampler result")
-    if saved.path is None and saved.sampling_session_id is None:
-        raise APIResponseValidationError(
-            f"The server's save_weights_for_sampler result has neither path nor sampling_session_id: {preview(body)}."
-        )
-    return SaveWeightsForSamplerResponse(saved.path, saved.sampling_session_id)
+
+    def made(said: _SavedForSampler, _named: bool) -> SaveWeightsForSamplerResponse:
+        if said.path is None and said.sampling_session_id is None:
+            raise ValueError("it has neither path nor sampling_session_id")
+        return SaveWeightsForSamplerResponse(said.path, said.sampling_session_id)
+
+    return read_result(content_type, body, _SAVED_FOR_SAMPLER, endpoints.TYPE_SAVE_WEIGHTS_FOR_SAMPLER, made)
 
 
-def weights_info_response(content_type: str, body: bytes) -> WeightsInfoResponse:
-    """Decode the answer of `weights_info`.
+def named_checkpoint(results: Sequence[SaveWeightsForSamplerResponse]) -> SaveWeightsForSamplerResponse:
+    """Return the only result, that of a save under a name.
 
     Raises:
-        APIResponseValidationError: not understood.
+        APIResponseValidationError: the server does not say where it was saved.
     """
-    return _read(content_type, body, WeightsInfoResponse, "weights_info answer")
+    (saved,) = results
+    if saved.path is None:
+        raise APIResponseValidationError("The server saved the weights and did not say under which path.")
+    return saved
 
 
-# ---------------------------------------------------------------- sampling
+# ---------------------------------------------------------------- by what was asked for
+
+_READERS: dict[str, Callable[[str, bytes], Any]] = {
+    endpoints.TYPE_CREATE_MODEL: create_model_response,
+    endpoints.TYPE_OPTIM_STEP: optim_step_response,
+    endpoints.TYPE_SAVE_WEIGHTS: save_weights_response,
+    endpoints.TYPE_LOAD_WEIGHTS: load_weights_response,
+    endpoints.TYPE_SAVE_WEIGHTS_FOR_SAMPLER: save_for_sampler_response,
+}
 
 
-def sample_response(
-    content_type: str,
-    body: bytes,
-    num_prompt_tokens: int,
-    weights_version: int | None = None,
-    sequence_ids: Sequence[str] | None = None,
-) -> SampleResponse:
-    """Decode the result of a sample request.
-
-    Servers that leave out the prompt's first token, which nothing predicts, get their leading None; an empty list of
-    prompt logprobs is none at all.
+def training_result(request_type: str, expected: int, content_type: str, body: bytes) -> Any:
+    """Read the result of an operation on a model.
 
     Args:
-        content_type: media type of `body`.
-        body: the result.
-        num_prompt_tokens: tokens in the prompt, or 0 when an image in it does not say how many it is.
-        weights_version: passed on to the response.
-        sequence_ids: the names the submit reply gave to the sequences, in order; ignored when their number differs.
+        request_type: what was asked for, by the `X-Tinker-Request-Type` of the polls.
+        expected: how many examples the request had.
+        content_type: the answer's.
+        body: the answer.
 
     Raises:
         APIResponseValidationError: not understood.
     """
-    if "protobuf" in content_type.lower():
-        return protobuf_results.sample_response(body, num_prompt_tokens, weights_version, sequence_ids)
-    result = _sample(content_type, body)
-    names: Sequence[str | None] = sequence_ids or ()
-    if len(names) != len(result.sequences):
-        names = [None] * len(result.sequences)
-    return SampleResponse(
-        sequences=[
-            SampledSequence(sequence.stop_reason, sequence.tokens, sequence.logprobs, name)
-            for sequence, name in zip(result.sequences, names, strict=True)
-        ],
-        prompt_logprobs=_per_prompt_token(result.prompt_logprobs, num_prompt_tokens),
-        topk_prompt_logprobs=_per_prompt_token(result.topk_prompt_logprobs, num_prompt_tokens),
-        prompt_cache_hit_tokens=result.prompt_cache_hit_tokens or 0,
-        weights_version=weights_version,
-    )
-
-
-def _sample(content_type: str, body: bytes) -> _Sample:
-    """Decode a sample; where a logprob is null, which is rare, once more, and null is NaN."""
-    try:
-        return _read(content_type, body, _Sample, "sample result")
-    except APIResponseValidationError:
-        sample = _read(content_type, body, _SampleWithNulls, "sample result")
-    return _Sample(
-        [_Sequence(each.stop_reason, each.tokens, _without_nulls(each.logprobs)) for each in sample.sequences],
-        sample.prompt_logprobs,
-        sample.topk_prompt_logprobs,
-        sample.prompt_cache_hit_tokens,
-    )
-
-
-def _without_nulls(logprobs: list[float | None] | None) -> list[float] | None:
-    if logprobs is None:
-        return None
-    return [math.nan if value is None else value for value in logprobs]
-
-
-def _per_prompt_token(values: list[T | None] | None, num_prompt_tokens: int) -> list[T | None] | None:
-    if values is None:
-        return None
-    if len(values) == num_prompt_tokens - 1:
-        return [None, *values]
-    return values or None
-
-
-def create_sampling_session_response(content_type: str, body: bytes) -> CreateSamplingSessionResponse:
-    """Decode the answer of `create_sampling_session`.
-
-    Raises:
-        APIResponseValidationError: not understood.
-    """
-    return _read(content_type, body, CreateSamplingSessionResponse, "create_sampling_session answer")
-
-
-def get_sampler_response(content_type: str, body: bytes) -> GetSamplerResponse:
-    """Decode the answer of `samplers/{id}`.
-
-    Raises:
-        APIResponseValidationError: not understood.
-    """
-    return _read(content_type, body, GetSamplerResponse, "samplers answer")
-
-
-# ---------------------------------------------------------------- service, session, models
-
-
-def client_config_response(content_type: str, body: bytes) -> ClientConfigResponse:
-    """Decode the answer of `client/config`.
-
-    Raises:
-        APIResponseValidationError: not understood.
-    """
-    return _read(content_type, body, ClientConfigResponse, "client/config answer")
-
-
-def create_session_response(content_type: str, body: bytes) -> CreateSessionResponse:
-    """Decode the answer of `create_session`.
-
-    Raises:
-        APIResponseValidationError: not understood.
-    """
-    return _read(content_type, body, CreateSessionResponse, "create_session answer")
-
-
-def create_model_response(content_type: str, body: bytes) -> CreateModelResponse:
-    """Decode the result of a `create_model`.
-
-    Raises:
-        APIResponseValidationError: not understood, or without a model id.
-    """
-    return _read(content_type, body, CreateModelResponse, "create_model result")
-
-
-def get_info_response(content_type: str, body: bytes) -> GetInfoResponse:
-    """Decode the answer of `get_info`. Of `tokenizer_id`, what is behind a colon is cut (wire protocol 2.2).
-
-    Raises:
-        APIResponseValidationError: not understood.
-    """
-    info = _read(content_type, body, _Info, "get_info answer")
-    model = info.model_data or ModelData()
-    if model.tokenizer_id is not None:
-        model.tokenizer_id = model.tokenizer_id.partition(":")[0]
-    return GetInfoResponse(info.model_id, model, info.is_lora, info.lora_rank, info.model_name or model.model_name)
-
-
-def capabilities_response(content_type: str, body: bytes) -> GetServerCapabilitiesResponse:
-    """Decode the answer of `get_server_capabilities`. A model may be a bare name, or named by `model_id`.
-
-    Raises:
-        APIResponseValidationError: not understood.
-    """
-    models = _read(content_type, body, _Capabilities, "get_server_capabilities answer").supported_models
-    return GetServerCapabilitiesResponse([_supported(model) for model in models])
-
-
-def _supported(model: str | _Capability) -> SupportedModel:
-    if isinstance(model, str):
-        return SupportedModel(model_name=model)
-    return SupportedModel(
-        model_name=model.model_name or model.model_id,
-        max_context_length=model.max_context_length,
-        trainable=model.trainable,
-        sampleable=model.sampleable,
-    )
+    if request_type in (endpoints.TYPE_FORWARD, endpoints.TYPE_FORWARD_BACKWARD):
+        return forward_backward_output(content_type, body, expected)
+    return _READERS[request_type](content_type, body)

@@ -98,6 +98,9 @@ class _Topk:
         else:
             self._rows = values
 
+    def __len__(self) -> int:
+        return len(self._rows) if self._arrays is None else len(self._arrays[0])  # type: ignore[arg-type]  # one is there
+
     def arrays(self) -> TopkArrays:
         if self._arrays is None:
             assert self._rows is not None

@@ -186,11 +186,15 @@ sequences = st.tuples(st.sampled_from(["stop", "length"]), tokens, st.booleans()
 )
 
 
+def _as_many(sequence):
+    return st.lists(ranks, min_size=len(sequence.tokens), max_size=len(sequence.tokens))
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(sequences, min_size=1, max_size=4), st.none() | st.lists(logprobs, min_size=5, max_size=5), st.data())
 def test_samples_come_back(completions, prompt_logprobs, data):
     topk = data.draw(st.none() | st.lists(ranks, min_size=5, max_size=5))
-    sampled = data.draw(st.just(()) | st.tuples(*(st.lists(ranks, min_size=1, max_size=3) for _ in completions)))
+    sampled = data.draw(st.just(()) | st.tuples(*(_as_many(each) for each in completions)))
     body = encode_sample_response(
         completions, prompt_logprobs, topk, topk_sampled_logprobs=sampled, prompt_cache_hit_tokens=4
     )

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tinker_actors.errors import APIResponseValidationError
-from tinker_actors.protocol.codec import preview
+from tinker_actors.protocol.codec import not_of_that_shape
 from tinker_actors.protocol.protobuf.arrays import batched, raw, tensor_parts, topk
 from tinker_actors.protocol.protobuf.schema import LENGTH, STOP, messages
+from tinker_actors.protocol.result_checks import check_outputs, check_sequences
 from tinker_actors.types.sampling import EMPTY_CELL, SampledSequence, SampleResponse, StopReason, TopkArrays
 from tinker_actors.types.tensors import Array, TensorData
 from tinker_actors.types.training import ForwardBackwardOutput, LossFnOutput
@@ -36,29 +37,32 @@ def _read(name: str, body: bytes, what: str, read: Callable[..., T], *arguments:
     try:
         return read(getattr(kinds, name).FromString(body), *arguments)
     except (kinds.decode_error, ValueError, OverflowError) as error:  # InvalidInputError is a ValueError
-        raise APIResponseValidationError(
-            f"The server's {what} can't be understood: {error}. It begins with {preview(body)}."
-        ) from error
+        raise not_of_that_shape(body, what, error) from error
 
 
 # ---------------------------------------------------------------- training
 
 
-def forward_backward_output(body: bytes) -> ForwardBackwardOutput:
+def forward_backward_output(body: bytes, expected: int = 0) -> ForwardBackwardOutput:
     """Decode the result of one `forward_backward` or `forward` request.
 
     The datums' tensors are writable views of one array per field and record.
 
+    Args:
+        body: the result.
+        expected: how many examples were sent; 0 when that is not known here.
+
     Raises:
         APIResponseValidationError: not understood.
     """
-    return _read("ForwardBackwardOutput", body, "forward_backward result", _read_output)
+    return _read("ForwardBackwardOutput", body, "forward_backward result", _read_output, expected)
 
 
-def _read_output(message: Any) -> ForwardBackwardOutput:
+def _read_output(message: Any, expected: int) -> ForwardBackwardOutput:
     outputs: list[LossFnOutput] = []
     for record in message.loss_fn_outputs:
         outputs += _read_record(record)
+    check_outputs(outputs, expected)
     named = message.loss_fn_output_type
     if not named and message.loss_fn_outputs:
         named = message.loss_fn_outputs[0].type_tag
@@ -92,6 +96,7 @@ def sample_response(
     num_prompt_tokens: int,
     weights_version: int | None = None,
     sequence_ids: Sequence[str] | None = None,
+    expected: int = 0,
 ) -> SampleResponse:
     """Decode the result of a sample request.
 
@@ -103,16 +108,21 @@ def sample_response(
         num_prompt_tokens: tokens in the prompt, or 0 when an image in it does not say how many it is.
         weights_version: passed on to the response.
         sequence_ids: the names the submit reply gave to the sequences, in order; ignored when their number differs.
+        expected: how many sequences were asked for; 0 when that is not known here.
 
     Raises:
         APIResponseValidationError: not understood.
     """
-    names = sequence_ids or ()
-    return _read("SampleResponse", body, "sample result", _read_sample, num_prompt_tokens, weights_version, names)
+    given = (num_prompt_tokens, weights_version, sequence_ids or (), expected)
+    return _read("SampleResponse", body, "sample result", _read_sample, *given)
 
 
 def _read_sample(
-    message: Any, num_prompt_tokens: int, weights_version: int | None, sequence_ids: Sequence[str | None]
+    message: Any,
+    num_prompt_tokens: int,
+    weights_version: int | None,
+    sequence_ids: Sequence[str | None],
+    expected: int,
 ) -> SampleResponse:
     sequences = message.sequences
     if len(sequence_ids) != len(sequences):
@@ -124,8 +134,10 @@ def _read_sample(
         ranked = _ranked_per_prompt_token(topk(message.topk_prompt_logprobs, "topk_prompt_logprobs"), num_prompt_tokens)
     if message.HasField("target_prompt_logprobs"):
         target = _tensor(message.target_prompt_logprobs, "target_prompt_logprobs")
+    drawn = [_read_sequence(each, name) for each, name in zip(sequences, sequence_ids, strict=True)]
+    check_sequences(drawn, expected)
     return SampleResponse(
-        sequences=[_read_sequence(each, name) for each, name in zip(sequences, sequence_ids, strict=True)],
+        sequences=drawn,
         prompt_logprobs=logprobs,
         topk_prompt_logprobs=ranked,
         prompt_cache_hit_tokens=message.prompt_cache_hit_tokens,
@@ -143,8 +155,6 @@ def _read_sequence(message: Any, name: str | None) -> SampledSequence:
     scores = message.logprobs
     if scores:
         logprobs = raw(scores, "<f4", "a sequence's logprobs")
-        if len(logprobs) != len(tokens):
-            raise ValueError(f"a sequence has {len(tokens)} tokens and {len(logprobs)} logprobs")
     elif message.HasField("logprobs") and not len(tokens):
         logprobs = np.empty(0, np.float32)
     if message.HasField("topk_sampled_logprobs"):

@@ -1,0 +1,51 @@
+"""Checks of results that were read: whether they can be what was asked for, whatever dialect they came in.
+
+All raise ValueError, so that the reader of a dialect tells of what came; nothing that contradicts itself is passed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinker_actors.types.sampling import SampledSequence
+
+SMALLEST_TOO_LARGE = 1 << 31
+"""Token ids are below this: they are 32-bit integers everywhere on the wire (wire protocol 4.2)."""
+
+
+def check_sequences(sequences: Sequence[SampledSequence], expected: int) -> None:
+    """Check how many sequences there are, and each of them.
+
+    Args:
+        sequences: as they came.
+        expected: how many were asked for; 0 when that is not known here.
+
+    Raises:
+        ValueError: none, another number of them, tokens and log-probabilities that don't go together, or a token
+            below 0.
+    """
+    count = len(sequences)
+    if not count or (expected and count != expected):
+        raise ValueError(f"it has {count} sequences, and {expected or 'at least one'} was asked for")
+    for sequence in sequences:
+        tokens, logprobs = sequence._tokens, sequence._logprobs
+        number = len(tokens)
+        if logprobs is not None and len(logprobs) != number:
+            raise ValueError(f"a sequence has {number} tokens and {len(logprobs)} logprobs")
+        if type(tokens) is np.ndarray and number and np.minimum.reduce(tokens) < 0:
+            raise ValueError("a sequence has a token below 0")
+        if sequence._topk is not None and len(sequence._topk) != number:
+            raise ValueError(f"a sequence has {number} tokens and {len(sequence._topk)} rows of likeliest tokens")
+
+
+def check_outputs(outputs: Sequence[Any], expected: int) -> None:
+    """Check how many outputs there are: one for each example, or none at all where a server leaves them out.
+
+    Raises:
+        ValueError: another number, so that nobody could tell which example they belong to.
+    """
+    if outputs and expected and len(outputs) != expected:
+        raise ValueError(f"it has {len(outputs)} outputs for {expected} examples")
