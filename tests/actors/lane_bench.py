@@ -54,6 +54,7 @@ class Peer:
     def __init__(self, runtime):
         self.runtime = runtime
         self.all, self.pending, self.given_up = [], [], []
+        self.at_once = {}
 
     capacity = 1 << 30
 
@@ -61,10 +62,20 @@ class Peer:
         sent = Sent(self, request, on_answer)
         self.all.append(sent)
         self.pending.append(sent)
+        if sent.endpoint in self.at_once:
+            self.at_once[sent.endpoint](sent)
         return sent
 
     def close(self):
         self.pending.clear()
+
+    def answer_at_once(self, endpoint, said, status=200):
+        """Answer what is asked of an endpoint, now and later, with `said(sent)`; None ends that."""
+        self.at_once.pop(endpoint, None)
+        if said is not None:
+            self.at_once[endpoint] = lambda sent: sent.answer(said(sent), status)
+            for sent in self.waiting(endpoint):
+                self.at_once[endpoint](sent)
 
     def waiting(self, endpoint):
         return [sent for sent in self.pending if sent.endpoint == endpoint]

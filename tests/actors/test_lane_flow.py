@@ -262,6 +262,7 @@ def test_a_poll_asks_for_protobuf_and_counts_itself():
     assert poll.headers["X-Tinker-Request-Type"] == "Sample"
     assert poll.headers["X-Tinker-Request-Iteration"] == "0"
     assert poll.body == {"request_id": "s", "allow_metadata_only": True}
+    bench.wait(30.0)
     bench.not_yet()
     assert bench.peer.waiting("retrieve_future")[0].headers["X-Tinker-Request-Iteration"] == "1"
 
@@ -344,5 +345,59 @@ def test_a_lane_that_was_taken_for_stuck_ends_nothing_twice():
     old_answer(Reply(200, {"content-type": "application/json"}, b'{"type":"sample"}'))
     old._desk.finish(bench.works["s"], None)
     assert not sample.over
+    bench.finish()
+    assert sample.result
+
+
+# ---------------------------------------------------------------- not yet
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "most"),
+    [
+        ({"type": "try_again"}, 200, 14),
+        ({"type": "try_again", "queue_state": "paused_capacity"}, 200, 11),
+        ({"status": "pending"}, 200, 14),
+        ({"detail": "not yet"}, 408, 14),
+        ({"detail": "too early"}, 425, 14),
+        ({"type": "try_again", "retry_after_ms": 2000}, 200, 6),
+        ({"type": "try_again", "retry_after_ms": 0}, 200, 42),
+        ({"status": "complete_metadata", "response_payload_size": 5}, 200, 14),
+    ],
+)
+def test_a_server_that_does_not_hold_polls_is_asked_now_and_then(answer, status, most):
+    bench = LaneBench(liveness_limit=5.0)
+    sample = bench.sample("s")
+    bench.settle()
+    bench.accept()
+    bench.peer.answer_at_once("retrieve_future", lambda _: answer, status)
+    bench.wait(10.0)
+    assert 2 <= bench.works["s"].tracker.polls <= most
+    bench.peer.answer_at_once("retrieve_future", None)
+    bench.wait(2.0)
+    bench.finish()
+    assert sample.result
+
+
+def test_what_the_server_said_and_said_otherwise_in_turns_is_paced_too():
+    bench = LaneBench()
+    bench.sample("s")
+    bench.settle()
+    bench.accept()
+    said = [{"type": "try_again"}, {"status": "complete_metadata", "response_payload_size": 5}]
+    bench.peer.answer_at_once("retrieve_future", lambda _: said[len(bench.peer.all) % 2])
+    bench.wait(10.0)
+    assert bench.works["s"].tracker.polls <= 16
+
+
+def test_a_wait_that_the_server_asked_for_is_no_silence():
+    bench = LaneBench(liveness_limit=5.0)
+    sample = bench.sample("s")
+    bench.settle()
+    bench.accept()
+    bench.not_yet("s", retry_after_ms=60_000)
+    bench.wait(59.0)
+    assert not sample.over
+    bench.wait(2.0)
     bench.finish()
     assert sample.result

@@ -57,7 +57,7 @@ def test_what_was_told_to_be_over_is_asked_for_until_it_is_here_whatever_the_ser
     for _ in range(5):  # a completion is told once, so nothing would ever be heard of it again
         (fetch,) = bench.peer.waiting("retrieve_future")
         fetch.answer({"type": "try_again", "request_id": "a", "queue_state": "paused_capacity"})
-        bench.settle()
+        bench.wait(1.0)
     bench.finish()
     assert results(bench) == {"a"}
 
@@ -108,6 +108,7 @@ def test_a_completion_told_twice_is_fetched_once():
     bench.finish()
     bench.tell_completions("a", cursor=1)
     assert bench.polled() == []
+    bench.wait(0.1)  # that was no news
     bench.tell_completions("a", "b", cursor=2)
     assert bench.polled() == ["b"]
 
@@ -158,6 +159,7 @@ def test_a_server_that_does_not_tell_is_polled_for_each(status, caplog):
     assert "polled for one by one" in caplog.text
     assert bench.polled() == ["a", "b"]
     bench.not_yet("a")
+    bench.wait(0.1)
     assert bench.polled() == ["b", "a"]
     bench.sample("c", channel=CHANNEL)
     bench.settle()
@@ -281,7 +283,35 @@ def test_the_successor_of_a_dead_lane_asks_first_and_hears_then():
     assert bench.polled() == ["a", "b"]
     bench.finish("a")
     bench.not_yet("b")
+    bench.wait(0.1)
     assert bench.polled() == []
     bench.tell_completions("b", cursor=2)
     bench.finish()
     assert results(bench) == {"a", "b"}
+
+
+def test_a_server_that_tells_nothing_at_once_is_asked_once_a_second():
+    bench = hearing("a")
+    asked = []
+    bench.peer.answer_at_once(
+        "retrieve_futures", lambda sent: asked.append(sent.at) or {"completions": [], "cursor": 0}
+    )
+    bench.wait(10.0)
+    assert len(asked) <= 14
+    bench.peer.answer_at_once("retrieve_futures", None)
+    bench.wait(1.0)
+    bench.tell_completions("a", cursor=1)
+    bench.finish()
+    assert results(bench) == {"a"}
+
+
+def test_strangers_are_no_news_for_ever():
+    bench = hearing("a")
+    names = (f"x{number}" for number in range(10**9))
+
+    def strangers(sent):
+        return {"completions": [{"request_id": next(names)} for _ in range(100)], "cursor": 0}
+
+    bench.peer.answer_at_once("retrieve_futures", strangers)
+    bench.wait(10.0)
+    assert sum(sent.endpoint == "retrieve_futures" for sent in bench.peer.all) <= 10 + 14

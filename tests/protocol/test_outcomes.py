@@ -111,6 +111,9 @@ def test_a_refusal_is_final_and_had_no_effect(decide, status, error):
 )
 def test_trouble_that_can_pass_is_retried_after_what_the_server_asks(decide, status, kind, limit):
     outcome = decide(status, b'{"detail":"busy"}', {"retry-after": "3"})
+    if (decide, status) == (poll, 425):
+        assert outcome == TryLater(after=3.0)  # too early for the result
+        return
     assert isinstance(outcome, Retry)
     assert (outcome.kind, outcome.after, outcome.limit) == (kind, 3.0, limit)
     assert type(outcome.error) is errors.class_for_status(status)
@@ -225,12 +228,25 @@ def test_protobuf_is_the_result_whatever_its_bytes(content_type):
         (408, b'{"detail":"Timeout waiting for result"}', TryLater(None, None)),
         (408, b"", TryLater(None, None)),
         (408, HTML, TryLater(None, None)),
+        (425, b'{"detail":"too early"}', TryLater(None, None)),
+        (200, b'{"type":"try_again","queue_state":"active","retry_after_ms":1500}', TryLater("active", None, 1.5)),
+        (408, b'{"type":"try_again","retry_after_ms":"250"}', TryLater(None, None, 0.25)),
+        (200, b'{"type":"try_again","retry_after_ms":-1}', TryLater(None, None)),
+        (200, b'{"type":"try_again","retry_after_ms":true}', TryLater(None, None)),
         (200, b'{"status":"complete_metadata","response_payload_size":123}', FetchFull(123)),
         (200, b'{"status":"complete_metadata","response_payload_size":0,"error":"x"}', FetchFull(0)),
     ],
 )  # fmt: skip
 def test_a_poll_that_is_not_over_says_how_to_go_on(status, body, expected):
     assert poll(status, body) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, b'{"type":"try_again"}'), (200, b'{"status":"pending"}'), (408, b"")]
+)
+def test_not_yet_says_in_its_headers_too_when_to_ask_again(status, body):
+    assert poll(status, body, {"retry-after": "2"}).after == 2.0
+    assert poll(status, body, {"retry-after-ms": "300"}).after == 0.3
 
 
 def big(**fields):

@@ -62,6 +62,12 @@ def test_backoff_stays_between_zero_and_its_cap(attempt, unit, base, cap):
         ({"retry-after": "Sun, 06 Nov 1994 08:49:27 GMT"}, None),
         ({"retry-after": "Sun, 06 Nov 2094 08:49:27 GMT"}, MAX_RETRY_AFTER),
         ({"retry-after": "Sun, 06 Nov 199400 08:49:27 GMT"}, None),
+        # What counts is the clock of whoever wrote the date.
+        ({"retry-after": "Sun, 06 Nov 1994 09:00:10 GMT", "date": "Sun, 06 Nov 1994 09:00:00 GMT"}, 10.0),
+        ({"retry-after": "Sun, 06 Nov 1994 08:49:47 GMT", "date": "Sun, 06 Nov 1994 08:49:40 GMT"}, 7.0),
+        ({"retry-after": "Sun, 06 Nov 1994 08:49:47 GMT", "date": "Sun, 06 Nov 1994 09:49:40 GMT"}, None),
+        ({"retry-after": "Sun, 06 Nov 1994 08:49:47 GMT", "date": "today"}, 10.0),
+        ({"retry-after": "3", "date": "Sun, 06 Nov 1994 09:49:40 GMT"}, 3.0),
     ],
 )
 def test_the_servers_wish_is_read(headers, expected):

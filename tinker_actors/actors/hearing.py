@@ -1,6 +1,7 @@
 """Hearing: how a lane hears of finished samples over one connection per sampler, where the server offers that.
 
-Who waits here holds no connection. What is told is fetched at once. A server that stops offering it, or never did,
+Who waits here holds no connection. What is told is fetched at once. A server that answers at once without news is asked
+more and more rarely. A server that stops offering it, or never did,
 costs nothing but the change: who waits is polled for one by one. And as a completion may be lost, what was waited for
 very long is asked for directly once; that is also the only sign of life of an operation that waits here.
 """
@@ -14,6 +15,7 @@ from tinker_actors.actors.work import Work
 from tinker_actors.protocol.completions import Channel, Told, Unavailable, completions_outcome
 from tinker_actors.protocol.endpoints import API, JSON
 from tinker_actors.protocol.outcomes import Failed, Retry, broken_outcome
+from tinker_actors.protocol.pacing import next_question
 from tinker_actors.runtime.actor import logger
 from tinker_actors.runtime.transport import Answer, Reply, Request
 
@@ -40,12 +42,14 @@ Name = tuple[str, int]
 class _Listening:
     """A channel and the request that is out for it."""
 
-    __slots__ = ("channel", "name", "out")
+    __slots__ = ("asked", "channel", "name", "out", "soon")
 
     def __init__(self, name: Name) -> None:
         self.name = name
         self.channel = Channel(*name)
         self.out = False  # a request is out, or a timer will send one
+        self.asked = 0.0
+        self.soon = 0  # answers without news in a row that came sooner than one that was held
 
 
 class Hearing:
@@ -108,6 +112,7 @@ class Hearing:
             return
         body, only_acknowledges = asked
         self._hold(listening)
+        listening.asked = self._desk.now()
         timeout = _ACKNOWLEDGE_TIMEOUT if only_acknowledges else self._desk.config.poll_timeout
         request = Request("POST", _PATH, _HEADERS, (body,), timeout)
         self._desk.transport.send(request, partial(self._answered, listening, only_acknowledges))
@@ -125,8 +130,13 @@ class Hearing:
             now = desk.now()
             for work, completion in channel.told(outcome):
                 self._fetch(work, completion.size, now)
-            # In the next turn, behind the fetches: what ends meanwhile is heard of with one answer.
-            self._soon(listening, 0.0)
+            if channel.news:
+                listening.soon = 0
+                # In the next turn, behind the fetches: what ends meanwhile is heard of with one answer.
+                self._soon(listening, 0.0)
+            else:
+                pause, listening.soon = next_question(listening.soon, now - listening.asked)
+                self._soon(listening, pause)
         elif only_acknowledged:
             channel.give_up_acknowledging()
             self._soon(listening, 0.0)

@@ -1,9 +1,9 @@
 """Polling: how an accepted operation's result gets here.
 
-The server holds a poll until the result is there or half a minute is over; the next poll follows at once. Where there
-are more polls than connections they take turns. A result that is known to be there is fetched at once, beside the
-polls, within a budget of bytes. What fails is repeated with a backoff that all polls of the lane share, because a
-server in trouble is in trouble for all of them.
+The server holds a poll until the result is there or half a minute is over; the next poll follows at once, or after a
+pause where the server did not hold it or asks for one. Where there are more polls than connections they take turns. A
+result that is known to be there is fetched at once, beside the polls, within a budget of bytes. What fails is repeated
+with a backoff that all polls of the lane share, because a server in trouble is in trouble for all of them.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from tinker_actors.protocol.outcomes import (
     broken_outcome,
     poll_outcome,
 )
+from tinker_actors.protocol.pacing import next_question
 from tinker_actors.protocol.turns import HELD, HELD_TLS, Turns
 from tinker_actors.runtime.progress import WaitReason
 from tinker_actors.runtime.timers import Timer
@@ -206,6 +207,7 @@ class Polling:
             headers = _headers(request_type, iteration)
             if iteration < _KNOWN_ITERATIONS:
                 self._known[request_type, iteration] = headers
+        work.asked = now
         size = work.size
         body = b'{"request_id":%b,"allow_metadata_only":%b}' % (encode(work.request_id), b"false" if size else b"true")
         if work.way == "fetch":
@@ -260,10 +262,13 @@ class Polling:
         if isinstance(outcome, TryLater):
             self._later(work, outcome, now)
         elif isinstance(outcome, FetchFull):
+            known, work.told = work.told, True
             work.way = "fetch"
-            work.told = True
             work.size = max(1, outcome.size)
-            self.begin(work, now)
+            if known:
+                self._ask_again(work, now)  # that was all it could say: it is no news that the result is there
+            else:
+                self.begin(work, now)
         elif isinstance(outcome, Suspect):
             self._desk.suspect(work, outcome.error)
         else:
@@ -279,16 +284,27 @@ class Polling:
             self._again(work, Retry("transient", outcome.error))
 
     def _later(self, work: Work, outcome: TryLater, now: float) -> None:
-        state = outcome.queue_state
-        work.paused = state is not None and state.startswith("paused")
+        work.paused = outcome.paused
         reason: WaitReason = "paused by the server" if work.paused else "queued at the server"
-        work.tracker.enter(reason, now, outcome.queue_state_reason or (state or "" if work.paused else ""))
+        work.tracker.enter(
+            reason, now, outcome.queue_state_reason or (outcome.queue_state or "" if work.paused else "")
+        )
         if work.paused:
             self._desk.submitting.server_paused(now)
         # Whose end was told will not be told again, even if it is now said not to be over: it has to ask.
         work.way = "look" if work.told else "hear"
         work.size = 0
-        self.begin(work, now)
+        self._ask_again(work, now, paused=work.paused, after=outcome.after)
+
+    def _ask_again(self, work: Work, now: float, *, paused: bool = False, after: float | None = None) -> None:
+        """See to a result that is not there yet, at once where the server held the question for a while."""
+        pause, work.soon = next_question(work.soon, now - work.asked, paused=paused, after=after)
+        if pause <= 0.0:
+            self.begin(work, now)
+            return
+        # The server is not asked meanwhile, and owes no sign.
+        work.last_sign = now + pause
+        work.timer = self._desk.later(pause, partial(self._resume, work))
 
     def _again(self, work: Work, retry: Retry) -> None:
         if retry.limit is not None:

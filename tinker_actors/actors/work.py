@@ -136,16 +136,18 @@ class Work:
         number: the adaptive limit's number of its last submission.
         channel: where its end is heard of, once it was waited for there.
         told: whether the server said that it is over; it says so once.
+        asked: when the result was asked for last.
+        soon: how often in a row the server answered "not yet" without holding the question.
         size: bytes of the result, as far as the server told; reserved while it is fetched.
         repeats: requests that were repeated after a passing failure.
         unreadable: answers that claimed to be its result and could not be read.
     """
 
     __slots__ = (
-        "admission", "at_server", "channel", "charge", "deadline", "error", "failures", "first_sent", "head", "holder",
-        "id", "idempotency_key", "last_sign", "number", "patience", "paused", "rank", "renewals", "repeats",
-        "request_id", "resend", "roomed", "session", "sink", "size", "state", "tail", "terms", "ticket", "timer",
-        "told", "tracker", "unreadable", "way",
+        "admission", "asked", "at_server", "channel", "charge", "deadline", "error", "failures", "first_sent", "head",
+        "holder", "id", "idempotency_key", "last_sign", "number", "patience", "paused", "rank", "renewals", "repeats",
+        "request_id", "resend", "roomed", "session", "sink", "size", "soon", "state", "tail", "terms", "ticket",
+        "timer", "told", "tracker", "unreadable", "way",
     )  # fmt: skip
 
     def __init__(
@@ -176,7 +178,8 @@ class Work:
         self.idempotency_key = ""
         self.request_id: str | None = None
         self.charge = self.number = self.size = 0
-        self.failures = self.repeats = self.unreadable = 0
+        self.failures = self.repeats = self.soon = self.unreadable = 0
+        self.asked = 0.0
         self.roomed = self.at_server = self.told = False
         self.way: Way = "hear"
         self.channel: Channel | None = None

@@ -32,6 +32,8 @@ _NOT_IMPLEMENTED = 501
 _BILLING_PAUSE = 5.0  # seconds
 # Completions nobody waits for yet are kept up to this number. One that is dropped is found by polling for it.
 _MOST_EARLY = 20_000
+# So many in a row that nobody came to wait for are no news any more: a server could go on like that for ever.
+_MOST_UNCLAIMED = 1000
 _WHAT = "retrieve_futures"
 
 
@@ -121,10 +123,12 @@ class Channel:
         available: whether the server tells completions of it.
         failures: failed requests in a row.
         bad_requests: of these, answers that no repetition is likely to mend.
+        news: whether the last answer told of anything that was not known.
     """
 
     __slots__ = (
-        "_carried", "_cursor", "_early", "_fetched", "_target", "available", "bad_requests", "failures", "waiting",
+        "_carried", "_cursor", "_early", "_fetched", "_target", "_unclaimed", "available", "bad_requests", "failures",
+        "news", "waiting",
     )  # fmt: skip
 
     def __init__(self, sampling_session_id: str, clone_id: int) -> None:
@@ -138,6 +142,8 @@ class Channel:
         self.available = True
         self.failures = 0
         self.bad_requests = 0
+        self.news = False
+        self._unclaimed = 0
 
     @property
     def idle(self) -> bool:
@@ -149,6 +155,8 @@ class Channel:
         early = self._early.pop(request_id, None)
         if early is None:
             self.waiting[request_id] = (who, now)
+        else:
+            self._unclaimed = 0
         return early
 
     def drop(self, request_id: str) -> None:
@@ -184,6 +192,7 @@ class Channel:
         if news.cursor is not None:
             self._cursor = max(self._cursor, news.cursor)
         found = []
+        unclaimed = self._unclaimed
         for completion in news.completions:
             waiter = self.waiting.pop(completion.request_id, None)
             if waiter is not None:
@@ -192,9 +201,13 @@ class Channel:
                 self._note_early(completion)
         for request_id in acknowledged:
             self._fetched.pop(request_id, None)
+        self.news = bool(found) or unclaimed < self._unclaimed <= _MOST_UNCLAIMED
+        if found:
+            self._unclaimed = 0
         return found
 
     def _note_early(self, completion: Completion) -> None:
+        self._unclaimed += completion.request_id not in self._early
         self._early[completion.request_id] = completion
         if len(self._early) > _MOST_EARLY:
             del self._early[next(iter(self._early))]

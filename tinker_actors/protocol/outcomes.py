@@ -28,7 +28,7 @@ from tinker_actors.protocol.error_replies import (
     not_understood,
     status_error,
 )
-from tinker_actors.protocol.retry import retry_after, retryable_status
+from tinker_actors.protocol.retry import milliseconds, retry_after, retryable_status
 from tinker_actors.protocol.signals import Signals, failure, read_signals, says_failure, word_of
 from tinker_actors.types.wire import UntypedAPIFuture
 
@@ -46,7 +46,7 @@ CONFLICT_RETRIES = 6
 
 _SUCCESS = range(200, 300)
 _BAD_REQUEST = 400
-_REQUEST_TIMEOUT = 408
+_NOT_YET = frozenset({408, 425})  # to a poll: 425 is how some independent servers say it
 _CONFLICT = 409
 _TOO_MANY_REQUESTS = 429
 _INTERNAL_SERVER_ERROR = 500
@@ -96,10 +96,17 @@ class TryLater(msgspec.Struct, frozen=True):
     Attributes:
         queue_state: `"active"`, `"paused_capacity"`, `"paused_rate_limit"`, or None when not said.
         queue_state_reason: the server's sentence about it.
+        after: seconds the server asks to wait before the next poll, or None.
     """
 
     queue_state: str | None = None
     queue_state_reason: str | None = None
+    after: float | None = None
+
+    @property
+    def paused(self) -> bool:
+        """Whether the server keeps the operation waiting on purpose."""
+        return self.queue_state is not None and self.queue_state.startswith("paused")
 
 
 class FetchFull(msgspec.Struct, frozen=True):
@@ -249,9 +256,9 @@ def poll_outcome(
         read: reads the result.
     """
     if status in _SUCCESS:
-        return _finished_or_not(status, headers, body, request_id, read)
-    if status == _REQUEST_TIMEOUT:
-        return _try_later(read_signals(body))
+        return _finished_or_not(status, headers, body, request_id, now_wall, read)
+    if status in _NOT_YET:
+        return _try_later(read_signals(body), headers, now_wall)
     if status == _BAD_REQUEST and not retryable_status(status, headers):
         return _poll_refused(headers, body, request_id, now_wall, spurious_400s)
     return _refused(status, headers, body, now_wall, "The operation", request_id=request_id, sent=True)
@@ -312,7 +319,9 @@ def _kind(status: int) -> Literal["transient", "throttle"]:
     return "throttle" if status == _TOO_MANY_REQUESTS else "transient"
 
 
-def _finished_or_not(status: int, headers: Mapping[str, str], body: bytes, request_id: str, read: Read) -> PollOutcome:
+def _finished_or_not(
+    status: int, headers: Mapping[str, str], body: bytes, request_id: str, now_wall: float, read: Read
+) -> PollOutcome:
     """Return what a success means. Nearly all are the result, and it is read but once; what is none tells why."""
     content_type = media_type(headers) or JSON
     try:
@@ -322,7 +331,7 @@ def _finished_or_not(status: int, headers: Mapping[str, str], body: bytes, reque
         if signals is not None:
             word = word_of(signals)
             if word == "later":
-                return _try_later(signals)
+                return _try_later(signals, headers, now_wall)
             if word == "too_large":
                 return FetchFull(signals.response_payload_size)
             if says_failure(signals):
@@ -334,10 +343,16 @@ def _finished_or_not(status: int, headers: Mapping[str, str], body: bytes, reque
         return Unreadable(error)
 
 
-def _try_later(signals: Signals | None) -> TryLater:
+def _try_later(signals: Signals | None, headers: Mapping[str, str], now_wall: float) -> TryLater:
+    after = retry_after(headers, now_wall)
     if signals is None:
-        return TryLater()
-    return TryLater(_text_or_none(signals.queue_state), _text_or_none(signals.queue_state_reason))
+        return TryLater(after=after)
+    said = milliseconds(signals.retry_after_ms)
+    return TryLater(
+        _text_or_none(signals.queue_state),
+        _text_or_none(signals.queue_state_reason),
+        after if said is None else said,
+    )
 
 
 def _text_or_none(value: Any) -> str | None:

@@ -49,45 +49,61 @@ def retry_after(headers: Mapping[str, str], now_wall: float) -> float | None:
 
     `retry-after-ms` goes before `retry-after`, which may be seconds or an HTTP date (wire protocol 7.1).
 
+    A date is compared with the answer's own `Date` where it has one: the clock that the server means is its own.
+
     Args:
         headers: the answer's headers, names in lower case.
-        now_wall: the wall clock as seconds since 1970, to compare a date with.
+        now_wall: the wall clock as seconds since 1970, to compare a date with when the answer has none.
 
     Returns:
         None when no header says so, or only with a negative or unreadable value.
     """
-    delay = _number(headers.get("retry-after-ms"))
-    if delay is not None:
-        return min(delay / 1000.0, MAX_RETRY_AFTER)
+    delay = milliseconds(headers.get("retry-after-ms"))
     text = headers.get("retry-after")
-    delay = _number(text)
     if delay is None and text is not None:
-        delay = _seconds_until(text, now_wall)
+        delay = _number(text)
+        if delay is None:
+            delay = _seconds_until(text, headers.get("date"), now_wall)
     return None if delay is None else min(delay, MAX_RETRY_AFTER)
 
 
-def _number(text: str | None) -> float | None:
-    """Return a header's value when it is a finite number that is not negative."""
-    if text is None:
+def milliseconds(value: object) -> float | None:
+    """Return a number of milliseconds, or text that holds one, in seconds, at most `MAX_RETRY_AFTER`.
+
+    Returns:
+        None when it is no number, or no finite one, or negative.
+    """
+    number = _number(value)
+    return None if number is None else min(number / 1000.0, MAX_RETRY_AFTER)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
-        value = float(text)
-    except ValueError:
+        number = float(value)
+    except (ValueError, OverflowError):
         return None
-    return value if math.isfinite(value) and value >= 0 else None
+    return number if math.isfinite(number) and number >= 0 else None
 
 
-def _seconds_until(http_date: str, now_wall: float) -> float | None:
+def _seconds_until(http_date: str, answered: str | None, now_wall: float) -> float | None:
+    moment = _moment(http_date)
+    if moment is None:
+        return None
+    now = None if answered is None else _moment(answered)
+    delay = moment - (now_wall if now is None else now)
+    return delay if delay >= 0 else None
+
+
+def _moment(http_date: str) -> float | None:
     from email.utils import parsedate_to_datetime  # noqa: PLC0415 - loads a lot, for a form of date that is rare
 
     try:
         moment = parsedate_to_datetime(http_date)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        delay = moment.timestamp() - now_wall
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
-    return delay if delay >= 0 else None
 
 
 def retryable_status(status: int, headers: Mapping[str, str]) -> bool:

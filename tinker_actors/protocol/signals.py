@@ -57,6 +57,7 @@ class Signals(msgspec.Struct, kw_only=True):
         response_payload_size: bytes of a result that is too large to come unasked.
         queue_state: why the operation is not over.
         queue_state_reason: the server's sentence about it.
+        retry_after_ms: when it wants to be asked again.
     """
 
     type: Any = msgspec.UNSET
@@ -72,6 +73,7 @@ class Signals(msgspec.Struct, kw_only=True):
     response_payload_size: Any = None
     queue_state: Any = None
     queue_state_reason: Any = None
+    retry_after_ms: Any = None
 
 
 _SIGNALS = Reader(Signals)
