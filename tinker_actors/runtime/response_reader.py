@@ -11,13 +11,12 @@ from typing import Literal, NoReturn, Protocol
 
 import httptools
 
-from tinker_actors.runtime.inflating import GzipBody
+from tinker_actors.runtime.inflating import InflatedBody, codings, inflatable
 from tinker_actors.runtime.transport import Answer, BrokenKind, Reply
 
 State = Literal["sending", "waiting", "headers", "body", "done", "failed"]
 Event = Literal["sent", "begun", "interim", "headed", "ended", "broke"]
 
-_GZIP = frozenset({"gzip", "x-gzip"})
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL_STATUS = 200
 
@@ -59,9 +58,9 @@ class ResponseReader:
         "_body",
         "_exchange",
         "_fed",
-        "_gzip",
         "_head_bytes",
         "_headers",
+        "_inflated",
         "_is_head",
         "_max_body",
         "_max_head",
@@ -83,7 +82,7 @@ class ResponseReader:
         self.until_close = False
         # One block, because a body may come in millions of pieces.
         self._body = bytearray()
-        self._gzip: GzipBody | None = None
+        self._inflated: InflatedBody | None = None
         self._refusal: tuple[BrokenKind, str] | None = None
         # Refers back to this object; dropped by `end`, so that no cycle is left to the garbage collector.
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
@@ -108,9 +107,9 @@ class ResponseReader:
 
     def finish(self, *, keep_alive: bool) -> None:
         """End the body here."""
-        if self._gzip is not None:
-            if not self._gzip.complete:
-                self._exchange.fail("protocol", "the response's gzip body is incomplete")
+        if self._inflated is not None:
+            if not self._inflated.complete:
+                self._exchange.fail("protocol", "the response's compressed body is incomplete")
                 return
             del self._headers["content-encoding"]
         self._exchange.finish(Reply(self._status, self._headers, bytes(self._body)), keep_alive=keep_alive)
@@ -154,10 +153,10 @@ class ResponseReader:
         if self._exchange.outcome is not None:
             self._exchange.keep_alive = False
             return
-        if self._gzip is None:
+        if self._inflated is None:
             self._body += data
         else:
-            self._inflate(self._gzip, data)
+            self._inflate(self._inflated, data)
         if len(self._body) > self._max_body:
             self._refuse("too_large", f"the response's body is larger than {self._max_body} bytes")
 
@@ -176,17 +175,17 @@ class ResponseReader:
             self._refuse("too_large", f"the response's body is larger than {self._max_body} bytes")
         # Where the response has no body at all, the parser ends the message before this matters.
         self.until_close = length is None and "chunked" not in headers.get("transfer-encoding", "").lower()
-        encoding = headers.get("content-encoding", "identity").lower()
-        if encoding in _GZIP:
-            self._gzip = GzipBody()
-        elif encoding != "identity":
+        coded = codings(headers.get("content-encoding", ""))
+        if len(coded) == 1 and inflatable(coded[0]):
+            self._inflated = InflatedBody(coded[0])
+        elif coded:
             self._refuse("protocol", "the response has a content encoding that was not asked for")
 
-    def _inflate(self, gzip: GzipBody, data: bytes) -> None:
+    def _inflate(self, inflated: InflatedBody, data: bytes) -> None:
         try:
-            fits = gzip.inflate(data, self._body, self._max_body)
+            fits = inflated.inflate(data, self._body, self._max_body)
         except zlib.error:
-            self._refuse("protocol", "the response claims to be gzip and is not")
+            self._refuse("protocol", "the response claims to be compressed and is not")
         if not fits:
             self._refuse("too_large", f"the response's body is larger than {self._max_body} bytes")
 

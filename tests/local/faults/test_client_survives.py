@@ -24,6 +24,7 @@ SURVIVABLE = {
     "reset after": {"kind": "reset_after"},
     "reply lost": {"kind": "reply_lost"},
     "truncated": {"kind": "truncated"},
+    "corrupted": {"kind": "corrupted"},
     "duplicated": {"kind": "duplicated"},
     "paused": {"kind": "paused_capacity", "reason": "The cluster is full."},
     # In all, less than the 300 s without a heartbeat after which a session is rightly lost.
@@ -42,7 +43,7 @@ def test_a_run_in_which_every_fourth_request_is_struck_gives_what_an_undisturbed
 
 
 @pytest.mark.parametrize("endpoint", ["forward_backward", "optim_step", "save_weights_for_sampler", "asample"])
-@pytest.mark.parametrize("kind", ["reply_lost", "reset_middle", "truncated", "duplicated"])
+@pytest.mark.parametrize("kind", ["reply_lost", "reset_middle", "truncated", "corrupted", "duplicated"])
 def test_what_was_done_and_not_answered_is_done_once(server, program, undisturbed, endpoint, kind):
     server.faults.add(endpoint, kind, times=1, name="it")
     with program(server.url) as disturbed:

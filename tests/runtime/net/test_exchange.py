@@ -173,6 +173,53 @@ def test_an_inflated_body_is_not_announced_as_compressed():
     assert "content-encoding" not in reply(exchange).headers
 
 
+def coded(encoding: bytes, body: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n" % (encoding, len(body))
+    return head + body
+
+
+def raw_deflate(data: bytes) -> bytes:
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return deflater.compress(data) + deflater.flush()
+
+
+@pytest.mark.parametrize("encoding", [b"", b"identity", b"Identity, identity", b"utf-8", b"aws-chunked", b"none", b","])
+def test_words_that_change_nothing_are_passed_over(encoding):
+    exchange = sent()
+    exchange.feed(coded(encoding, b"hello"))
+
+    assert reply(exchange).body == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        (b"GZIP", gzip.compress(b"hello")),
+        (b" x-gzip ", gzip.compress(b"hello")),
+        (b"identity, gzip,", gzip.compress(b"hello")),
+        (b"deflate", zlib.compress(b"hello")),
+        (b"deflate", raw_deflate(b"hello")),
+    ],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_compressed_bodies_are_read_however_that_is_spelled(encoding, body, at_once):
+    exchange = sent()
+    answer = coded(encoding, body)
+    for piece in [answer] if at_once else [answer[i : i + 1] for i in range(len(answer))]:
+        exchange.feed(piece)
+
+    assert reply(exchange).body == b"hello"
+
+
+@pytest.mark.parametrize("encoding", [b"br", b"zstd", b"gzip, gzip", b"gzip, br"])
+def test_codings_that_are_not_read_here_are_refused(encoding):
+    exchange = sent()
+    exchange.feed(coded(encoding, b"hello"))
+
+    assert isinstance(exchange.outcome, Broken)
+    assert "content encoding" in exchange.outcome.message
+
+
 def test_a_body_without_length_ends_with_the_connection():
     exchange = sent()
     exchange.feed(b"HTTP/1.1 200 OK\r\n\r\nhel")
