@@ -310,9 +310,10 @@ class SocketDriver:
         self._address = (address.hostname, address.port)
 
     def send(self, request: CoreRequest) -> tuple[int, bytes]:
-        lines = [f"{request.method} {request.path} HTTP/1.1", "host: x", "connection: close"]
+        lines = [f"{request.method} {request.path} HTTP/1.1", "host: localhost", "connection: close"]
         lines += [f"content-length: {len(request.body)}"]
-        lines += [f"{name}: {value}" for name, value in request.headers.items()]
+        headers = {"content-type": "application/json", **request.headers}
+        lines += [f"{name}: {value}" for name, value in headers.items()]
         return self.exchange("\r\n".join([*lines, "", ""]).encode() + request.body)
 
     def exchange(self, sent: bytes, *, end: bool = False) -> tuple[int, bytes]:
@@ -364,16 +365,16 @@ def test_mutated_requests_through_sockets_leave_the_server_alive(server):
         b"\r\n\r\n",
         b"GET\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"POST /api/v1/optim_step HTTP/1.1\r\nhost: x\r\n",
-        b"POST /api/v1/optim_step HTTP/1.1\r\nhost: x\r\ncontent-length: -5\r\n\r\n{}",
-        b"POST /api/v1/optim_step HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{}",
-        b"POST /api/v1/optim_step HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999\r\n\r\n{}",
-        b"POST /api/v1/optim_step HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
-        b"POST /api/v1/optim_step HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
-        b"GET /api/v1/healthz HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 200_000 + b"\r\n\r\n",
-        b"GET /api/v1/healthz HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * 5_000 + b"\r\n",
-        b"GET /api/v1/healthz HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
-        b"GET http://elsewhere/api/v1/healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        b"POST /api/v1/optim_step HTTP/1.1\r\nhost: localhost\r\n",
+        b"POST /api/v1/optim_step HTTP/1.1\r\nhost: localhost\r\ncontent-length: -5\r\n\r\n{}",
+        b"POST /api/v1/optim_step HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{}",
+        b"POST /api/v1/optim_step HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999999999999\r\n\r\n{}",
+        b"POST /api/v1/optim_step HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /api/v1/optim_step HTTP/1.1\r\nhost: [::1]\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
+        b"GET /api/v1/healthz HTTP/1.1\r\nhost: localhost\r\nx: " + b"a" * 200_000 + b"\r\n\r\n",
+        b"GET /api/v1/healthz HTTP/1.1\r\nhost: localhost\r\n" + b"a: b\r\n" * 5_000 + b"\r\n",
+        b"GET /api/v1/healthz HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+        b"GET http://elsewhere/api/v1/healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
         bytes(range(256)) * 10,
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 500,
     ],

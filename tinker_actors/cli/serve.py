@@ -92,6 +92,13 @@ def keys_and_owners(_: click.Context, __: click.Parameter, values: tuple[str, ..
 @click.option("--jwt", is_flag=True, help="Tell clients to change their key for a token that expires.")
 @click.option("--insecure", is_flag=True, help="Allow a host that other machines can reach. Nobody is asked for a key.")
 @click.option(
+    "allowed_hosts",
+    "--allowed-host",
+    metavar="NAME",
+    multiple=True,
+    help="A further name by which the server may be called, beside loopback's and --host; * for any. May be repeated.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error", "critical"]),
     default="warning",
@@ -111,6 +118,7 @@ def serve(
     api_keys: dict[str, str],
     jwt: bool,
     insecure: bool,
+    allowed_hosts: tuple[str, ...],
     log_level: str,
 ) -> None:
     """Run the embedded server until Ctrl-C.
@@ -127,7 +135,7 @@ def serve(
     try:
         run(
             host, port, models, data_dir,
-            insecure=insecure, api_keys=api_keys, jwt=jwt, log_level=log_level,
+            insecure=insecure, allowed_hosts=allowed_hosts, api_keys=api_keys, jwt=jwt, log_level=log_level,
             admin=admin, faults=faults, fault_seed=fault_seed,
             stand_ins=dict(map(parse_stand_in, stand_ins)),
             announce=lambda ready: _announce(ready, kept=data_dir is not None),

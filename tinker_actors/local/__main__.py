@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             dict(options.model),
             options.data_dir,
             insecure=options.insecure,
+            allowed_hosts=options.allowed_host,
             api_keys={**json.loads(os.environ.pop(KEYS_VARIABLE, "{}")), **dict(options.api_key)},
             jwt=options.jwt,
             engine=options.engine,
@@ -73,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limits", type=_object, default={}, help="limits to set, as a JSON object")
     parser.add_argument("--log-level", default="warning", choices=("debug", "info", "warning", "error", "critical"))
     parser.add_argument("--insecure", action="store_true", help="allow a host that other machines can reach")
+    parser.add_argument(
+        "--allowed-host", action="append", default=[], metavar="NAME", help="a further name to be called by"
+    )
     parser.add_argument("--admin", action="store_true", help="have an admin endpoint; its token is in the ready line")
     parser.add_argument(
         "--fault", action="append", default=[], metavar="ENDPOINT:KIND[:FIELD=VALUE...]", help="what is to go wrong"

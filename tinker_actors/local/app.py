@@ -25,6 +25,7 @@ from tinker_actors.local.core import Answer, CoreRequest, Hold, ServiceCore
 from tinker_actors.local.core.messages import RefusedError, ok
 from tinker_actors.local.core.reading import too_large
 from tinker_actors.local.core.streams import Stream, event
+from tinker_actors.local.door import refused
 from tinker_actors.local.event_stream import EventStream
 from tinker_actors.local.workers import Worker
 
@@ -97,8 +98,7 @@ class App:
         try:
             body = await self._body(request)
         except RefusedError as refusal:
-            # The rest of the body is not read, so the connection can't be used again.
-            return _response(refusal.answer(), close=True)
+            return refused(refusal)
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
         query = request.scope["query_string"].decode("latin-1")
@@ -224,8 +224,5 @@ class App:
         return asyncio.get_running_loop().time() + self.clock_offset
 
 
-def _response(answer: Answer, *, close: bool = False) -> Response:
-    headers = dict(answer.headers)
-    if close:
-        headers["connection"] = "close"
-    return Response(answer.body, answer.status, headers)
+def _response(answer: Answer) -> Response:
+    return Response(answer.body, answer.status, dict(answer.headers))

@@ -45,8 +45,9 @@ class HeadProtocol(HttpToolsProtocol):
 
     def _refuse(self) -> None:
         body = codec.encode({"detail": f"The request line and headers are larger than {HEAD_BYTES} bytes."})
+        headers = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)
         self.transport.write(
-            b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
-            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n%b"
+            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % (headers, len(body)) + body
         )
         self.transport.close()

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -56,6 +56,8 @@ class LocalServer:
         models: further base models: name -> folder.
         data_dir: where checkpoints are kept; None for a temporary folder that is removed on `stop`.
         insecure: allow a host that other machines can reach.
+        allowed_hosts: further names by which the server may be called, beside loopback's and `host`: requests that name
+            another host are refused. `*` stands for any.
         api_keys: key -> owner; with any, the server asks for one. They reach it by its environment, not its arguments.
         jwt: tell clients to change their key for a token.
         engine: `"numpy"` or `"ledger"`.
@@ -75,6 +77,7 @@ class LocalServer:
         models: Mapping[str, str | Path] | None = None,
         data_dir: str | Path | None = None,
         insecure: bool = False,
+        allowed_hosts: Sequence[str] = (),
         api_keys: Mapping[str, str] | None = None,
         jwt: bool = False,
         engine: str = "numpy",
@@ -90,6 +93,7 @@ class LocalServer:
         self._data_dir = None if data_dir is None else Path(data_dir)
         self._temporary = data_dir is None
         self._insecure = insecure
+        self._allowed_hosts = list(allowed_hosts)
         self._api_keys = dict(api_keys or {})
         self._jwt = jwt
         self._engine = engine
@@ -249,6 +253,8 @@ class LocalServer:
             command += ["--model", f"{name}={folder}"]
         for name, size in self._stand_ins.items():
             command += ["--stand-in", name if size is None else f"{name},vocab={size}"]
+        for name in self._allowed_hosts:
+            command += ["--allowed-host", name]
         if self._jwt:
             command.append("--jwt")
         if self._limits:

@@ -25,7 +25,9 @@ from tinker_actors.errors import ConfigError
 from tinker_actors.local.app import App
 from tinker_actors.local.core import Limits, ServiceCore
 from tinker_actors.local.core.access import Access
+from tinker_actors.local.core.origins import Origins
 from tinker_actors.local.core.ports import Engine
+from tinker_actors.local.door import ANSWER_HEADERS, Door
 from tinker_actors.local.engine.tiny import TINY_NAME
 from tinker_actors.local.faults.connection import ConnectionProtocol
 from tinker_actors.local.faults.setup import make_faults
@@ -54,6 +56,7 @@ def serve(
     data_dir: Path | None = None,
     *,
     insecure: bool = False,
+    allowed_hosts: Sequence[str] = (),
     api_keys: Mapping[str, str] | None = None,
     jwt: bool = False,
     engine: str = "numpy",
@@ -78,6 +81,7 @@ def serve(
             the names only.
         data_dir: where everything is kept; None for a temporary folder that goes with the server.
         insecure: allow a host that other machines can reach although the server asks nobody for a key.
+        allowed_hosts: further names by which the server may be called, beside loopback's and `host`; see `Origins`.
         api_keys: key -> owner; with any, the server asks for one. None for a server that belongs to whoever reaches it.
         jwt: tell clients to change their key for a token.
         engine: `"numpy"`, or `"ledger"` for one that only keeps account of what was done.
@@ -93,7 +97,7 @@ def serve(
 
     Raises:
         ConfigError: another machine could reach the host, there are no keys, and `insecure` is not set; or a model
-            can't be loaded; or another server uses the data.
+            can't be loaded; or another server uses the data; or an allowed host is none.
         OSError: the port can't be had.
     """
     access = Access(api_keys, jwt=jwt)
@@ -102,6 +106,7 @@ def serve(
             f"{host!r} can be reached from other machines, and this server asks nobody for a key.",
             advice="Listen on 127.0.0.1, give --api-key KEY=OWNER, or say --insecure if the network is yours.",
         )
+    origins = Origins((host, *allowed_hosts))
     misbehaviour = make_faults(faults, fault_seed, admin=admin)
     logging.basicConfig(level=log_level.upper(), stream=sys.stderr)
     _allow_many_connections()
@@ -120,6 +125,7 @@ def serve(
         if misbehaviour is not None:
             app.asgi = misbehaviour.around(app, core)
             ready |= {"admin_token": misbehaviour.admin_token} if admin else {}
+        app.asgi = Door(app.asgi, origins)
         protocol = HeadProtocol if misbehaviour is None else ConnectionProtocol
         with _clean_exit_on_sigterm():
             asyncio.run(_run(app, protocol, listener, log_level, until_eof, lambda: (announce or _print_line)(ready)))
@@ -177,6 +183,7 @@ async def _run(
         timeout_keep_alive=75,  # longer than any pause between two polls of one connection
         timeout_graceful_shutdown=GRACE_SECONDS,
         server_header=False,
+        headers=ANSWER_HEADERS,
     )
     server = _Server(config, app, announce)
     if until_eof:

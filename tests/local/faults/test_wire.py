@@ -213,7 +213,12 @@ def test_chance_repeats_after_a_clear(server, wire):
 def test_a_body_above_the_limit_is_refused_while_faults_are_on(wire, server):
     with ta.local_server(engine="ledger", limits={"body_bytes": 10_000}) as small:
         small.faults.add("*", "duplicated")
-        answer = requests.post(f"{small.url}/api/v1/create_session", data=b" " * 200_000, timeout=HANG)
+        answer = requests.post(
+            f"{small.url}/api/v1/create_session",
+            data=b" " * 200_000,
+            headers={"content-type": "application/json"},
+            timeout=HANG,
+        )
         assert answer.status_code == 413
 
 
@@ -251,7 +256,7 @@ def test_without_the_token_nobody_is_let_in(server, method):
 
 
 def test_the_admin_endpoint_refuses_what_it_does_not_know(server):
-    headers = {"x-admin-token": server.faults._token}
+    headers = {"x-admin-token": server.faults._token, "content-type": "application/json"}
     for method, path, status in [("PUT", "", 405), ("GET", "/x", 404), ("POST", "", 400)]:
         url = f"{server.url}/admin/faults{path}"
         assert requests.request(method, url, headers=headers, data=b"{", timeout=HANG).status_code == status

@@ -13,12 +13,15 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+JSON = {"Content-Type": "application/json"}
+HEAD = "Host: localhost\r\nContent-Type: application/json\r\n"
+
 
 async def post(url: str, path: str, body: dict) -> dict:
     """Send one request on a connection of its own."""
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     content = json.dumps(body).encode()
-    head = f"POST /api/v1/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+    head = f"POST /api/v1/{path} HTTP/1.1\r\n{HEAD}Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
     writer.write(head.encode() + content)
     answer = await reader.read()
     writer.close()
@@ -64,7 +67,7 @@ def test_a_client_that_goes_away_during_a_hold_leaves_the_server_well(wire, bodi
     body = json.dumps({"request_id": late}).encode()
     for _ in range(20):
         with socket.create_connection((urlsplit(wire.url).hostname, urlsplit(wire.url).port)) as gone:
-            head = f"POST /api/v1/retrieve_future HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+            head = f"POST /api/v1/retrieve_future HTTP/1.1\r\n{HEAD}Content-Length: {len(body)}\r\n\r\n"
             gone.sendall(head.encode() + body)
     wire.submit("forward_backward", bodies.gradient(model, 1, b"abc"))
     assert wire.result(late)["type"] == "optim_step"
@@ -72,11 +75,15 @@ def test_a_client_that_goes_away_during_a_hold_leaves_the_server_well(wire, bodi
 
 def test_a_body_above_the_limit_is_refused_whether_its_length_is_told_or_not(ledger_server):
     url = f"{ledger_server.url}/api/v1/create_session"
-    assert requests.post(url, data=b" " * 20_000, timeout=60).status_code == 413
+    assert requests.post(url, data=b" " * 20_000, headers=JSON, timeout=60).status_code == 413
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
     connection.request(
-        "POST", address.path, iter([b" " * 6_000] * 2), encode_chunked=True, headers={"Transfer-Encoding": "chunked"}
+        "POST",
+        address.path,
+        iter([b" " * 6_000] * 2),
+        encode_chunked=True,
+        headers={"Transfer-Encoding": "chunked", **JSON},
     )
     answer = connection.getresponse()
     assert answer.status == 413
@@ -115,7 +122,9 @@ def lines(count):
     "endless", [lines(20_000), b"X: " + b"y" * 20_000_000, None], ids=["many headers", "one header", "path"]
 )
 def test_an_endless_head_is_refused_before_it_fills_the_memory(ledger_server, endless):
-    head = b"GET /api/v1/" + b"a" * 20_000_000 if endless is None else b"GET / HTTP/1.1\r\nHost: x\r\n" + endless
+    head = (
+        b"GET /api/v1/" + b"a" * 20_000_000 if endless is None else b"GET / HTTP/1.1\r\nHost: localhost\r\n" + endless
+    )
     said = b""
     with socket.create_connection(("127.0.0.1", int(ledger_server.url.rpartition(":")[2]))) as connection:
         connection.settimeout(30)
@@ -129,8 +138,9 @@ def test_an_endless_head_is_refused_before_it_fills_the_memory(ledger_server, en
 
 
 def test_a_long_head_is_taken_also_behind_long_bodies(ledger_server):
-    begin = b"GET /api/v1/healthz HTTP/1.1\r\nHost: x\r\n"
-    posts = 20 * (b"POST /api/v1/create_session HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n" + b" " * 9000)
+    begin = b"GET /api/v1/healthz HTTP/1.1\r\nHost: localhost\r\n"
+    post = f"POST /api/v1/create_session HTTP/1.1\r\n{HEAD}Content-Length: 9000\r\n\r\n"
+    posts = 20 * (post.encode() + b" " * 9000)
     with socket.create_connection(("127.0.0.1", int(ledger_server.url.rpartition(":")[2]))) as connection:
         connection.settimeout(30)
         connection.sendall(posts + begin)

@@ -26,7 +26,7 @@ def guarded():
 
 
 def call(server, key, method="GET", path="sessions", **options):
-    headers = {} if key is None else {"X-API-Key": key}
+    headers = {"Content-Type": "application/json", **({} if key is None else {"X-API-Key": key})}
     return requests.request(method, f"{server.url}/api/v1/{path}", headers=headers, timeout=60, **options)
 
 
@@ -51,7 +51,7 @@ def test_a_token_from_the_server_opens_it(guarded):
 
 def test_a_large_body_is_read_for_those_who_have_a_key(guarded):
     body = b" " * 30_000_000
-    assert call(guarded, ANN, "POST", "create_session", data=body).status_code == 400
+    assert call(guarded, ANN, "POST", "forward_backward", data=body).status_code == 400
     for key in (None, "tml-nobody"):
         taken, status = pushed(guarded, key, body)
         assert status in (b"", b"401")
@@ -61,7 +61,8 @@ def test_a_large_body_is_read_for_those_who_have_a_key(guarded):
 def pushed(server, key, body):
     """Send a request; return how much of its body went out, and the status if it could be read."""
     taken, said = 0, b""
-    head = f"POST /api/v1/create_session HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nX-API-Key: {key}\r\n\r\n"
+    head = "POST /api/v1/forward_backward HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(body)}\r\nX-API-Key: {key}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as connection:
         connection.settimeout(60)
         connection.sendall(head.encode())

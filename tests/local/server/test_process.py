@@ -87,7 +87,8 @@ def test_stopping_answers_held_polls_and_removes_the_temporary_folder(connect, b
         held = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
         body = b'{"request_id": "%s"}' % late.encode()
         held.sendall(
-            b"POST /api/v1/retrieve_future HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+            b"POST /api/v1/retrieve_future HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body
         )
         sent.set()
         while piece := held.recv(65536):

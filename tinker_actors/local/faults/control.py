@@ -91,7 +91,8 @@ class FaultControl:
     def _ask(self, method: str, below: str, kind: type[T], body: bytes | None = None) -> T:
         connection = http.client.HTTPConnection(self._netloc, timeout=_TIMEOUT)
         try:
-            connection.request(method, f"{ADMIN_PATH}{below}", body, {TOKEN_HEADER: self._token})
+            headers = {TOKEN_HEADER: self._token, "content-type": "application/json"}
+            connection.request(method, f"{ADMIN_PATH}{below}", body, headers)
             answer = connection.getresponse()
             said = answer.read()
         finally:
