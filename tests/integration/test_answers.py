@@ -160,3 +160,40 @@ def test_a_damaged_reply_is_asked_for_again(through, name):
     sampler = service.create_sampling_client(base_model="local/tiny")
     assert sampler.sample(prompt("a"), 1, {"max_tokens": 1}).result(HANG).sequences
     assert len(between.of(name)) == 2
+
+
+CREATING = ["create_session", "create_sampling_session", "join_sampling_session", "create_model"]
+OPERATIONS = ["asample", "forward_backward", "optim_step", "save_weights", "load_weights"]
+
+
+def test_what_is_sent_again_carries_the_same_key(through):
+    """Each creation and each operation is answered with an error once, after the server has done it."""
+    struck = set()
+
+    def spoil(asked):
+        if asked.name in [*CREATING, *OPERATIONS] and asked.name not in struck:
+            struck.add(asked.name)
+            asked.status, asked.answer = 503, b'{"detail":"busy"}'
+
+    service, between = through(spoil)
+    sampler = service.create_sampling_client(base_model="local/tiny")
+    trainer = service.create_lora_training_client("local/tiny", rank=4)
+    handle = sampler.get_sampler_handle()
+    copy = ta.SamplingClient.from_sampler_handle(handle, base_url=between.url)
+    for each in (sampler, copy):
+        each.sample(prompt("a"), 1, {"max_tokens": 1}).result(HANG)
+    trainer.forward_backward([datum()], "cross_entropy").result(HANG)
+    trainer.optim_step().result(HANG)
+    path = trainer.save_state("again", overwrite=True).result(HANG).path
+    trainer.load_state(path).result(HANG)
+    assert struck == {*CREATING, *OPERATIONS}
+    keys = []
+    for name in struck:
+        first, second = [asked.headers.get("x-idempotency-key") for asked in between.of(name)[:2]]
+        assert first is not None, name
+        assert first == second, name
+        keys.append(first)
+    assert len(set(keys)) == len(keys)
+    for asked in between.log:
+        if asked.name in ("retrieve_future", "session_heartbeat"):
+            assert "x-idempotency-key" not in asked.headers

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import tinker_actors as ta
-from tinker_actors.actors import submitting
+from tinker_actors.actors import keys
 from tinker_actors.actors.service import SamplerEntry
 from tinker_actors.actors.tree import Close
 from tinker_actors.clients import attachment
@@ -444,7 +444,7 @@ def test_a_client_made_in_the_child_works_there(server, service, sampler):
 
 
 def test_a_child_does_not_repeat_its_parents_idempotency_keys():
-    assert len({submitting._key_prefix, *(in_child(lambda: submitting._key_prefix) for _ in range(2))}) == 3
+    assert len({keys._prefix, *(in_child(lambda: keys._prefix) for _ in range(2))}) == 3
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -22,12 +22,22 @@ def test_what_the_next_beat_or_poll_repeats_anyway_is_not_retried():
     }
 
 
+def test_what_creates_something_says_so():
+    assert {name for name, endpoint in ENDPOINTS.items() if endpoint.creates} == {
+        "create_session",
+        "create_model",
+        "create_sampling_session",
+        "join_sampling_session",
+    }
+    assert all(endpoint.creates for name, endpoint in ENDPOINTS.items() if name.startswith(("create_", "join_")))
+
+
 @pytest.mark.parametrize(
     ("sampler", "expected"),
     [("s-1:sample:0", "/x/s-1:sample:0"), ("a/b", "/x/a%2Fb"), ("ä ?#", "/x/%C3%A4%20%3F%23")],
 )
 def test_ids_are_percent_encoded(sampler, expected):
-    assert Endpoint("GET", "/x/{sampler_id}").at(sampler_id=sampler) == expected
+    assert Endpoint("GET", "/x/{sampler_id}", creates=False).at(sampler_id=sampler) == expected
 
 
 def test_a_forgotten_id_is_an_error():

@@ -6,6 +6,7 @@ from functools import partial
 
 from tinker_actors.actors.desk import Desk
 from tinker_actors.actors.work import Call
+from tinker_actors.protocol.endpoints import IDEMPOTENCY_KEY
 from tinker_actors.protocol.outcomes import (
     UNREADABLE_RETRIES,
     Done,
@@ -38,6 +39,7 @@ class Calling:
             headers=(("Content-Type", "application/json"),) if call.body else (),
             body=(call.body,) if call.body else (),
             timeout=call.timeout or self._desk.config.request_timeout,
+            own_headers=((IDEMPOTENCY_KEY, call.idempotency_key),) if call.idempotency_key else (),
         )
         call.ticket = self._desk.transport.send(request, partial(self._answered, call))
 

@@ -38,8 +38,6 @@ class Cancelling:
             self._tell_server(self._line.popleft())
 
     def _tell_server(self, request_id: str) -> None:
-        endpoint = ENDPOINTS["cancel_future"]
-
         def done(_: Done) -> None:
             self._out -= 1
             self._next()
@@ -50,7 +48,7 @@ class Cancelling:
             self._next()
 
         body = encode({"request_id": request_id})
-        call = Call("cancel_future", endpoint.method, endpoint.path, body, done, failed, retried=False)
+        call = Call("cancel_future", ENDPOINTS["cancel_future"], body, done, failed)
         call.holder = self._desk
         self._out += 1
         self._desk.table[call.id] = call

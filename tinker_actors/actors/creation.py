@@ -20,7 +20,7 @@ from tinker_actors.actors.messages import (
 from tinker_actors.actors.origin import Origin
 from tinker_actors.actors.pending import ActorSink, Pending
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.work import Call, Work
+from tinker_actors.actors.work import Call, SessionLink, Work
 from tinker_actors.errors import SessionLostError, TinkerError
 from tinker_actors.protocol.codec import encode_body
 from tinker_actors.protocol.endpoints import ENDPOINTS, TYPE_CREATE_MODEL
@@ -68,7 +68,7 @@ class Creation:
             self._take_number()
         else:
             body = encode_body(WeightsInfoRequest(tinker_path=self._origin.path))
-            self._call("weights_info", ENDPOINTS["weights_info"].path, body, weights_info_response)
+            self._call("weights_info", "weights_info", body, weights_info_response)
 
     def number_taken(self, taken: NumberTaken) -> None:
         """Create the model: the session is there."""
@@ -126,7 +126,7 @@ class Creation:
             self._waiting_for_info.append(future)
         else:
             body = encode_body(ModelRequest(model_id=self.model_id))
-            self._call(future, ENDPOINTS["get_info"].path, body, get_info_response, what="get_info")
+            self._call("get_info", future, body, get_info_response, session=self._service.link)
 
     # ------------------------------------------------------------ steps
 
@@ -183,19 +183,18 @@ class Creation:
         else:
             future._settle(message.outcome.value)
 
-    def _call(self, to: Any, path: str, body: bytes, read: Read, *, what: str | None = None) -> None:
+    def _call(self, what: str, to: Any, body: bytes, read: Read, *, session: SessionLink | None = None) -> None:
         ref = self._owner.actor_ref
         self._service.lanes.call(
             "control",
             Call(
-                what or to,
-                "POST",
-                path,
+                what,
+                ENDPOINTS[what],
                 body,
                 on_done=lambda outcome: tell(ref, Replied(to, outcome)),
                 on_failed=lambda error: tell(ref, CallFailed(to, error)),
                 read=read,
-                session=self._service.link if what is not None else None,
+                session=session,
                 patience=self._service.config.creation_timeout,
             ),
         )

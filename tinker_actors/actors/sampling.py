@@ -26,7 +26,7 @@ from tinker_actors.actors.session_messages import Meet, Met
 from tinker_actors.actors.work import Call
 from tinker_actors.errors import SessionLostError, TinkerError
 from tinker_actors.protocol.codec import encode_body
-from tinker_actors.protocol.endpoints import API, ENDPOINTS
+from tinker_actors.protocol.endpoints import ENDPOINTS
 from tinker_actors.protocol.outcomes import Read
 from tinker_actors.protocol.replies import (
     CLONE_RANGE,
@@ -36,8 +36,6 @@ from tinker_actors.protocol.replies import (
 from tinker_actors.runtime.actor import RuntimeActor, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.types.wire import CreateSamplingSessionRequest, JoinSamplingSessionRequest
-
-_JOIN_PATH = f"{API}join_sampling_session"
 
 
 class Sampling(RuntimeActor):
@@ -132,27 +130,25 @@ class Sampling(RuntimeActor):
             base_model=self._base_model,
             model_path=self._model_path,
         )
-        endpoint = ENDPOINTS["create_sampling_session"]
-        self._call("create_sampling_session", endpoint.path, encode_body(body), create_sampling_session_response)
+        self._call("create_sampling_session", encode_body(body), create_sampling_session_response)
 
     def _join(self, met: Met) -> None:
         """Get a number for this copy, so that no other copy of the sampler numbers its samples alike."""
         assert self._copied is not None
         if met.server.sample_join_sampling_session:
             body = encode_body(JoinSamplingSessionRequest(sampling_session_id=self._copied))
-            self._call("join_sampling_session", _JOIN_PATH, body, join_sampling_session_response)
+            self._call("join_sampling_session", body, join_sampling_session_response)
         else:
             # From the system, not from a seed that processes may share.
             self._open(self._copied, self._weights_version, random.SystemRandom().randint(1, CLONE_RANGE))
 
-    def _call(self, what: str, path: str, body: bytes, read: Read) -> None:
+    def _call(self, what: str, body: bytes, read: Read) -> None:
         ref = self.actor_ref
         self._service.lanes.call(
             "control",
             Call(
                 what,
-                "POST",
-                path,
+                ENDPOINTS[what],
                 body,
                 on_done=lambda outcome: tell(ref, Replied(what, outcome)),
                 on_failed=lambda error: tell(ref, CallFailed(what, error)),

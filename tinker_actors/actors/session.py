@@ -256,7 +256,7 @@ class Session(RuntimeActor):
         if not self._beating and self._session_id is not None:
             self._beating = True
             body = SessionHeartbeatRequest(session_id=self._session_id)
-            self._call("heartbeat", body, retried=False, timeout=self._config.heartbeat_timeout)
+            self._call("heartbeat", body, timeout=self._config.heartbeat_timeout)
 
     def _suspect(self, suspicion: Suspicion) -> None:
         if self._error is not None or self._session_id is None:
@@ -343,23 +343,20 @@ class Session(RuntimeActor):
         body: Body,
         *,
         path: str | None = None,
-        retried: bool = True,
         timeout: float | None = None,
         patience: float | None = None,
     ) -> None:
-        endpoint = ENDPOINTS[_ENDPOINT_OF[what]]
         ref = self.actor_ref
         self._lanes.call(
             "control",
             Call(
                 what,
-                endpoint.method,
-                path or endpoint.path,
+                ENDPOINTS[_ENDPOINT_OF[what]],
                 encode_body(body),
                 on_done=lambda outcome: tell(ref, Replied(what, outcome)),
                 on_failed=lambda error: tell(ref, CallFailed(what, error)),
+                path=path,
                 read=_READERS.get(what, acknowledgement),
-                retried=retried,
                 patience=patience or self._config.creation_timeout,
                 timeout=timeout,
             ),

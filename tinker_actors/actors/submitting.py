@@ -6,12 +6,11 @@ until the server accepts or refuses it. A 429 on a sample is no failure: it tell
 
 from __future__ import annotations
 
-import itertools
-import os
 from functools import partial
 from typing import TYPE_CHECKING
 
 from tinker_actors.actors.desk import Desk
+from tinker_actors.actors.keys import idempotency_key
 from tinker_actors.actors.rooms import Rooms
 from tinker_actors.actors.work import Work
 from tinker_actors.errors import OutcomeUnknownError, TinkerError
@@ -21,25 +20,11 @@ from tinker_actors.protocol.endpoints import IDEMPOTENCY_KEY, JSON, SAMPLING_BAC
 from tinker_actors.protocol.lines import LEAST, Line
 from tinker_actors.protocol.outcomes import Accepted, Failed, Retry, Suspect, broken_outcome, submit_outcome
 from tinker_actors.protocol.retry import full_jitter
-from tinker_actors.runtime.forks import on_fork
 from tinker_actors.runtime.timers import Timer
 from tinker_actors.runtime.transport import Answer, Reply, Request
 
 if TYPE_CHECKING:
     from tinker_actors.actors.polling import Polling
-
-# Resent requests repeat their key, so that a proxy or server can recognise them; unique per process and request.
-_key_prefix = ""
-_keys = itertools.count()
-
-
-def _new_prefix() -> None:
-    global _key_prefix  # noqa: PLW0603 - a forked child has the counter too, and must not repeat its parent's keys
-    _key_prefix = f"tinker-actors-{os.urandom(8).hex()}-"
-
-
-_new_prefix()
-on_fork(_new_prefix)
 
 _UNLIMITED = 1 << 60
 _SAMPLE = (("Content-Type", JSON), (SAMPLING_BACKPRESSURE, "1"))
@@ -206,7 +191,7 @@ class Submitting:
 
     def _send(self, work: Work, now: float) -> None:
         if not work.idempotency_key:
-            work.idempotency_key = f"{_key_prefix}{next(_keys)}"
+            work.idempotency_key = idempotency_key()
         if work.first_sent is None:
             work.first_sent = now
         # While it waited here there was nothing to be heard of it.

@@ -10,9 +10,11 @@ import itertools
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
+from tinker_actors.actors.keys import idempotency_key
 from tinker_actors.actors.terms import DEFAULT_TERMS, PRIORITIES, Terms
 from tinker_actors.errors import TinkerError
 from tinker_actors.protocol.completions import Channel
+from tinker_actors.protocol.endpoints import Endpoint
 from tinker_actors.protocol.operations import Tail
 from tinker_actors.protocol.outcomes import Accepted, Done, Read
 from tinker_actors.protocol.replies import acknowledgement
@@ -210,15 +212,14 @@ class Call:
     """A plain request and its reply.
 
     Args:
-        what: the endpoint's name, for messages.
-        method: the HTTP method.
-        path: the path below the base URL.
+        what: its name, for messages.
+        endpoint: method, path, whether it is retried, and whether it carries an idempotency key.
         body: the body, already encoded.
         on_done: called on the lane's thread with the reply.
         on_failed: called on the lane's thread with the error.
+        path: the path with its ids filled in, where it has any.
         read: reads the reply; what can't be read is asked for again. Default: all but a failure will do.
         session: the session it belongs to, or None when 404 and 410 are final.
-        retried: whether failures of the network or server are retried.
         patience: seconds after the first send at which retrying stops.
         timeout: seconds for one attempt; default: the lane's.
     """
@@ -230,6 +231,7 @@ class Call:
         "first_sent",
         "holder",
         "id",
+        "idempotency_key",
         "method",
         "on_done",
         "on_failed",
@@ -247,28 +249,28 @@ class Call:
     def __init__(
         self,
         what: str,
-        method: str,
-        path: str,
+        endpoint: Endpoint,
         body: bytes,
         on_done: Callable[[Done], Any],
         on_failed: Callable[[TinkerError], Any],
         *,
+        path: str | None = None,
         read: Read = acknowledgement,
         session: SessionLink | None = None,
-        retried: bool = True,
         patience: float | None = None,
         timeout: float | None = None,
     ) -> None:
         self.id = next(_ids)
         self.what = what
-        self.method = method
-        self.path = path
+        self.method = endpoint.method
+        self.path = path or endpoint.path
+        self.idempotency_key = idempotency_key() if endpoint.creates else ""
         self.body = body
         self.on_done = on_done
         self.on_failed = on_failed
         self.read = read
         self.session = session
-        self.retried = retried
+        self.retried = endpoint.retried
         self.patience = patience
         self.timeout = timeout
         self.failures = 0

@@ -33,11 +33,11 @@ def ask_server(
     asked = ENDPOINTS[endpoint]
     call = Call(
         endpoint,
-        asked.method,
-        asked.at(**ids) if ids else asked.path,
+        asked,
         b"",
         lambda done: future._settle(done.value),
         lambda error: future._settle(error=error),
+        path=asked.at(**ids) if ids else None,
         read=read,
         session=session,
         patience=service.config.creation_timeout,

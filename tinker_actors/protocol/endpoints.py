@@ -38,6 +38,8 @@ class Endpoint(NamedTuple):
     Attributes:
         method: the HTTP method.
         path: absolute path below the base URL, with `{name}` where an id belongs.
+        creates: whether a second request would make a second thing; all sendings of one request carry one idempotency
+            key then. Without a default, so that nobody forgets to ask himself.
         request_type: the `X-Tinker-Request-Type` of the polls for its result, for endpoints that answer with a
             future; None otherwise.
         retried: whether a failed attempt is repeated. Where not, the next beat or poll is the repetition.
@@ -45,6 +47,7 @@ class Endpoint(NamedTuple):
 
     method: str
     path: str
+    creates: bool
     request_type: str | None = None
     retried: bool = True
 
@@ -54,19 +57,20 @@ class Endpoint(NamedTuple):
 
 
 ENDPOINTS: dict[str, Endpoint] = {
-    "client_config": Endpoint("POST", API + "client/config"),
-    "create_session": Endpoint("POST", API + "create_session"),
-    "session_heartbeat": Endpoint("POST", API + "session_heartbeat", retried=False),
-    "finish_session": Endpoint("POST", API + "sessions/{session_id}/finish"),
-    "create_model": Endpoint("POST", API + "create_model", TYPE_CREATE_MODEL),
-    "get_info": Endpoint("POST", API + "get_info"),
-    "unload_model": Endpoint("POST", API + "unload_model"),
-    "weights_info": Endpoint("POST", API + "weights_info"),
-    "create_sampling_session": Endpoint("POST", API + "create_sampling_session"),
-    "get_sampler": Endpoint("GET", API + "samplers/{sampler_id}"),
-    "get_server_capabilities": Endpoint("GET", API + "get_server_capabilities"),
-    "retrieve_future": Endpoint("POST", API + "retrieve_future", retried=False),
-    "cancel_future": Endpoint("POST", API + "cancel_future", retried=False),
+    "client_config": Endpoint("POST", API + "client/config", creates=False),
+    "create_session": Endpoint("POST", API + "create_session", creates=True),
+    "session_heartbeat": Endpoint("POST", API + "session_heartbeat", creates=False, retried=False),
+    "finish_session": Endpoint("POST", API + "sessions/{session_id}/finish", creates=False),
+    "create_model": Endpoint("POST", API + "create_model", creates=True, request_type=TYPE_CREATE_MODEL),
+    "get_info": Endpoint("POST", API + "get_info", creates=False),
+    "unload_model": Endpoint("POST", API + "unload_model", creates=False),
+    "weights_info": Endpoint("POST", API + "weights_info", creates=False),
+    "create_sampling_session": Endpoint("POST", API + "create_sampling_session", creates=True),
+    "join_sampling_session": Endpoint("POST", API + "join_sampling_session", creates=True),
+    "get_sampler": Endpoint("GET", API + "samplers/{sampler_id}", creates=False),
+    "get_server_capabilities": Endpoint("GET", API + "get_server_capabilities", creates=False),
+    "retrieve_future": Endpoint("POST", API + "retrieve_future", creates=False, retried=False),
+    "cancel_future": Endpoint("POST", API + "cancel_future", creates=False, retried=False),
 }
 """The control endpoints by name (wire protocol 2)."""
 
