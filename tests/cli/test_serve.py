@@ -7,6 +7,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import tinker_actors as ta
+from tinker_actors.local.process import LocalServer
+
 from .helpers import HANG, interrupt, line_with
 
 
@@ -29,6 +32,25 @@ def test_serve_without_a_folder_leaves_nothing_behind(spawn):
     process.send_signal(signal.SIGTERM)
     assert process.wait(HANG) == 0
     assert not folder.exists()
+
+
+def test_checkpoints_that_the_database_does_not_list_are_adopted_when_asked(spawn, tmp_path: Path):
+    with LocalServer(data_dir=tmp_path) as server, ta.ServiceClient(base_url=server.url) as service:
+        path = service.create_lora_training_client("local/tiny", rank=1).save_state("a").result(HANG).path
+    for file in tmp_path.glob("tinker.sqlite3*"):
+        file.unlink()
+    process = spawn("serve", "--port", "0", "--data-dir", str(tmp_path))
+    _, said = process.communicate(timeout=HANG)
+    assert process.returncode == 1
+    assert "does not list" in said
+    assert f"serve --data-dir {tmp_path} --adopt" in said
+    process = spawn("serve", "--port", "0", "--data-dir", str(tmp_path), "--adopt")
+    url = line_with(process, "Serving at ").split()[-1]
+    with ta.ServiceClient(base_url=url) as service:
+        sampler = service.create_sampling_client(model_path=path)
+        prompt = ta.ModelInput.from_ints([1])
+        assert sampler.sample(prompt, 1, ta.SamplingParams(max_tokens=1)).result(HANG).sequences
+    interrupt(process)
 
 
 def test_a_port_that_is_taken_is_one_line_and_status_1(spawn):

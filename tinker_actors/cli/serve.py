@@ -72,6 +72,9 @@ def keys_and_owners(_: click.Context, __: click.Parameter, values: tuple[str, ..
     type=click.Path(file_okay=False, path_type=Path),
     help="Where checkpoints are kept; without it, in a temporary folder that goes with the server.",
 )
+@click.option(
+    "--adopt", is_flag=True, help="Take in checkpoints in the data directory that its database does not list."
+)
 @click.option("--admin", is_flag=True, help="Have an admin endpoint, to change faults while the server runs.")
 @click.option(
     "faults",
@@ -112,6 +115,7 @@ def serve(
     models: dict[str, Path],
     stand_ins: tuple[str, ...],
     data_dir: Path | None,
+    adopt: bool,
     admin: bool,
     faults: tuple[str, ...],
     fault_seed: int,
@@ -131,13 +135,16 @@ def serve(
     _with_one_blas_thread(arguments)
     from tinker_actors.local.serving import serve as run  # noqa: PLC0415 - loads the engine and the HTTP server
     from tinker_actors.local.stand_ins import parse_stand_in  # noqa: PLC0415 - the same
+    from tinker_actors.local.temporary import keep  # noqa: PLC0415 - the same
 
+    if data_dir is not None:
+        keep(data_dir)
     try:
         run(
             host, port, models, data_dir,
             insecure=insecure, allowed_hosts=allowed_hosts, api_keys=api_keys, jwt=jwt, log_level=log_level,
             admin=admin, faults=faults, fault_seed=fault_seed,
-            stand_ins=dict(map(parse_stand_in, stand_ins)),
+            stand_ins=dict(map(parse_stand_in, stand_ins)), adopt=adopt,
             announce=lambda ready: _announce(ready, kept=data_dir is not None),
         )  # fmt: skip
     except OSError as error:

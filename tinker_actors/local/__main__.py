@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             faults=options.fault,
             fault_seed=options.fault_seed,
             stand_ins=dict(map(parse_stand_in, options.stand_in)),
+            adopt=options.adopt,
         )
     except (TinkerError, OSError) as error:
         sys.stderr.write(f"The server can't start: {error}\n")
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "--stand-in", action="append", default=[], metavar="NAME[,vocab=N]", help="a small model under another's name"
     )
     parser.add_argument("--data-dir", type=Path, help="where checkpoints are kept; default: a temporary folder")
+    parser.add_argument("--adopt", action="store_true", help="take in checkpoints that the database does not list")
     parser.add_argument("--engine", choices=("numpy", "ledger"), default="numpy", help="what computes")
     parser.add_argument("--limits", type=_object, default={}, help="limits to set, as a JSON object")
     parser.add_argument("--log-level", default="warning", choices=("debug", "info", "warning", "error", "critical"))

@@ -48,7 +48,7 @@ class App:
 
     Args:
         core: the rules.
-        archives: folder for archives of checkpoints, which is emptied; None for a temporary one.
+        archives: the folder in which one for archives of checkpoints is made; None for a temporary one.
     """
 
     def __init__(self, core: ServiceCore, archives: Path | None = None) -> None:

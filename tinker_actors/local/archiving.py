@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable
@@ -20,16 +19,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tinker_actors.local.core.keeping import CheckpointMissingError, Store
-from tinker_actors.local.core.messages import Answer, Attachment, RefusedError
+from tinker_actors.local import marks
+from tinker_actors.local.core.keeping import CheckpointDamagedError, CheckpointMissingError, Store
+from tinker_actors.local.core.messages import NO_RETRY, Answer, Attachment, RefusedError
 from tinker_actors.local.core.rest_checkpoints import no_checkpoint
 from tinker_actors.local.ranges import Part, UnsatisfiableError, part_of
+from tinker_actors.local.store.tar_files import UNFINISHED
 
 _LOG = logging.getLogger(__name__)
 
 KEPT = 8
 """How many archives are kept; the ones asked for longest ago go first."""
 
+PREFIX = "archives-"
+"""What the names of folders for archives begin with."""
+
+_SUFFIX = ".tar.gz"
 _PIECE = 256 * 1024
 _OK, _PART, _UNCHANGED, _BEHIND = 200, 206, 304, 416
 
@@ -39,15 +44,19 @@ class Archives:
 
     Args:
         store: packs them.
-        folder: where they are kept, which is emptied first; None for a temporary folder.
+        where: the folder in which a folder for them is made when it is needed; folders that killed servers have left
+            there are removed. None for the system's folder for temporary files, where no others are looked for.
     """
 
-    def __init__(self, store: Store, folder: Path | None) -> None:
+    def __init__(self, store: Store, where: Path | None) -> None:
         self._store = store
-        self._given = folder
+        self._where = where
         self._folder: Path | None = None
         self._recent: dict[str, Path] = {}
         self._packing = asyncio.Lock()
+        for folder in () if where is None else marks.folders(where):
+            if folder.name.startswith(PREFIX):
+                marks.remove(folder, _is_archive, "a killed server has left it", logging.WARNING)
 
     async def respond(self, answer: Answer, attachment: Attachment, request: Request) -> Response:
         """Return the response that sends an archive, or the part of it that the request asks for."""
@@ -56,6 +65,9 @@ class Archives:
         except CheckpointMissingError:
             gone = no_checkpoint(attachment.path).answer()
             return Response(gone.body, gone.status, dict(gone.headers))
+        except CheckpointDamagedError as error:
+            damaged = RefusedError(500, f"The archive could not be made: {error}.", NO_RETRY).answer()
+            return Response(damaged.body, damaged.status, dict(damaged.headers))
         except OSError as error:
             _LOG.exception("%s can't be packed", attachment.path)
             failed = RefusedError(503, f"The archive could not be made: {error.strerror or error}.").answer()
@@ -81,7 +93,7 @@ class Archives:
     def close(self) -> None:
         """Remove all archives; those being sent are sent to their end."""
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            marks.remove(self._folder, _is_archive, "the server stops")
             self._folder = None
             self._recent.clear()
 
@@ -90,7 +102,7 @@ class Archives:
         async with self._packing:
             path = self._recent.pop(attachment.uid, None)
             if path is None:
-                path = self._place() / f"{attachment.uid}.tar.gz"
+                path = self._place() / f"{attachment.uid}{_SUFFIX}"
                 await in_thread(lambda: self._store.pack(attachment.path, attachment.uid, path))
             self._recent[attachment.uid] = path
             file = path.open("rb")
@@ -99,14 +111,14 @@ class Archives:
             return file
 
     def _place(self) -> Path:
-        if self._folder is None:
-            if self._given is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="tinker-archives-"))
-            else:
-                shutil.rmtree(self._given, ignore_errors=True)
-                self._given.mkdir(parents=True)
-                self._folder = self._given
+        if self._folder is None or not self._folder.is_dir():
+            self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._where))
+            marks.put(self._folder)
         return self._folder
+
+
+def _is_archive(name: str) -> bool:
+    return name.removesuffix(UNFINISHED).endswith(_SUFFIX)
 
 
 class FileResponse(Response):

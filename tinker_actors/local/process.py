@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,8 +20,8 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from tinker_actors.errors import TinkerError
+from tinker_actors.local import temporary
 from tinker_actors.local.faults.control import FaultControl
-from tinker_actors.local.temporary import hold
 
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 """How many threads numpy's matrix products use is read from these when numpy loads. One makes them repeatable."""
@@ -67,6 +66,8 @@ class LocalServer:
         fault_seed: what the chances of `faults` depend on.
         stand_ins: small random models under the names of real ones: name -> size of the vocabulary, e.g.
             `{"Qwen/Qwen3-8B": 151936}`; None for the size that the real one is known to have.
+        adopt: take checkpoints in that are in `data_dir` and that its database does not list; without it, the server
+            does not start on such a folder.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class LocalServer:
         limits: Mapping[str, float] | None = None,
         fault_seed: int = 0,
         stand_ins: Mapping[str, int | None] | None = None,
+        adopt: bool = False,
     ) -> None:
         self._host = host
         self._port = port
@@ -102,6 +104,7 @@ class LocalServer:
         self._limits = dict(limits or {})
         self._fault_seed = fault_seed
         self._stand_ins = dict(stand_ins or {})
+        self._adopt = adopt
         self._child: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
         self._url: str | None = None
@@ -155,6 +158,8 @@ class LocalServer:
         if self._child is not None:
             raise RuntimeError("This server is running already.")
         _running.add(self)
+        if not self._temporary and self._data_dir is not None:
+            temporary.keep(self._data_dir)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the child writes to it
         self._child = subprocess.Popen(  # noqa: S603 - our own module, no shell
             self._command(),
@@ -173,7 +178,7 @@ class LocalServer:
         self._faults = FaultControl(self._url, str(ready["admin_token"]))
         self._data_dir = Path(ready["data_dir"])
         if self._temporary and self._held is None:
-            self._held = hold(self._data_dir)  # it may be killed, and started again with what it had
+            self._held = temporary.hold(self._data_dir)  # it may be killed, and started again with what it had
         self._port = int(self._url.rpartition(":")[2])
         return self
 
@@ -191,7 +196,7 @@ class LocalServer:
         self._let_go()
         if self._temporary and self._data_dir is not None:
             # The server removes the folder it made, unless it was killed.
-            shutil.rmtree(self._data_dir, ignore_errors=True)
+            temporary.remove(self._data_dir)
             self._data_dir = None
 
     def kill(self) -> None:
@@ -257,6 +262,8 @@ class LocalServer:
             command += ["--allowed-host", name]
         if self._jwt:
             command.append("--jwt")
+        if self._adopt:
+            command.append("--adopt")
         if self._limits:
             command += ["--limits", json.dumps(self._limits)]
         return [*command, "--insecure"] if self._insecure else command

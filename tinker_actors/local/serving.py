@@ -67,6 +67,7 @@ def serve(
     faults: Sequence[str] = (),
     fault_seed: int = 0,
     stand_ins: Mapping[str, int | None] | None = None,
+    adopt: bool = False,
     announce: Callable[[dict[str, Any]], None] | None = None,
 ) -> None:
     """Run the server; returns when it has stopped, by SIGINT or SIGTERM, or at the end of stdin if `until_eof`.
@@ -93,11 +94,13 @@ def serve(
         fault_seed: what the chances of faults depend on.
         stand_ins: further base models that only bear the name of a real one: name -> size of the vocabulary, None for
             the size that the real one is known to have.
+        adopt: take in the checkpoints in `data_dir` that its database does not list.
         announce: told `{"ready": True, "url": ..., "data_dir": ...}` when listening; None prints it as a line.
 
     Raises:
         ConfigError: another machine could reach the host, there are no keys, and `insecure` is not set; or a model
-            can't be loaded; or another server uses the data; or an allowed host is none.
+            can't be loaded; or another server uses the data, or they hold checkpoints to adopt, and `adopt` is not set; or
+            an allowed host is none.
         OSError: the port can't be had.
     """
     access = Access(api_keys, jwt=jwt)
@@ -116,12 +119,12 @@ def serve(
         _listen(host, port) as listener,
         temporary_folder() if data_dir is None else contextlib.nullcontext(data_dir) as folder,
         contextlib.closing(
-            FileStore(folder, result_bytes=bounds.stored_result_bytes, futures=bounds.stored_futures)
+            FileStore(folder, result_bytes=bounds.stored_result_bytes, futures=bounds.stored_futures, adopt=adopt)
         ) as store,
     ):
         core = ServiceCore(made, store, bounds, lambda: uuid.uuid4().hex, access, _epoch())
         ready = {"ready": True, "url": _url(listener), "data_dir": str(folder), "pid": os.getpid()}
-        app = App(core, folder / "archives")
+        app = App(core, folder)
         if misbehaviour is not None:
             app.asgi = misbehaviour.around(app, core)
             ready |= {"admin_token": misbehaviour.admin_token} if admin else {}

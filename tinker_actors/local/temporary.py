@@ -1,8 +1,9 @@
 """Temporary folders for servers: held by those who need them, and removed some time after the last of them is gone.
 
-A server that is killed can't remove its folder. Whoever needs one has a lock on a file in it, which the system takes
+A server that is killed can't remove its folder. Whoever needs one has a lock on the mark in it, which the system takes
 back with the process; so the next server can tell which folders nobody needs. It leaves them alone for a day, because
-what a dead server has saved may be all that somebody has.
+what a dead server has saved may be all that somebody has. Whoever names such a folder as the place for his data keeps
+it: its mark is taken away.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from io import FileIO
 from pathlib import Path
+from typing import IO
+
+from tinker_actors.local import marks
+from tinker_actors.local.private import opened
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,8 +30,7 @@ PREFIX = "tinker-local-"
 LEFT_FOR = 24 * 3600.0
 """Seconds for which a folder that nobody holds is left as it is after it was last changed."""
 
-_HELD = "held"
-_LOCKS = (_HELD, "lock")  # the second one is the store's, for a folder that was given to another server by its name
+_LOCKS = (marks.NAME, "lock")  # the second one is the store's, for a server that was told the folder's name
 
 
 @contextlib.contextmanager
@@ -39,18 +42,34 @@ def temporary_folder() -> Iterator[Path]:
         with hold(folder):
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder)
 
 
-def hold(folder: Path) -> FileIO:
-    """Say that a folder is needed, along with others who may say so too.
+def hold(folder: Path) -> IO[bytes]:
+    """Say that a temporary folder is needed, along with others who may say so too.
 
     Returns:
         A file; until it is closed, here and in every process that was forked meanwhile, the folder is held.
     """
-    file = (folder / _HELD).open("ab", buffering=0)
+    file = opened(folder / marks.NAME, "ab", buffering=0)
     fcntl.flock(file, fcntl.LOCK_SH)
+    if not file.tell():
+        file.write(marks.CONTENT)
     return file
+
+
+def keep(folder: Path) -> None:
+    """Make a folder one that is not temporary any more; does nothing to other folders."""
+    if marks.is_on(folder):
+        marks.take(folder)
+        _LOG.info("%s is kept from now on", folder)
+
+
+def remove(folder: Path, why: str = "it is not needed any more", level: int = logging.INFO) -> None:
+    """Remove a temporary folder with all that is in it, if it still is one. Links are removed, not followed."""
+    if marks.is_on(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        _LOG.log(level, "removed %s: %s", folder, why)
 
 
 def sweep(where: Path, now: float) -> None:
@@ -70,7 +89,7 @@ def sweep(where: Path, now: float) -> None:
 
 def _is_old(folder: Path, now: float) -> bool:
     found = folder.lstat()
-    if folder.is_symlink() or found.st_uid != os.getuid() or not (folder / _HELD).is_file():
+    if found.st_uid != os.getuid() or not marks.is_on(folder):
         return False
     return max([found.st_mtime, *(entry.lstat().st_mtime for entry in folder.iterdir())]) < now - LEFT_FOR
 
@@ -79,7 +98,6 @@ def _remove_if_free(folder: Path) -> None:
     with contextlib.ExitStack() as locks:
         for path in (folder / name for name in _LOCKS):
             if path.exists():
-                file = locks.enter_context(path.open("ab", buffering=0))
+                file = locks.enter_context(path.open("rb"))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _LOG.info("removing %s, which a killed server has left", folder)
-        shutil.rmtree(folder)
+        remove(folder, "a killed server has left it", logging.WARNING)

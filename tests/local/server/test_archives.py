@@ -13,7 +13,7 @@ import pytest
 import requests
 from starlette.requests import Request
 
-from tinker_actors.local import archiving
+from tinker_actors.local import archiving, marks
 from tinker_actors.local.archiving import Archives
 from tinker_actors.local.core.keeping import CheckpointMissingError
 from tinker_actors.local.core.messages import Answer, Attachment
@@ -185,20 +185,43 @@ async def sent(archives, uid):
 
 def test_archives_are_made_once_and_the_ones_asked_for_longest_ago_go_first(tmp_path, monkeypatch):
     monkeypatch.setattr(archiving, "KEPT", 2)
-    (tmp_path / "archives").mkdir()
-    (tmp_path / "archives" / "leftover").touch()
     store = CountingStore()
 
     async def scenario():
-        archives = Archives(store, tmp_path / "archives")
+        archives = Archives(store, tmp_path)
         for uid in ("a", "b", "a", "c", "a", "b"):
             assert await sent(archives, uid) == (200, uid.encode())
-        assert sorted(path.name for path in (tmp_path / "archives").iterdir()) == ["a.tar.gz", "b.tar.gz"]
+        assert sorted(path.name for path in tmp_path.rglob("*.tar.gz")) == ["a.tar.gz", "b.tar.gz"]
         archives.close()
 
     asyncio.run(scenario())
     assert store.packed == ["a", "b", "c", "b"]
-    assert not (tmp_path / "archives").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_archives_of_a_killed_server_go_and_nobody_elses_do(tmp_path, caplog):
+    async def left():
+        await sent(Archives(CountingStore(), tmp_path), "a")
+
+    asyncio.run(left())
+    (ours,) = tmp_path.iterdir()
+    for name in ("archives", "archives-of-mine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "old.tar.gz").write_text("mine")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / marks.NAME).write_bytes(marks.CONTENT)
+    (tmp_path / "elsewhere" / "b.tar.gz").write_text("mine")
+    (tmp_path / "archives-link").symlink_to(tmp_path / "elsewhere")
+
+    async def started():
+        Archives(CountingStore(), tmp_path).close()
+
+    asyncio.run(started())
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "archives", "archives-link", "archives-of-mine", "elsewhere",
+    ]  # fmt: skip
+    assert sorted(path.read_text() for path in tmp_path.rglob("*.tar.gz")) == ["mine"] * 3
+    assert str(ours) in caplog.text
 
 
 def test_a_temporary_folder_goes_when_the_archives_are_closed(tmp_path, monkeypatch):
@@ -223,7 +246,7 @@ def test_an_archive_that_can_not_be_made_is_said_so(tmp_path, caplog, error, sta
     store.error = error
 
     async def scenario():
-        archives = Archives(store, tmp_path / "archives")
+        archives = Archives(store, tmp_path)
         assert (await sent(archives, "a"))[0] == status
         store.error = None
         assert await sent(archives, "a") == (200, b"a")

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tinker_actors.local import marks
 from tinker_actors.local.process import LocalServer
 from tinker_actors.local.store.files import FileStore
 from tinker_actors.local.temporary import LEFT_FOR, PREFIX, hold, sweep, temporary_folder
@@ -73,6 +74,29 @@ def test_what_is_not_such_a_folder_stays(place):
     (place / f"{PREFIX}file").write_text("x")
     sweep(place, time.time() + LATER)
     assert (strange.exists(), link.exists(), elsewhere.exists(), (place / f"{PREFIX}file").exists()) == (True,) * 4
+
+
+def test_a_folder_of_another_programs_with_the_same_kind_of_name_stays(place):
+    strange = place / f"{PREFIX}theirs"
+    strange.mkdir()
+    (strange / marks.NAME).write_text("something else")
+    (strange / "work.txt").write_text("mine")
+    sweep(place, time.time() + LATER)
+    assert (strange / "work.txt").read_text() == "mine"
+
+
+def test_whoever_names_a_left_folder_as_the_place_for_his_data_keeps_it(place):
+    folder = left(place)
+    with LocalServer(engine="ledger", data_dir=folder):
+        pass
+    sweep(place, time.time() + LATER)
+    assert folder.exists()
+
+
+def test_what_goes_is_in_the_log(place, caplog):
+    folder = left(place)
+    sweep(place, time.time() + LATER)
+    assert [(record.levelname, str(folder) in record.getMessage()) for record in caplog.records] == [("WARNING", True)]
 
 
 def test_a_killed_server_finds_its_data_again_however_late_it_is_started(place):

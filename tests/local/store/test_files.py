@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import sqlite3
@@ -12,8 +13,8 @@ import numpy as np
 import pytest
 
 from tinker_actors.errors import ConfigError
+from tinker_actors.local import marks, private
 from tinker_actors.local.core.keeping import CheckpointExistsError, CheckpointMissingError, RunRecord, SessionRecord
-from tinker_actors.local.store import checkpoint_folders
 from tinker_actors.local.store.files import DATABASE, FileStore
 from tinker_actors.local.store.memory import MemoryStore
 from tinker_actors.types.training import LoraConfig
@@ -146,23 +147,30 @@ class CrashError(BaseException):
 
 @pytest.fixture
 def crash_at(monkeypatch):
-    """Lets the nth flush or commit from now on be a crash; returns whether it is never reached."""
+    """Lets the nth thing done to the disk from now on be a crash; nothing is done to it afterwards.
 
-    def set_up(store: FileStore, number: int) -> None:
-        left = itertools.count(1)
+    Returns the names of the things that were done, which grows.
+    """
 
-        def step(real):
+    def set_up(store: FileStore, number: int) -> list[str]:
+        done: list[str] = []
+
+        def step(where, name):
+            real = getattr(where, name)
+
             def counted(*given, **options):
-                if next(left) == number:
+                if len(done) + 1 >= number:
                     raise CrashError
+                done.append(name)
                 return real(*given, **options)
 
-            return counted
+            monkeypatch.setattr(where, name, counted)
 
-        monkeypatch.setattr(checkpoint_folders.os, "fsync", step(checkpoint_folders.os.fsync))
-        monkeypatch.setattr(store._database, "commit", step(store._database.commit))
-        monkeypatch.setattr(checkpoint_folders.shutil, "rmtree", lambda *_, **__: None)
-        monkeypatch.setattr(store._writer, "remove", lambda _: None)
+        for where, name in ((private.os, "fsync"), (store._database, "commit"), (marks, "take")):
+            step(where, name)
+        monkeypatch.setattr(marks, "remove", lambda *_: None)
+        monkeypatch.setattr(store._writer, "remove", lambda *_: None)
+        return done
 
     yield set_up
     monkeypatch.undo()
@@ -177,32 +185,52 @@ def test_wherever_a_write_is_cut_what_was_there_is_whole(
         store = open_store(root)
         if overwrite:
             store.write(making.checkpoint(1.0), overwrite=False)
-        crash_at(store, number)
-        try:
+        done = crash_at(store, number)
+        cut = True
+        with contextlib.suppress(CrashError):
             store.write(making.checkpoint(2.0), overwrite=overwrite)
-        except CrashError:
-            cut = True
-        else:
             cut = False
         monkeypatch.undo()
         store = open_store(root)
         assert len(folders(root)) == len(store.checkpoints()), "no leftover"
-        if not cut:
-            break
-        if overwrite:
+        assert not list(root.rglob(marks.NAME)), "and nothing that could be taken for one"
+        if "commit" in done:
+            assert store.read(making.path).adapter["a"][0, 0] == 2
+        elif overwrite:
             assert store.read(making.path).adapter["a"][0, 0] == 1
         else:
             assert store.checkpoints() == []
         store.write(making.checkpoint(3.0), overwrite=True)
         assert store.read(making.path).adapter["a"][0, 0] == 3
-    assert number > 5
-    assert store.read(making.path).adapter["a"][0, 0] == 2
+        if not cut:
+            break
+    assert number > 8
+
+
+def test_wherever_a_deletion_is_cut_the_checkpoint_is_there_or_gone(
+    tmp_path, open_store, making, crash_at, monkeypatch
+):
+    for number in itertools.count(1):
+        root = tmp_path / str(number)
+        store = open_store(root)
+        store.write(making.checkpoint(1.0), overwrite=False)
+        done, cut = crash_at(store, number), True
+        with contextlib.suppress(CrashError):
+            store.delete(making.path)
+            cut = False
+        monkeypatch.undo()
+        store = open_store(root)
+        assert len(folders(root)) == len(store.checkpoints()) == ("commit" not in done)
+        assert not list(root.rglob(marks.NAME))
+        if not cut:
+            break
+    assert number > 3
 
 
 def test_a_deleted_checkpoint_whose_files_are_still_there_does_not_come_back(tmp_path, open_store, making, monkeypatch):
     store = open_store()
     store.write(making.checkpoint(1.0), overwrite=False)
-    monkeypatch.setattr(store._writer, "remove", lambda _: None)
+    monkeypatch.setattr(store._writer, "remove", lambda *_: None)
     store.delete(making.path)
     assert len(folders(tmp_path)) == 1
     assert open_store().checkpoints() == []
@@ -218,7 +246,6 @@ def test_a_checkpoint_whose_files_were_taken_away_is_not_listed(tmp_path, open_s
         store.read(making.path)
     assert open_store().checkpoints() == []
     assert making.path in caplog.text
-    assert open_store().checkpoints() == []
 
 
 def test_a_disk_that_takes_nothing_leaves_no_trace(tmp_path, open_store, making, monkeypatch):
@@ -227,7 +254,7 @@ def test_a_disk_that_takes_nothing_leaves_no_trace(tmp_path, open_store, making,
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_folders.os, "fsync", full)
+    monkeypatch.setattr(private.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         store.write(making.checkpoint(1.0), overwrite=False)
     assert store.find(making.path) is None
@@ -238,10 +265,10 @@ def test_two_writes_of_one_path_leave_one(tmp_path, open_store, making, monkeypa
     store = open_store()
     real = store._folders.write
 
-    def meanwhile(path, files):
+    def meanwhile(meta, files):
         monkeypatch.undo()
         store.write(making.checkpoint(1.0), overwrite=False)
-        return real(path, files)
+        return real(meta, files)
 
     monkeypatch.setattr(store._folders, "write", meanwhile)
     with pytest.raises(CheckpointExistsError):

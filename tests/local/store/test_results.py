@@ -86,7 +86,7 @@ def test_rows_are_bounded_too(open_store, making):
 
 def test_a_thousand_notes_are_few_transactions(tmp_path, making):
     database = Database(tmp_path / "x", result_bytes=2**30, futures=10**6)
-    writer = Writer(database)
+    writer = Writer(database, lambda *_: None)
     began, go_on = threading.Event(), threading.Event()
     transactions = []
     real = database._transact
@@ -111,7 +111,7 @@ def test_a_thousand_notes_are_few_transactions(tmp_path, making):
 
 def test_a_disk_that_is_too_slow_does_not_fill_the_memory(tmp_path, making, caplog):
     database = Database(tmp_path / "x", result_bytes=2**30, futures=10**6)
-    writer = Writer(database)
+    writer = Writer(database, lambda *_: None)
     with database._lock:
         writer.note(making.future(1, MOST_WAITING_BYTES - 10))
         writer.note(making.future(2, 11))
@@ -144,7 +144,7 @@ def empty_disk(database):
 
 def test_a_full_disk_does_not_fill_the_memory_and_what_fits_is_written_later(tmp_path, making, caplog):
     database = Database(tmp_path / "x", result_bytes=2**30, futures=10**6)
-    writer = Writer(database)
+    writer = Writer(database, lambda *_: None)
     fill_disk(database)
     for number in range(1, 10):
         writer.note(making.future(number, MOST_WAITING_BYTES // 4))

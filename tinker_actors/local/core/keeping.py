@@ -149,6 +149,10 @@ class CheckpointMissingError(ValueError):
     """There is no checkpoint under this path."""
 
 
+class CheckpointDamagedError(ValueError):
+    """What is kept of a checkpoint is not what was saved."""
+
+
 class Store(Protocol):
     """Keeps checkpoints, results, and what is known about sessions and runs. Usable from several threads at once."""
 
@@ -169,6 +173,7 @@ class Store(Protocol):
 
         Raises:
             CheckpointMissingError: there is none.
+            CheckpointDamagedError: it is not what was saved; the message names the file.
         """
         ...
 
@@ -202,6 +207,7 @@ class Store(Protocol):
 
         Raises:
             CheckpointMissingError: there is none, or another uid.
+            CheckpointDamagedError: it is not what was saved; the message names the file.
         """
         ...
 

@@ -1,31 +1,42 @@
 """Checkpoint folders: one folder for each checkpoint, in the layout of PEFT adapters.
 
-A folder is whole before the database refers to it and out of the database before it is removed. So whatever the
-database does not refer to is a leftover of a crash, and `remove_others` removes it.
+Theory of operation. A folder is marked as removable (`marks`) from its first moment until the database lists it, and
+again from the moment before the database stops listing it. So after a crash a marked folder is a leftover unless the
+database lists it. A folder without a mark is never removed: either the database lists it, or it is somebody else's, or
+the database is not the one that it was saved under; its manifest tells which.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import secrets
-import shutil
+import threading
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from tinker_actors.local.core.keeping import Checkpoint, CheckpointMeta
+from tinker_actors.errors import InvalidInputError
+from tinker_actors.local import marks
+from tinker_actors.local.core.keeping import Checkpoint, CheckpointDamagedError, CheckpointMeta
 from tinker_actors.local.core.ports import Arrays
+from tinker_actors.local.private import FOLDER_MODE, flush_folder, write_file
+from tinker_actors.local.store import manifest
+from tinker_actors.local.store.manifest import Manifest
 from tinker_actors.local.store.tensor_files import packed, unpacked
 from tinker_actors.types.paths import ParsedCheckpointTinkerPath
+
+_LOG = logging.getLogger(__name__)
 
 CONFIG = "adapter_config.json"
 ADAPTER = "adapter_model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 
-_LEVELS = "*/*/*"
+_OURS = frozenset({CONFIG, ADAPTER, OPTIMIZER, manifest.NAME})
+_DEPTH = 3  # run, segment, name
 _NAME_LENGTH = 100  # of 255 that a file's name may have: the folder's name is for people, who read this much
 
 
@@ -35,6 +46,10 @@ def contents(checkpoint: Checkpoint) -> dict[str, bytes]:
     if checkpoint.meta.has_optimizer:
         files[OPTIMIZER] = packed(checkpoint.optimizer)
     return files
+
+
+def _names(meta: CheckpointMeta) -> tuple[str, ...]:
+    return (CONFIG, ADAPTER, OPTIMIZER) if meta.has_optimizer else (CONFIG, ADAPTER)
 
 
 def config_file(config: Mapping[str, Any]) -> bytes:
@@ -51,73 +66,141 @@ class CheckpointFolders:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._shape = threading.Lock()  # between making a folder's parents and the folder itself
         if not root.is_dir():
-            root.mkdir(parents=True)
-            _flush(root.parent)
+            root.mkdir(mode=FOLDER_MODE)
+            flush_folder(root.parent)
 
-    def write(self, path: str, files: Mapping[str, bytes]) -> Path:
-        """Make a folder with these files; when this returns, it survives a power failure.
+    def write(self, meta: CheckpointMeta, files: Mapping[str, bytes]) -> Path:
+        """Make a folder with these files, still marked; when this returns, it survives a power failure.
 
         Raises:
             OSError: the disk does not take it; then there is no folder.
         """
-        with self._new_folder(path) as folder:
+        with self._new_folder(meta.path) as folder:
             for name, content in files.items():
-                _write_file(folder / name, content)
+                write_file(folder / name, content)
+            write_file(folder / manifest.NAME, manifest.encoded(manifest.manifest_of(meta, files)))
         return folder
 
-    def link(self, path: str, source: Path) -> Path:
-        """Make a folder with the files of another one, sharing their content, which never changes.
+    def link(self, meta: CheckpointMeta, source: Path) -> Path:
+        """Make a folder, still marked, that shares the files of another one, whose content never changes.
 
         Raises:
+            CheckpointDamagedError: what the other folder says about itself can't be read.
             OSError: the disk does not take it, or the other folder is gone; then there is no folder.
         """
-        with self._new_folder(path) as folder:
-            for file in source.iterdir():
-                os.link(file, folder / file.name)
+        known = manifest.read_manifest(source)
+        with self._new_folder(meta.path) as folder:
+            for name in _names(meta):
+                os.link(source / name, folder / name)
+            copied = Manifest(checkpoint=meta, sha256=known.sha256)
+            write_file(folder / manifest.NAME, manifest.encoded(copied))
         return folder
+
+    def settle(self, folder: Path) -> None:
+        """Take the mark from a folder that the database lists."""
+        try:
+            marks.take(folder)
+        except OSError as error:
+            _LOG.warning("the mark of %s is left: %s", folder, error)  # whoever lists it pays no attention to it
+
+    def give_up(self, folder: Path) -> None:
+        """Mark a folder that the database is about to list no more.
+
+        Raises:
+            OSError: the disk does not take it.
+        """
+        with contextlib.suppress(FileNotFoundError):  # it was taken away from outside
+            marks.put(folder)
 
     def read(self, folder: Path, meta: CheckpointMeta) -> Checkpoint:
         """Return the checkpoint in a folder.
 
         Raises:
-            FileNotFoundError: the folder is gone.
+            FileNotFoundError: a file is gone.
+            CheckpointDamagedError: a file is not what was saved; the message names it.
         """
-        optimizer: Arrays = unpacked(folder / OPTIMIZER) if meta.has_optimizer else {}
-        config = json.loads((folder / CONFIG).read_bytes())
-        return Checkpoint(meta, unpacked(folder / ADAPTER), optimizer, config)
+        files = self.files(folder, meta)
+        optimizer: Arrays = unpacked(files[OPTIMIZER]) if meta.has_optimizer else {}
+        return Checkpoint(meta, unpacked(files[ADAPTER]), optimizer, json.loads(files[CONFIG]))
 
-    def at(self, relative: str) -> Path | None:
+    def files(self, folder: Path, meta: CheckpointMeta) -> dict[str, bytes]:
+        """Return the files of a checkpoint as they were saved: name -> content. Raises like `read`."""
+        known = manifest.read_manifest(folder)
+        return {name: manifest.read_whole(folder, name, known) for name in _names(meta)}
+
+    def at(self, place: str) -> Path | None:
         """Return a folder by its place below the root, if it is there."""
-        folder = self._root / relative
-        return folder if (folder / ADAPTER).is_file() else None
+        parts = PurePosixPath(place).parts
+        folder = self._root.joinpath(*parts)
+        known = len(parts) == _DEPTH and ".." not in parts and (folder / ADAPTER).is_file()
+        return folder if known else None
 
     def place_of(self, folder: Path) -> str:
         """Return a folder's place below the root."""
         return folder.relative_to(self._root).as_posix()
 
-    def remove_others(self, kept: Collection[Path]) -> None:
-        """Remove every folder but these."""
-        for folder in set(self._root.glob(_LEVELS)) - set(kept):
-            shutil.rmtree(folder)
-        for depth in ("*/*", "*"):
-            for parent in self._root.glob(depth):
-                if not any(parent.iterdir()):
-                    parent.rmdir()
+    def unlisted(self, listed: Collection[Path]) -> Iterator[tuple[Path, Manifest]]:
+        """Yield the finished checkpoints of this kind of server that are not listed, with what they say of themselves.
+
+        Args:
+            listed: the folders that the database lists.
+        """
+        for folder in self._all():
+            if folder not in listed and not marks.is_on(folder):
+                try:
+                    known = manifest.read_manifest(folder)
+                    ParsedCheckpointTinkerPath.from_tinker_path(known.checkpoint.path)
+                except (OSError, CheckpointDamagedError, InvalidInputError):
+                    continue  # somebody else's
+                if all((folder / name).is_file() for name in _names(known.checkpoint)):
+                    yield folder, known
+
+    def clear(self, listed: Collection[Path]) -> None:
+        """Remove what a crash has left: folders that are marked, and not listed."""
+        for folder in self._all():
+            if folder in listed:
+                self.settle(folder)
+            else:
+                self.remove(folder, "a crash left it unfinished, or in the middle of its removal", logging.WARNING)
+
+    def remove(self, folder: Path, why: str, level: int = logging.INFO) -> None:
+        """Remove a marked folder, and those around it that are empty then. Logs it.
+
+        Args:
+            folder: the folder.
+            why: the reason, for the log.
+            level: the log's level.
+        """
+        marks.remove(folder, _OURS.__contains__, why, level)
+        if not folder.exists():
+            with self._shape, contextlib.suppress(OSError):  # the first one that is not empty ends it
+                folder.parent.rmdir()
+                folder.parent.parent.rmdir()
+
+    def _all(self) -> Iterator[Path]:
+        for run in marks.folders(self._root):
+            for segment in marks.folders(run):
+                yield from marks.folders(segment)
 
     @contextlib.contextmanager
     def _new_folder(self, path: str) -> Iterator[Path]:
-        """Yield a new folder for a checkpoint. It is flushed in the end, or removed if that is not reached."""
+        """Yield a new, marked folder for a checkpoint. It is flushed in the end, or removed if that is not reached."""
         folder = self._place_for(path)
         try:
-            for parent in (folder.parent.parent, folder.parent, folder):
-                if not parent.is_dir():
-                    parent.mkdir(exist_ok=True)
-                    _flush(parent.parent)
+            with self._shape:
+                for parent in (folder.parent.parent, folder.parent, folder):
+                    if not parent.is_dir():
+                        parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
+                        flush_folder(parent.parent)
+            marks.put(folder)
             yield folder
-            _flush(folder)
+            flush_folder(folder)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            self.remove(folder, "it could not be written")
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # not even the mark could be written
             raise
 
     def _place_for(self, path: str) -> Path:
@@ -125,19 +208,3 @@ class CheckpointFolders:
         segment, name = parsed.checkpoint_id.split("/")
         run = self._root / quote(parsed.training_run_id, safe="")  # a colon is no character for every file system
         return run / segment / f"{name[:_NAME_LENGTH]},{secrets.token_hex(8)}"
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush(folder: Path) -> None:
-    """Flush a folder's own entries to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

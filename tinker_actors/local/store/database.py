@@ -8,6 +8,7 @@ transaction, whoever's it is: so the order of changes is the order on disk, and 
 from __future__ import annotations
 
 import itertools
+import os
 import sqlite3
 import threading
 from collections import deque
@@ -17,9 +18,10 @@ from typing import Any
 
 from tinker_actors.errors import ConfigError
 from tinker_actors.local.core.keeping import FutureRecord
+from tinker_actors.local.private import FILE_MODE, opened
 from tinker_actors.local.store.result_rows import Room, future_of
 
-VERSION = 1
+VERSION = 2
 """Of the tables below; a database of another version is refused."""
 
 Change = tuple[str, tuple[Any, ...]]
@@ -170,6 +172,8 @@ def _body_bytes(change: FutureRecord | Change) -> int:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    with opened(path, "ab") as file:  # what SQLite puts beside it has the same rights
+        os.fchmod(file.fileno(), FILE_MODE)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -182,6 +186,10 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if version == 0 and tables:
+        connection.close()
+        raise ConfigError(f"{path} is a database of something else.", advice="Choose another data directory.")
     if version == 0:
         connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
     elif version != VERSION:

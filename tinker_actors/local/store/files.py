@@ -1,25 +1,28 @@
 """The store on disk: records in a database, weights in folders, one process at a time.
 
 A checkpoint exists from the moment at which the database says so, and its folder is whole by then. Replacing or
-deleting one is likewise a change of the database first. So a crash leaves at worst folders that nothing refers to,
-which are removed when the store is opened.
+deleting one is likewise a change of the database first. So a crash leaves at worst folders that are marked as removable
+and that the database does not list; they are removed when the store is opened, and nothing else is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from tinker_actors.errors import ConfigError
+from tinker_actors.local import marks
 from tinker_actors.local.core.keeping import (
     Checkpoint,
+    CheckpointDamagedError,
     CheckpointExistsError,
     CheckpointMeta,
     CheckpointMissingError,
@@ -27,6 +30,8 @@ from tinker_actors.local.core.keeping import (
     RunRecord,
     SessionRecord,
 )
+from tinker_actors.local.private import FOLDER_MODE, opened
+from tinker_actors.local.store.adopting import adopted, refuse_unlisted, run_of
 from tinker_actors.local.store.checkpoint_folders import CheckpointFolders, contents
 from tinker_actors.local.store.database import Change, Database
 from tinker_actors.local.store.tar_files import write_archive
@@ -40,47 +45,60 @@ DATABASE = "tinker.sqlite3"
 KEPT_RECORDS = 10_000
 """How many earlier sessions are remembered, and how many earlier runs that have no checkpoint."""
 
-_ADD_CHECKPOINT = "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?)"
-_REPLACE_CHECKPOINT = "REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)"
+_PUT_CHECKPOINT = "REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)"
 _PUT_SESSION = """INSERT INTO sessions VALUES (?, ?, ?)
     ON CONFLICT (session_id) DO UPDATE SET owner = excluded.owner, record = excluded.record"""
 _PUT_RUN = """INSERT INTO runs VALUES (?, ?, ?)
     ON CONFLICT (run_id) DO UPDATE SET owner = excluded.owner, record = excluded.record"""
+_ADD_RUN = "INSERT OR IGNORE INTO runs VALUES (?, ?, ?)"
 _FORGET_SESSIONS = "DELETE FROM sessions WHERE rowid <= (SELECT max(rowid) - ? FROM sessions)"
 _FORGET_RUNS = """DELETE FROM runs WHERE rowid <= (SELECT max(rowid) - ? FROM runs)
     AND run_id NOT IN (SELECT run_id FROM checkpoints)"""
+
+_LOCK, _CHECKPOINTS = "lock", "checkpoints"
+_OURS = {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", _LOCK, _CHECKPOINTS, marks.NAME}
 
 
 class FileStore:
     """Everything below one folder. Thread-safe, but for what is noted, which is for the core's own thread.
 
     Layout: `tinker.sqlite3` holds the records, `checkpoints/<run id>/<segment>/<name>,<random>/` an adapter as PEFT
-    writes it (`adapter_config.json`, `adapter_model.safetensors`) and, for a training checkpoint,
-    `optimizer.safetensors`; `lock` is held as long as the store is open.
+    writes it (`adapter_config.json`, `adapter_model.safetensors`), for a training checkpoint `optimizer.safetensors`,
+    and `checkpoint.json`, which tells whose checkpoint it is and the sums of its files; `lock` is held as long as the
+    store is open. Whatever else is in the folder is left alone.
 
     Args:
         root: the folder; made if it is not there.
         result_bytes: most bytes of results that are kept; the oldest go first.
         futures: most finished futures that are remembered at all.
+        adopt: whether checkpoints that the database does not list are taken into it.
 
     Raises:
-        ConfigError: another process has the store open, or another version made it.
+        ConfigError: another process has the store open, or another version made it, or there are checkpoints that the
+            database does not list, and `adopt` is not set. Nothing has changed then.
     """
 
-    def __init__(self, root: Path, *, result_bytes: int = 2**30, futures: int = 1_000_000) -> None:
-        root.mkdir(parents=True, exist_ok=True)
-        self._lock_file = _locked(root / "lock")
-        try:
+    def __init__(self, root: Path, *, result_bytes: int = 2**30, futures: int = 1_000_000, adopt: bool = False) -> None:
+        _make_root(root)
+        with contextlib.ExitStack() as undo:
+            self._lock_file = undo.enter_context(_locked(root / _LOCK))
+            self._folders = CheckpointFolders(root / _CHECKPOINTS)
+            if not adopt and not (root / DATABASE).exists():
+                refuse_unlisted(root, self._folders.unlisted(()))  # or there would be a database from now on
             self._database = Database(root / DATABASE, result_bytes=result_bytes, futures=futures)
-            self._folders = CheckpointFolders(root / "checkpoints")
+            undo.callback(self._database.close)
             self._lock = threading.Lock()
-            self._index: dict[str, tuple[CheckpointMeta, Path]] = {}
-            self._read_checkpoints()
+            self._index = self._listed()
+            unlisted = self._folders.unlisted({folder for _, folder in self._index.values()})
+            if adopt:
+                for meta, folder in adopted(unlisted, self._index):
+                    self._adopt(meta, folder)
+            else:
+                refuse_unlisted(root, unlisted)
+            self._folders.clear({folder for _, folder in self._index.values()})
             self._forget_old_records()
-        except BaseException:
-            self._lock_file.close()
-            raise
-        self._writer = Writer(self._database)
+            undo.pop_all()
+        self._writer = Writer(self._database, self._folders.remove)
 
     def note_start(self) -> int:
         """Note that a server starts, and return how many did before."""
@@ -93,10 +111,10 @@ class FileStore:
             CheckpointExistsError: the path is taken, and `overwrite` is false.
             OSError, sqlite3.Error: the disk does not take it; then nothing has changed.
         """
-        path = checkpoint.meta.path
-        if not overwrite and path in self._index:
-            raise CheckpointExistsError(f"{path} exists already")
-        self._put_in_place(checkpoint.meta, self._folders.write(path, contents(checkpoint)), overwrite=overwrite)
+        meta = checkpoint.meta
+        if not overwrite:
+            self._require_free(meta.path)
+        self._put_in_place(meta, self._folders.write(meta, contents(checkpoint)), overwrite=overwrite)
 
     def find(self, path: str) -> CheckpointMeta | None:
         """Return what is known about a checkpoint, from memory."""
@@ -108,15 +126,18 @@ class FileStore:
 
         Raises:
             CheckpointMissingError: there is none.
+            CheckpointDamagedError: it is not what was saved; the message names the file.
         """
         while True:
             meta, folder = self._require(path)
             try:
-                return self._folders.read(folder, meta)
+                with _damage_logged(path):
+                    return self._folders.read(folder, meta)
             except FileNotFoundError as error:
                 # Replaced or deleted meanwhile, or damaged from outside.
                 if self._index.get(path, (None, None))[1] == folder:
-                    raise CheckpointMissingError(f"a file of the checkpoint {path} is missing") from error
+                    file = Path(str(error.filename)).name
+                    raise CheckpointMissingError(f"the file {file} of the checkpoint {path} is missing") from error
 
     def checkpoints(self) -> Sequence[CheckpointMeta]:
         """Return what is known about all checkpoints, from memory."""
@@ -140,9 +161,10 @@ class FileStore:
             found = self._index.get(path)
             if found is None:
                 return
-            self._database.commit(("DELETE FROM checkpoints WHERE path = ?", (path,)), flush=True)
+            with self._giving_up(found[1]):
+                self._database.commit(("DELETE FROM checkpoints WHERE path = ?", (path,)), flush=True)
             del self._index[path]
-        self._writer.remove(found[1])
+        self._writer.remove(found[1], f"{path} was deleted")
 
     def copy(self, source: str, meta: CheckpointMeta) -> None:
         """Keep the files of one checkpoint under another path too.
@@ -152,10 +174,9 @@ class FileStore:
             CheckpointExistsError: the path is taken.
         """
         _, folder = self._require(source)
-        if meta.path in self._index:
-            raise CheckpointExistsError(f"{meta.path} exists already")
+        self._require_free(meta.path)
         try:
-            linked = self._folders.link(meta.path, folder)
+            linked = self._folders.link(meta, folder)
         except FileNotFoundError as error:
             raise CheckpointMissingError(f"there is no checkpoint {source}") from error
         self._put_in_place(meta, linked, overwrite=False)
@@ -165,10 +186,12 @@ class FileStore:
 
         Raises:
             CheckpointMissingError: there is none, or another uid.
+            CheckpointDamagedError: it is not what was saved; the message names the file.
         """
-        _, folder = self._require(path, uid)
+        meta, folder = self._require(path, uid)
         try:
-            write_archive(target, {file.name: file for file in folder.iterdir()})
+            with _damage_logged(path):
+                write_archive(target, self._folders.files(folder, meta))
         except FileNotFoundError as error:
             raise CheckpointMissingError(f"there is no checkpoint {path}") from error
 
@@ -225,21 +248,48 @@ class FileStore:
             self._lock_file.close()
 
     def _put_in_place(self, meta: CheckpointMeta, folder: Path, *, overwrite: bool) -> None:
-        run_id = ParsedCheckpointTinkerPath.from_tinker_path(meta.path).training_run_id
-        values = (meta.path, run_id, meta.owner, self._folders.place_of(folder), _text(meta))
-        change: Change = (_REPLACE_CHECKPOINT if overwrite else _ADD_CHECKPOINT, values)
         try:
             with self._lock:
-                self._database.commit(change, flush=True)
+                if not overwrite:
+                    self._require_free(meta.path)
                 replaced = self._index.get(meta.path)
+                with self._giving_up(None if replaced is None else replaced[1]):
+                    self._database.commit(self._listing(meta, folder), flush=True)
                 self._index[meta.path] = (meta, folder)
-        except BaseException as error:
-            self._writer.remove(folder)
-            if isinstance(error, sqlite3.IntegrityError):
-                raise CheckpointExistsError(f"{meta.path} exists already") from error
+        except BaseException:
+            self._writer.remove(folder, f"{meta.path} could not be saved")
             raise
+        self._folders.settle(folder)
         if replaced is not None:
-            self._writer.remove(replaced[1])
+            self._writer.remove(replaced[1], f"{meta.path} was saved anew")
+
+    @contextlib.contextmanager
+    def _giving_up(self, folder: Path | None) -> Iterator[None]:
+        """Mark a folder, if there is one, for the time after the database has been changed; else it stays as it was."""
+        if folder is None:
+            yield
+            return
+        self._folders.give_up(folder)
+        try:
+            yield
+        except BaseException:
+            self._folders.settle(folder)
+            raise
+
+    def _listing(self, meta: CheckpointMeta, folder: Path) -> Change:
+        run_id = ParsedCheckpointTinkerPath.from_tinker_path(meta.path).training_run_id
+        return _PUT_CHECKPOINT, (meta.path, run_id, meta.owner, self._folders.place_of(folder), _text(meta))
+
+    def _adopt(self, meta: CheckpointMeta, folder: Path) -> None:
+        run = run_of(meta)
+        changes = (_ADD_RUN, (run.run_id, run.owner, _text(run))), self._listing(meta, folder)
+        self._database.commit(*changes, flush=True)
+        self._index[meta.path] = (meta, folder)
+        _LOG.warning("adopted %s from %s", meta.path, folder)
+
+    def _require_free(self, path: str) -> None:
+        if path in self._index:
+            raise CheckpointExistsError(f"{path} exists already")
 
     def _require(self, path: str, uid: str | None = None) -> tuple[CheckpointMeta, Path]:
         found = self._index.get(path)
@@ -247,16 +297,18 @@ class FileStore:
             raise CheckpointMissingError(f"there is no checkpoint {path}")
         return found
 
-    def _read_checkpoints(self) -> None:
-        rows = self._database.rows
-        for path, place, record in rows("SELECT path, folder, record FROM checkpoints ORDER BY rowid"):
+    def _listed(self) -> dict[str, tuple[CheckpointMeta, Path]]:
+        """Return what the database lists and is there. What is not there stays listed, for it may come back."""
+        index, gone = {}, []
+        for path, place, record in self._database.rows("SELECT path, folder, record FROM checkpoints ORDER BY rowid"):
             folder = self._folders.at(place)
             if folder is None:
-                _LOG.warning("the files of %s are gone: it is not a checkpoint any more", path)
-                self._database.commit(("DELETE FROM checkpoints WHERE path = ?", (path,)))
+                gone.append(path)
             else:
-                self._index[path] = (msgspec.json.decode(record, type=CheckpointMeta), folder)
-        self._folders.remove_others([folder for _, folder in self._index.values()])
+                index[path] = (msgspec.json.decode(record, type=CheckpointMeta), folder)
+        if gone:
+            _LOG.warning("the files of %d checkpoints are not there, e.g. of %s", len(gone), gone[0])
+        return index
 
     def _forget_old_records(self) -> None:
         self._database.commit((_FORGET_SESSIONS, (KEPT_RECORDS,)), (_FORGET_RUNS, (KEPT_RECORDS,)))
@@ -266,8 +318,26 @@ def _text(record: CheckpointMeta | SessionRecord | RunRecord) -> str:
     return msgspec.json.encode(record).decode()
 
 
+@contextlib.contextmanager
+def _damage_logged(path: str) -> Iterator[None]:
+    try:
+        yield
+    except CheckpointDamagedError as error:
+        _LOG.error("%s: %s", path, error)
+        raise
+
+
+def _make_root(root: Path) -> None:
+    """Make the data folder. If it is there, and nobody else keeps anything in it, it becomes private like a new one."""
+    if not root.is_dir():
+        root.mkdir(parents=True, mode=FOLDER_MODE)
+    elif _OURS.issuperset(entry.name for entry in root.iterdir()):
+        with contextlib.suppress(PermissionError):  # a volume, say, that belongs to another user
+            root.chmod(FOLDER_MODE)
+
+
 def _locked(path: Path) -> IO[bytes]:
-    file = path.open("ab")
+    file = opened(path, "ab")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

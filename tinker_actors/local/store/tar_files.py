@@ -8,44 +8,39 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from tinker_actors.local.private import opened
+
+UNFINISHED = ".part"
+"""What the name of an archive ends with until it is whole."""
+
 _LEVEL = 1  # random weights hardly get smaller, whatever the effort
 
 
-def write_archive(target: Path, files: Mapping[str, bytes | Path]) -> None:
-    """Write a tar.gz.
+def write_archive(target: Path, files: Mapping[str, bytes]) -> None:
+    """Write a tar.gz that only this user may read.
 
     Args:
         target: the archive; it appears when it is whole.
-        files: name -> content, or the file that holds it.
+        files: name -> content.
 
     Raises:
-        OSError: a file can't be read, or the disk does not take it; then there is no archive.
+        OSError: the disk does not take it; then there is no archive.
     """
-    aside = target.with_name(f"{target.name}.part")
+    aside = target.with_name(f"{target.name}{UNFINISHED}")
     try:
         with (
-            aside.open("wb") as raw,
+            opened(aside, "wb") as raw,
             gzip.GzipFile(filename="", mode="wb", compresslevel=_LEVEL, fileobj=raw, mtime=0) as packed,
             tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
         ):
             for name in sorted(files):
-                _add(tar, name, files[name])
+                entry = tarfile.TarInfo(name)
+                entry.size = len(files[name])
+                tar.addfile(entry, io.BytesIO(files[name]))
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes | Path) -> None:
-    entry = tarfile.TarInfo(name)
-    if isinstance(content, bytes):
-        entry.size = len(content)
-        tar.addfile(entry, io.BytesIO(content))
-        return
-    with content.open("rb") as file:
-        entry.size = os.fstat(file.fileno()).st_size
-        tar.addfile(entry, file)

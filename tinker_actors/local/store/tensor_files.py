@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from tinker_actors.local.core.ports import Arrays
 
@@ -15,6 +13,6 @@ def packed(arrays: Arrays) -> bytes:
     return save({name: values.copy(order="C") for name, values in arrays.items()})
 
 
-def unpacked(path: Path) -> Arrays:
-    """Return the arrays of a file that `packed` made."""
-    return load_file(path)
+def unpacked(content: bytes) -> Arrays:
+    """Return the arrays of a file with the content that `packed` made."""
+    return load(content)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Literal
@@ -24,11 +24,13 @@ class Writer:
 
     Args:
         database: where notes go.
+        remove: removes a folder, for a reason. What it can't remove now is removed when the store is opened again.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, remove: Callable[[Path, str], None]) -> None:
         self._database = database
-        self._work: SimpleQueue[Path | Literal["write", "end"]] = SimpleQueue()
+        self._remove = remove
+        self._work: SimpleQueue[tuple[Path, str] | Literal["write", "end"]] = SimpleQueue()
         # A daemon: a store that nobody closed must not keep the interpreter alive.
         self._thread = threading.Thread(target=self._run, name="tinker-local-writer", daemon=True)
         self._thread.start()
@@ -42,9 +44,9 @@ class Writer:
         self._database.note(change)
         self._work.put("write")
 
-    def remove(self, folder: Path) -> None:
-        """Have a folder removed that nothing refers to any more."""
-        self._work.put(folder)
+    def remove(self, folder: Path, why: str) -> None:
+        """Have a folder removed that nothing refers to any more, for a reason that is logged."""
+        self._work.put((folder, why))
 
     def close(self) -> None:
         """Finish what was asked for, and end."""
@@ -53,9 +55,8 @@ class Writer:
 
     def _run(self) -> None:
         while (piece := self._work.get()) != "end":
-            if isinstance(piece, Path):
-                # What can't be removed now is removed when the store is opened the next time.
-                shutil.rmtree(piece, ignore_errors=True)
+            if isinstance(piece, tuple):
+                self._remove(*piece)
                 continue
             try:
                 self._database.commit()
