@@ -99,8 +99,8 @@ def serve(
 
     Raises:
         ConfigError: another machine could reach the host, there are no keys, and `insecure` is not set; or a model
-            can't be loaded; or another server uses the data, or they hold checkpoints to adopt, and `adopt` is not set; or
-            an allowed host is none.
+            can't be loaded; or another server uses the data, or they hold checkpoints to adopt, and `adopt` is not set;
+            or an allowed host is none.
         OSError: the port can't be had.
     """
     access = Access(api_keys, jwt=jwt)
