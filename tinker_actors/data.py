@@ -13,8 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tinker_actors.errors import InvalidInputError
-from tinker_actors.types.inputs import Datum, EncodedTextChunk, ModelInput
+from tinker_actors.protocol.tokens import int32_ids
+from tinker_actors.types.arrays import values_of
+from tinker_actors.types.inputs import Datum, EncodedTextChunk, ModelInput, token_ids
 from tinker_actors.types.sampling import SampledSequence
+from tinker_actors.types.scalars import shown, unwrapped
 
 Tokens = Sequence[int] | npt.NDArray[Any]
 
@@ -98,21 +101,16 @@ def _targets(chunk: Any) -> npt.NDArray[Any]:
 
 
 def _numbers(values: Any, name: str) -> npt.NDArray[np.float32]:
-    try:
-        with np.errstate(over="ignore"):  # what is too large is refused below
-            numbers = np.asarray(values, np.float32)
-    except (TypeError, ValueError) as error:  # also of a list of lists of different lengths
-        raise InvalidInputError(f"{name} is no number or flat list of numbers: {error}.") from error
+    single = unwrapped(values)
+    if isinstance(single, int | float):
+        values = [single]
+    if unwrapped(values) is None or isinstance(values, str | complex):
+        raise InvalidInputError(f"{name} is {shown(values)}; it must be a number or a flat list of them.")
+    numbers = values_of(values, "float32", name)
     if not np.isfinite(numbers).all():
-        raise InvalidInputError(f"{name} has a value that is not finite, or too large for float32.")
-    return numbers
+        raise InvalidInputError(f"{name} has a value that is not finite.")
+    return numbers.reshape(()) if isinstance(single, int | float) else numbers
 
 
-def _ids(tokens: Tokens, name: str) -> npt.NDArray[Any]:
-    try:
-        ids = np.asarray(tokens)
-    except ValueError as error:  # a list of lists of different lengths
-        raise InvalidInputError(f"{name} needs a flat list of token ids: {error}.") from error
-    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
-        raise InvalidInputError(f"{name} needs a flat list of token ids, not {ids.dtype} {ids.shape}.")
-    return ids.astype(np.int64, copy=False)
+def _ids(tokens: Any, name: str) -> npt.NDArray[Any]:
+    return int32_ids(token_ids(tokens, name), name).astype(np.int64)

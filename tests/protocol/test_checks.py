@@ -150,3 +150,17 @@ def test_sparse_targets_are_aligned_by_their_dense_shape():
     sparse = TensorData([7], "int64", [3, 9], sparse_crow_indices=[0, 1, 1, 1], sparse_col_indices=[4])
     check_batch([datum({"target_tokens": sparse})], "cross_entropy", forward_only=False)
     assert "has length 3" in refusal([datum({"target_tokens": sparse}, tokens=[1, 2])])
+
+
+def test_an_image_that_was_changed_is_checked_again_with_its_place():
+    image = ImageChunk(b"x", "png", expected_tokens=1)
+    image.data = "text"
+    with pytest.raises(InvalidInputError, match=r"^x\.chunks\[0\]: The image's data are a str"):
+        check_input(ModelInput([image]), "x")
+
+
+@pytest.mark.parametrize("name", [7, "\ud800"])
+def test_the_names_of_inputs_are_text(name):
+    example = datum()
+    example.loss_fn_inputs[name] = example.loss_fn_inputs["weights"]
+    assert "data[0]." in refusal([example])

@@ -24,7 +24,9 @@ def datums(draw):
     tokens = draw(ids)
     prompt = ModelInput.from_ints(draw(st.sampled_from([tokens, np.array(tokens)])))
     if draw(st.booleans()):
-        prompt = prompt.append(ImageChunk(draw(st.binary(max_size=9)), "png", draw(st.one_of(st.none(), st.just(3)))))
+        prompt = prompt.append(
+            ImageChunk(draw(st.binary(min_size=1, max_size=9)), "png", draw(st.one_of(st.none(), st.just(3))))
+        )
         return Datum(prompt, {"target_tokens": tokens} if prompt.chunks[-1].expected_tokens is None else {})
     count = len(tokens)
     weights = draw(st.lists(numbers, min_size=count, max_size=count))

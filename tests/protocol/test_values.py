@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tinker_actors.errors import InvalidInputError
-from tinker_actors.protocol.values import checked_loss_config, checked_metadata, checked_number
+from tinker_actors.protocol.values import checked_access_token, checked_loss_config, checked_metadata
+from tinker_actors.types.scalars import checked_flag, checked_int, checked_number, shown
 
 
 def test_a_config_of_numbers_and_strings_becomes_plain_values():
@@ -45,7 +46,70 @@ def test_metadata_become_plain_and_nobody_elses():
     assert checked_metadata({}) == {}
 
 
-@pytest.mark.parametrize("metadata", [{"a": object()}, {"a": "\ud800"}, {("a",): 1}, 5, [("a", 1)]])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"a": object()}, {"a": "\ud800"}, {("a",): 1}, 5, [("a", 1)], {"a": math.nan}, {"a": [1, np.float32("inf")]},
+        {"a": b"x"}, {"a": {1}}, {"a": {"b": np.array([math.nan])}}, {"\udce9": 1},
+    ],
+)  # fmt: skip
 def test_metadata_that_can_not_be_sent_are_refused(metadata):
     with pytest.raises(InvalidInputError, match="user_metadata"):
         checked_metadata(metadata)
+
+
+def test_metadata_in_themselves_are_refused():
+    ring = {}
+    ring["a"] = ring
+    with pytest.raises(InvalidInputError, match="contains itself"):
+        checked_metadata(ring)
+
+
+@pytest.mark.parametrize("value", [True, np.True_, 1, np.int64(1), np.array(True)])
+def test_what_means_true_is_true(value):
+    assert checked_flag(value, "x") is True
+
+
+@pytest.mark.parametrize("value", ["false", "true", None, 2, 1.0, [], [True], np.array([True])])
+def test_what_is_merely_truthy_or_falsy_is_no_flag(value):
+    with pytest.raises(InvalidInputError, match="must be True or False"):
+        checked_flag(value, "x")
+
+
+@pytest.mark.parametrize("value", [2.0, True, np.True_, "2", np.timedelta64(2), None, [2], np.array([2]), 2**63])
+def test_what_is_no_integer_of_64_bits_is_refused(value):
+    with pytest.raises(InvalidInputError, match=r"^x is "):
+        checked_int(value, "x")
+
+
+@pytest.mark.parametrize("value", [np.int8(2), np.uint64(2), np.array(2)])
+def test_scalars_of_arrays_are_taken(value):
+    assert checked_int(value, "x") == 2
+    assert type(checked_int(value, "x")) is int
+    assert checked_number(value, "x") == 2.0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.complex64(1 + 1j), np.timedelta64(2, "s"), "1", [1.0], np.array([1.0])])
+def test_what_is_no_number_is_refused(value):
+    with pytest.raises(InvalidInputError, match="must be a number"):
+        checked_number(value, "x")
+
+
+def test_a_secret_is_not_shown():
+    for bad in ("tml-secret\ud800", " ", b"tml-secret"):
+        with pytest.raises(InvalidInputError, match="weights_access_token") as caught:
+            checked_access_token(bad)
+        assert "secret" not in str(caught.value)
+
+
+class Broken:
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+
+def test_every_value_can_be_shown():
+    assert shown(Broken()) == "<Broken>"
+    assert shown(10**5000) == "<int>"
+    assert len(shown("x" * 10_000)) < 200
+    assert "\n" not in shown(np.zeros((3, 3)))

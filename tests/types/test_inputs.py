@@ -89,7 +89,7 @@ def test_values_become_tensors_by_the_dtype_table(name, value, dtype):
     ("name", "value", "message"),
     [
         ("other", [1], "'other'"),
-        ("weights", 1.0, "'weights' can't be made of float"),
+        ("weights", 1.0, "'weights'\\] can't be made of float"),
         ("weights", "text", "str"),
         ("weights", [[1], [1, 2]], "rectangular"),
         ("mask", np.array([True]), "no name on the wire"),
@@ -113,3 +113,38 @@ def test_torch_values_become_tensors():
     torch = pytest.importorskip("torch")
     datum = Datum(ModelInput.from_ints([1]), {"anything": torch.tensor([1.0], dtype=torch.float64)})
     assert datum.loss_fn_inputs["anything"].dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: ImageChunk("aGk=", "png"), "give the bytes"),
+        (lambda: ImageChunk(None, "png"), "give the bytes"),
+        (lambda: ImageChunk(b"", "png"), "empty"),
+        (lambda: ImageChunk(b"x", "gif"), "'gif'; it must be 'png' or 'jpeg'"),
+        (lambda: ImageChunk(b"x", "png", 2.5), "expected_tokens is 2.5"),
+        (lambda: ImageChunk(b"x", "png", True), "expected_tokens is True"),
+        (lambda: ImageChunk(b"x", "png", 0), "at least 1"),
+        (lambda: ImageAssetPointerChunk(7, "png"), "location is 7"),
+        (lambda: ImageAssetPointerChunk(" ", "png"), "not empty"),
+        (lambda: ImageAssetPointerChunk("s3://\udce9", "png"), "surrogate"),
+        (lambda: ImageAssetPointerChunk("s3://a", "PNG"), "'PNG'"),
+        (lambda: ModelInput(5), "can't be made of int"),
+        (lambda: ModelInput({EncodedTextChunk([1])}), "no order"),
+        (lambda: Datum(ModelInput.from_ints([1]), [("weights", [1.0])]), "give a dict"),
+    ],
+)
+def test_parts_of_an_input_are_checked(make, says):
+    with pytest.raises(InvalidInputError, match=says):
+        make()
+
+
+def test_what_holds_an_images_bytes_is_taken():
+    for data in (b"x", bytearray(b"x"), memoryview(b"x")):
+        image = ImageChunk(data, "png", np.int64(3))
+        assert (image.data, type(image.data), image.expected_tokens, type(image.expected_tokens)) == (
+            b"x",
+            bytes,
+            3,
+            int,
+        )

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
 
 from tinker_actors.errors import InvalidInputError, QueueFullError, WouldDeadlockError
 from tinker_actors.protocol.sampling import as_sampling_params, params_fields
-from tinker_actors.protocol.values import checked_int
 from tinker_actors.runtime.actor import logger
 from tinker_actors.runtime.delivery import Delivery, bridge_to
 from tinker_actors.runtime.forks import finalize
@@ -23,6 +22,7 @@ from tinker_actors.runtime.progress import Tracker
 from tinker_actors.runtime.threads import on_own_thread
 from tinker_actors.types.inputs import ModelInput
 from tinker_actors.types.sampling import SampleResponse, SamplingParams
+from tinker_actors.types.scalars import checked_int
 
 if TYPE_CHECKING:
     import asyncio

@@ -29,7 +29,7 @@ from tinker_actors.clients.tree import Node, read_tree
 from tinker_actors.config import Config, resolve
 from tinker_actors.errors import DeadlineExceededError, InvalidInputError, WouldDeadlockError
 from tinker_actors.protocol.replies import capabilities_response
-from tinker_actors.protocol.values import checked_int, checked_metadata, checked_text
+from tinker_actors.protocol.values import checked_access_token, checked_metadata
 from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, RuntimeActor, logger, tell
 from tinker_actors.runtime.forks import check_not_forked, finalize
@@ -38,6 +38,7 @@ from tinker_actors.runtime.hub import EventHub
 from tinker_actors.runtime.progress import Tracker
 from tinker_actors.runtime.threads import on_own_thread
 from tinker_actors.types.paths import ParsedCheckpointTinkerPath, require_tinker_path
+from tinker_actors.types.scalars import checked_int, checked_text
 from tinker_actors.types.service import GetServerCapabilitiesResponse
 from tinker_actors.types.training import LoraConfig
 
@@ -205,7 +206,7 @@ class ServiceClient:
                 path=path,
                 optimizer=optimizer,
                 user_metadata=checked_metadata(given),
-                weights_access_token=token,
+                weights_access_token=checked_access_token(token),
             )
         )
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinker_actors.errors import InvalidInputError
+from tinker_actors.protocol.values import input_name
 from tinker_actors.types.inputs import (
     Datum,
     EncodedTextChunk,
@@ -20,6 +21,7 @@ from tinker_actors.types.inputs import (
     LossFnInputs,
     ModelInput,
 )
+from tinker_actors.types.scalars import shown
 from tinker_actors.types.tensors import TensorData
 from tinker_actors.types.training import LOSS_FN_TYPES
 
@@ -50,7 +52,8 @@ def check_batch(data: Any, loss_fn: str, *, forward_only: bool) -> None:
         InvalidInputError: no data, an unknown loss function, or the first datum that can't be right.
     """
     if loss_fn not in KNOWN_LOSSES:
-        raise InvalidInputError(f"There is no loss function {loss_fn!r}; the known ones: {', '.join(KNOWN_LOSSES)}.")
+        known = ", ".join(KNOWN_LOSSES)
+        raise InvalidInputError(f"There is no loss function {shown(loss_fn)}; the known ones: {known}.")
     if not isinstance(data, Sequence):
         raise InvalidInputError(f"The data are a {type(data).__name__}; give a list of Datum.")
     if not data:
@@ -78,6 +81,7 @@ def _check_datum(datum: Datum, loss_fn: str, needed: tuple[str, ...]) -> None:
             raise _missing(datum, loss_fn, needed)
     length = known_length(datum.model_input)
     for name, tensor in inputs.items():
+        input_name(name, "loss_fn_inputs")
         _check_tensor(tensor, name)
         if length is not None and name in _PER_TOKEN and len(tensor) != length:
             raise InvalidInputError(
@@ -108,6 +112,10 @@ def check_input(value: Any, where: str) -> None:
             empty = empty and len(chunk.tokens) == 0
         elif isinstance(chunk, _IMAGES):
             empty = False
+            try:
+                chunk.check()
+            except InvalidInputError as error:
+                raise InvalidInputError(f"{where}.chunks[{index}]: {error.message}") from None
         else:
             raise InvalidInputError(f"{where}.chunks[{index}] is a {type(chunk).__name__}, which is no chunk.")
     if empty:

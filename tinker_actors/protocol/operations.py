@@ -20,15 +20,16 @@ from tinker_actors.protocol.endpoints import JSON, PROTOBUF
 from tinker_actors.protocol.protobuf import requests
 from tinker_actors.protocol.sampling import sample_json
 from tinker_actors.protocol.values import (
+    checked_access_token,
     checked_loss_config,
     checked_metadata,
     checked_name,
-    checked_number,
     checked_ttl,
 )
 from tinker_actors.types.inputs import Datum, EncodedTextChunk, ImageAssetPointerChunk, ModelInput
 from tinker_actors.types.paths import require_tinker_path
 from tinker_actors.types.sampling import SamplingParams
+from tinker_actors.types.scalars import checked_flag, checked_number, shown
 from tinker_actors.types.training import AdamParams
 from tinker_actors.types.wire import SamplerKind
 
@@ -286,7 +287,7 @@ def save_weights(
     fields = {
         "path": checked_name(name),
         "ttl_seconds": checked_ttl(ttl_seconds),
-        "overwrite": bool(overwrite),
+        "overwrite": checked_flag(overwrite, "overwrite"),
         "user_metadata": checked_metadata(user_metadata),
         "type": "save_weights",
     }
@@ -302,12 +303,12 @@ def load_weights(path: str, optimizer: bool, weights_access_token: str | None = 
         weights_access_token: for another account's checkpoint.
 
     Raises:
-        InvalidInputError: `path` is no `tinker://` path.
+        InvalidInputError: `path` is no `tinker://` path, or the token is no text that can be sent.
     """
     fields = {
         "path": require_tinker_path(path, "path"),
-        "optimizer": bool(optimizer),
-        "weights_access_token": weights_access_token,
+        "optimizer": optimizer,
+        "weights_access_token": checked_access_token(weights_access_token),
         "type": "load_weights",
     }
     operation = _single("load_state", "load_weights", endpoints.TYPE_LOAD_WEIGHTS, fields)
@@ -333,7 +334,7 @@ def save_weights_for_sampler(
         InvalidInputError: see `save_weights`; an unknown kind; a lifetime or metadata without a name.
     """
     if kind not in get_args(SamplerKind):
-        raise InvalidInputError(f"kind is {kind!r}; it must be one of {', '.join(get_args(SamplerKind))}.")
+        raise InvalidInputError(f"kind is {shown(kind)}; it must be one of {', '.join(get_args(SamplerKind))}.")
     if name is None and (ttl_seconds is not None or user_metadata is not None):
         raise InvalidInputError("ttl_seconds and user_metadata need a name: weights without one are not kept.")
     fields = {

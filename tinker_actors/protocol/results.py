@@ -184,7 +184,10 @@ def _record(record: dict[str, WireTensor]) -> LossFnOutput:
 
 def _tensor(tensor: WireTensor) -> TensorData:
     dtype: Any = tensor.dtype  # TensorData refuses what it does not know
-    return TensorData(tensor.data, dtype, tensor.shape, tensor.sparse_crow_indices, tensor.sparse_col_indices)
+    data = tensor.data
+    if dtype == "float32" and None in data:
+        data = [math.nan if value is None else value for value in data]
+    return TensorData(data, dtype, tensor.shape, tensor.sparse_crow_indices, tensor.sparse_col_indices)
 
 
 def optim_step_response(content_type: str, body: bytes) -> OptimStepResponse:

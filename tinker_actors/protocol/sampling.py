@@ -16,10 +16,11 @@ from tinker_actors.errors import InvalidInputError
 from tinker_actors.protocol.checks import check_input
 from tinker_actors.protocol.codec import encode
 from tinker_actors.protocol.tokens import json_ids
-from tinker_actors.protocol.values import checked_int, checked_number
 from tinker_actors.types.inputs import EncodedTextChunk, ImageAssetPointerChunk, ImageChunk, ModelInput
 from tinker_actors.types.sampling import SamplingParams
+from tinker_actors.types.scalars import checked_flag, checked_int, checked_number, sendable_text, shown
 
+_LISTS = (list, tuple, range, np.ndarray)
 _REMEMBERED = 256  # kinds of parameters; a program has a few
 
 
@@ -80,7 +81,7 @@ def sample_json(
         checked_int(num_samples, "num_samples", least=1),
         input_json(prompt, "prompt"),
         params_json(as_sampling_params(params)),
-        b"true" if include_prompt_logprobs else b"false",
+        b"true" if checked_flag(include_prompt_logprobs, "include_prompt_logprobs") else b"false",
         checked_int(topk_prompt_logprobs, "topk_prompt_logprobs", least=0),
     )
 
@@ -156,11 +157,12 @@ def params_fields(params: SamplingParams) -> dict[str, Any]:
 
 
 def _stop(stop: Any) -> list[Any]:
-    items = [stop] if isinstance(stop, str) else list(stop) if isinstance(stop, list | tuple | np.ndarray) else None
+    items = [stop] if isinstance(stop, str) else list(stop) if isinstance(stop, _LISTS) else None
     if items is None:
-        raise InvalidInputError(f"stop is {stop!r}; it must be a string, or a list of strings or of token ids.")
+        raise InvalidInputError(f"stop is {shown(stop)}; it must be a string, or a list of strings or of token ids.")
     plain = [
-        item if isinstance(item, str) else checked_int(item, f"stop[{i}]", least=0) for i, item in enumerate(items)
+        sendable_text(item, f"stop[{i}]") if isinstance(item, str) else checked_int(item, f"stop[{i}]", least=0)
+        for i, item in enumerate(items)
     ]
     if len({isinstance(item, str) for item in plain}) > 1:
         raise InvalidInputError("stop mixes strings and token ids; give one kind.")

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tinker_actors.errors import InvalidInputError
-from tinker_actors.protocol.values import checked_int
+from tinker_actors.types.inputs import token_ids
+from tinker_actors.types.scalars import plain_int, shown
 
 TOKEN_LIMIT = 2**31
 """Token ids are below this: the wire's arrays have int32 (wire protocol 4.2)."""
@@ -43,6 +44,10 @@ def json_ids(tokens: Any, where: str) -> bytes:
     """
     if isinstance(tokens, np.ndarray):
         return _looked_up(tokens, _reach(tokens, where))
+    if type(tokens) is not list:
+        tokens = token_ids(tokens, where)
+        if isinstance(tokens, np.ndarray):
+            return json_ids(tokens, where)
     try:
         text = _encode(tokens)
     except (TypeError, UnicodeEncodeError):
@@ -105,7 +110,7 @@ def _one_by_one(tokens: Any, where: str) -> list[int]:
 
 
 def _plain(token: Any, where: str) -> int:
-    plain = checked_int(token, where)
+    plain = plain_int(token, where)
     if not 0 <= plain < TOKEN_LIMIT:
         raise _refusal(plain, where)
     return plain
@@ -113,8 +118,8 @@ def _plain(token: Any, where: str) -> int:
 
 def _refusal(token: int, where: str) -> InvalidInputError:
     if token < 0:
-        return InvalidInputError(f"{where} is the negative token id {token}; token ids are at least 0.")
-    return InvalidInputError(f"{where} is the token id {token}; token ids are below {TOKEN_LIMIT}.")
+        return InvalidInputError(f"{where} is the negative token id {shown(token)}; token ids are at least 0.")
+    return InvalidInputError(f"{where} is the token id {shown(token)}; token ids are below {TOKEN_LIMIT}.")
 
 
 # ---------------------------------------------------------------- arrays

@@ -1,14 +1,14 @@
-"""Values: single arguments, checked and made plain.
+"""Values: arguments whose meaning is the wire's, checked and made plain.
 
-Every refusal begins with the argument's name and says its value. numpy's scalars are taken for what they are.
+Every refusal begins with the argument's name and says its value. Single numbers, flags and texts are checked by
+`types.scalars`.
 """
 
 from __future__ import annotations
 
 import math
-import numbers
-import operator
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ import numpy as np
 
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.protocol.codec import encode
+from tinker_actors.types.scalars import checked_int, checked_number, checked_text, sendable_text, shown
 
 _DAY = 86_400
 MIN_TTL_SECONDS = 3_600
@@ -34,48 +35,22 @@ def checked_loss_config(config: Mapping[str, Any] | None) -> dict[str, float | s
     if not isinstance(config, Mapping):
         raise InvalidInputError(f"loss_fn_config is a {type(config).__name__}, not a dict.")
     return {
-        str(name): value if isinstance(value, str) else checked_number(value, f"loss_fn_config[{name!r}]")
+        input_name(name, "loss_fn_config"): sendable_text(value, f"loss_fn_config[{name!r}]")
+        if isinstance(value, str)
+        else checked_number(value, f"loss_fn_config[{name!r}]")
         for name, value in config.items()
     }
 
 
-def checked_number(value: Any, where: str) -> float:
-    """Return a finite number as a plain float.
+def input_name(name: Any, where: str) -> str:
+    """Return the name of an input.
 
     Raises:
-        InvalidInputError: no number, NaN or infinite; the message starts with `where`.
+        InvalidInputError: no text, or none that can be sent.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real | np.number):
-        raise InvalidInputError(f"{where} is {value!r}; it must be a number.")
-    try:
-        plain = float(value)
-    except OverflowError:  # an integer of more than three hundred digits
-        plain = math.inf
-    if not math.isfinite(plain):
-        raise InvalidInputError(f"{where} is {plain}; it must be finite.")
-    return plain
-
-
-def checked_int(value: Any, where: str, *, least: int | None = None) -> int:
-    """Return an integer as a plain int, of numpy's kinds too.
-
-    Args:
-        value: what was given.
-        where: what to call it in a message.
-        least: smallest value allowed, or None for any.
-
-    Raises:
-        InvalidInputError: no integer, or too small.
-    """
-    try:
-        plain = operator.index(value)
-    except TypeError:
-        raise InvalidInputError(f"{where} is {value!r}; it must be an integer.") from None
-    if isinstance(value, bool):
-        raise InvalidInputError(f"{where} is {value!r}; it must be an integer.")
-    if least is not None and plain < least:
-        raise InvalidInputError(f"{where} is {plain}; it must be at least {least}.")
-    return plain
+    if not isinstance(name, str):
+        raise InvalidInputError(f"{where} has the key {shown(name)}; its keys are names.")
+    return sendable_text(name, f"A key of {where}")
 
 
 def checked_ttl(ttl_seconds: int | None) -> int | None:
@@ -96,32 +71,52 @@ def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any] | Non
     """Return a user's metadata as plain values that nobody else can change, or None when there are none.
 
     Raises:
-        InvalidInputError: no dict, or something in it has no JSON form.
+        InvalidInputError: no dict, or something in it has no JSON form of its own: NaN, bytes and sets among others,
+            which would arrive as something else.
     """
     if metadata is None:
         return None
     if not isinstance(metadata, Mapping):
         raise InvalidInputError(f"user_metadata is a {type(metadata).__name__}, not a dict.")
     try:
+        _check_json(metadata, "user_metadata")
         plain: dict[str, Any] = msgspec.json.decode(encode(dict(metadata)))
-    except InvalidInputError as error:
-        raise InvalidInputError(f"user_metadata can't be sent: {error.message}") from error
+    except RecursionError:
+        raise InvalidInputError("user_metadata can't be sent: it is nested too deeply, or contains itself.") from None
+    except (InvalidInputError, TypeError, ValueError) as error:
+        raise InvalidInputError(f"user_metadata can't be sent: {error}") from error
     return plain
 
 
-def checked_text(value: Any, where: str) -> str:
-    """Return text that says something and can be sent.
+def _check_json(value: Any, where: str) -> None:
+    """Refuse what JSON would turn into something else without a word.
 
     Raises:
-        InvalidInputError: no text, empty, or no Unicode; the message starts with `where`.
+        InvalidInputError: the message has the place.
     """
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidInputError(f"{where} is {value!r}; it must be a text that is not empty.")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInputError(f"{where} is {value!r}, which is no text that can be sent: {error}.") from error
-    return value
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_json(item, f"{where}[{shown(key)}]")
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            _check_json(item, f"{where}[{i}]")
+    elif isinstance(value, np.ndarray):
+        _check_json(value.tolist(), where)
+    elif isinstance(value, bytes | bytearray | memoryview | AbstractSet):
+        raise InvalidInputError(f"{where} is a {type(value).__name__}, which JSON has no form for.")
+    elif isinstance(value, float | np.floating) and not math.isfinite(value):
+        raise InvalidInputError(f"{where} is {value}, which JSON has no form for.")
+    elif isinstance(value, str):
+        sendable_text(value, where)
+
+
+def checked_access_token(token: Any) -> str | None:
+    """Return the token for another account's checkpoint, or None where there is none.
+
+    Raises:
+        InvalidInputError: no text, or none that can be sent. The message does not show it.
+    """
+    return None if token is None else checked_text(token, "weights_access_token", secret=True)
 
 
 def checked_name(name: Any) -> str:
@@ -131,10 +126,10 @@ def checked_name(name: Any) -> str:
         InvalidInputError: empty, with a slash, or a whole path.
     """
     if not isinstance(name, str) or not name.strip():
-        raise InvalidInputError(f"A checkpoint needs a name, got {name!r}.")
+        raise InvalidInputError(f"A checkpoint needs a name, got {shown(name)}.")
     if "/" in name:
         raise InvalidInputError(
-            f"{name!r} can't be a checkpoint's name: give the last part only, without any slash; "
+            f"{shown(name)} can't be a checkpoint's name: give the last part only, without any slash; "
             "the server makes tinker://<run id>/weights/<name> of it."
         )
-    return name
+    return sendable_text(name, "The checkpoint's name")

@@ -9,6 +9,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
+from tinker_actors.types.arrays import TensorDtype
 from tinker_actors.types.inputs import (
     Datum,
     EncodedTextChunk,
@@ -21,7 +22,7 @@ from tinker_actors.types.inputs import (
 from tinker_actors.types.paths import ParsedCheckpointTinkerPath
 from tinker_actors.types.sampling import SampledSequence, SampleResponse, SamplingParams, StopReason, TopkLogprobs
 from tinker_actors.types.service import GetServerCapabilitiesResponse, SupportedModel
-from tinker_actors.types.tensors import TensorData, TensorDtype
+from tinker_actors.types.tensors import TensorData
 from tinker_actors.types.training import (
     AdamParams,
     ForwardBackwardOutput,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import array
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 import numpy as np
 
 from tinker_actors.errors import InvalidInputError
-from tinker_actors.types.tensors import Array, TensorData, TensorDtype
+from tinker_actors.types.arrays import Array, TensorDtype, as_array, is_text, listed, values_of
+from tinker_actors.types.scalars import checked_int, checked_text, shown
+from tinker_actors.types.tensors import TensorData
 
 Tokens = list[int] | Array
 
@@ -24,6 +25,10 @@ _LIST_DTYPES: dict[str, TensorDtype] = {
     "clip_high_threshold": "float32",
     "sequence_ratio_mask": "float32",
 }
+# Under these, true and false mean 1 and 0; elsewhere on the wire a bool is no number.
+_FLAGS = frozenset({"weights", "sequence_ratio_mask"})
+
+ImageFormat = Literal["png", "jpeg"]
 
 
 class EncodedTextChunk(msgspec.Struct, eq=False, tag_field="type", tag="encoded_text"):
@@ -31,16 +36,18 @@ class EncodedTextChunk(msgspec.Struct, eq=False, tag_field="type", tag="encoded_
 
     Attributes:
         tokens: the ids, copied on construction: a list stays a list; an integer array, or what can be one (a torch
-            tensor, an `array.array`, a memoryview), is a numpy array. Other sequences become lists.
+            tensor, a column of pandas or polars, an `array.array`), is a numpy array. Of a tokenizer's encoding of one
+            text its ids are taken. Other sequences become lists.
 
     Raises:
-        InvalidInputError: text, or an array that is not flat or not of integers.
+        InvalidInputError: text, something without an order, an array that is not flat or not of integers, or an
+            encoding of several texts or with padding.
     """
 
     tokens: Any
 
     def __post_init__(self) -> None:
-        self.tokens = _copy_tokens(self.tokens)
+        self.tokens = token_ids(self.tokens, "Token ids")
 
     @property
     def length(self) -> int:
@@ -54,12 +61,32 @@ class ImageChunk(msgspec.Struct, eq=False, tag_field="type", tag="image"):
     Attributes:
         data: the file's bytes (base64 on the JSON wire).
         format: `"png"` or `"jpeg"`.
-        expected_tokens: how many tokens the server should make of it; checked there.
+        expected_tokens: how many tokens the server should make of it, at least 1; checked there.
+
+    Raises:
+        InvalidInputError: data that are no bytes or none at all, another format, or no number of tokens.
     """
 
     data: bytes
-    format: Literal["png", "jpeg"]
+    format: ImageFormat
     expected_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Check the fields, and make them plain; they may have been changed.
+
+        Raises:
+            InvalidInputError: as for the constructor.
+        """
+        data: Any = self.data
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise InvalidInputError(f"The image's data are a {type(data).__name__}; give the bytes of its file.")
+        if not len(data):
+            raise InvalidInputError("The image's data are empty.")
+        self.data = bytes(data)
+        self.format, self.expected_tokens = _image_facts(self.format, self.expected_tokens)
 
     @property
     def length(self) -> int:
@@ -77,12 +104,27 @@ class ImageAssetPointerChunk(msgspec.Struct, eq=False, tag_field="type", tag="im
     Attributes:
         location: path or URL.
         format: `"png"` or `"jpeg"`.
-        expected_tokens: how many tokens the server should make of it.
+        expected_tokens: how many tokens the server should make of it, at least 1.
+
+    Raises:
+        InvalidInputError: a location that is no text, another format, or no number of tokens.
     """
 
     location: str
-    format: Literal["png", "jpeg"]
+    format: ImageFormat
     expected_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Check the fields, and make them plain; they may have been changed.
+
+        Raises:
+            InvalidInputError: as for the constructor.
+        """
+        self.location = checked_text(self.location, "The image's location")
+        self.format, self.expected_tokens = _image_facts(self.format, self.expected_tokens)
 
     @property
     def length(self) -> int:
@@ -107,7 +149,7 @@ class ModelInput(msgspec.Struct, eq=False):
     chunks: list[ModelInputChunk] = msgspec.field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.chunks = list(self.chunks)
+        self.chunks = listed(self.chunks, "An input").copy()
 
     @classmethod
     def from_ints(cls, tokens: Sequence[int] | Array) -> ModelInput:
@@ -159,17 +201,22 @@ class Datum:
     Args:
         model_input: the input tokens, N of them.
         loss_fn_inputs: per-token values by name, e.g. `target_tokens` (N,) int64 and `weights` (N,) float32. Lists
-            get the dtype of their name; numpy and torch values theirs. The dict is a new one and may be changed.
+            get the dtype of their name; arrays, tensors and columns theirs; bools are taken under `weights` and
+            `sequence_ratio_mask`. The dict is a new one and may be changed.
 
     Raises:
-        InvalidInputError: a list under a name whose dtype is not known, a ragged list, or a dtype without a name on
-            the wire.
+        InvalidInputError: a list under a name whose dtype is not known, a ragged list, a value that is no number or
+            would not keep its value, or a dtype without a name on the wire.
     """
 
     __slots__ = ("loss_fn_inputs", "model_input")
 
     def __init__(self, model_input: ModelInput, loss_fn_inputs: Mapping[str, Any] | None = None) -> None:
         self.model_input = model_input
+        if not isinstance(loss_fn_inputs, Mapping | None):
+            raise InvalidInputError(
+                f"loss_fn_inputs is a {type(loss_fn_inputs).__name__}; give a dict of name to values."
+            )
         self.loss_fn_inputs: LossFnInputs = {
             name: as_tensor(name, value) for name, value in (loss_fn_inputs or {}).items()
         }
@@ -186,39 +233,85 @@ def as_tensor(name: str, value: Any) -> TensorData:
     """
     if isinstance(value, TensorData):
         return value
-    if isinstance(value, np.ndarray):
-        return TensorData.from_numpy(value)
-    if hasattr(value, "detach"):
-        return TensorData.from_torch(value)
-    if isinstance(value, list | tuple):
-        dtype = _LIST_DTYPES.get(name)
-        if dtype is None:
-            raise InvalidInputError(
-                f"A plain list says nothing about the dtype of {name!r}: pass a numpy array or TensorData. "
-                f"Lists are understood for {', '.join(sorted(_LIST_DTYPES))}."
-            )
-        return TensorData(value, dtype=dtype)
-    raise InvalidInputError(f"Loss input {name!r} can't be made of {type(value).__name__}.")
+    where = f"loss_fn_inputs[{shown(name)}]"
+    flags = name in _FLAGS
+    array = as_array(value, where)
+    if array is not None and array.dtype.kind != "O" and not (flags and array.dtype.kind == "b"):
+        return TensorData._of(array, where)
+    items = array if array is not None else listed(value, where)
+    dtype = _LIST_DTYPES.get(name)
+    if dtype is None:
+        raise InvalidInputError(
+            f"A plain list says nothing about the dtype of {shown(name)}: pass a numpy array or TensorData. "
+            f"Lists are understood for {', '.join(sorted(_LIST_DTYPES))}."
+        )
+    return TensorData(values_of(items, dtype, where, flags=flags), dtype)
 
 
-def _copy_tokens(tokens: Any) -> Tokens:
+# ---------------------------------------------------------------- token ids
+
+
+def token_ids(tokens: Any, where: str) -> Tokens:
+    """Return token ids, copied: a list for a list and other sequences, a flat integer array for what can be one.
+
+    What is in a list is checked when it is used, with its position.
+
+    Args:
+        tokens: the ids, or a tokenizer's encoding of one text.
+        where: what to call them in a message.
+
+    Raises:
+        InvalidInputError: see `EncodedTextChunk`.
+    """
     if isinstance(tokens, list):
         return tokens.copy()
-    if isinstance(tokens, np.ndarray):
-        return _copy_array(tokens)
-    if isinstance(tokens, str | bytes | bytearray):
-        raise InvalidInputError("Token ids are integers; encode the text with a tokenizer first.")
-    if hasattr(tokens, "detach"):  # a torch tensor, maybe on another device
-        tokens = tokens.detach().cpu()
-    if hasattr(tokens, "__array__") or isinstance(tokens, array.array | memoryview):
-        return _copy_array(np.asarray(tokens))
-    return list(tokens)  # what is in it is checked when it is used, with its position
+    if isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iu" and tokens.ndim == 1:
+        return np.asarray(as_array(tokens, where)).copy() if isinstance(tokens, np.ma.MaskedArray) else tokens.copy()
+    if is_text(tokens):
+        raise InvalidInputError(f"{where} are integers; encode the text with a tokenizer first.")
+    if isinstance(tokens, Mapping) and "input_ids" in tokens:
+        return _encoded(tokens["input_ids"], tokens.get("attention_mask"), where)
+    if hasattr(tokens, "ids") and hasattr(tokens, "attention_mask"):
+        return _encoded(tokens.ids, tokens.attention_mask, where)
+    array = as_array(tokens, where)
+    if array is None or (array.dtype.kind == "O" and array.ndim == 1):
+        return listed(tokens, where).copy()
+    if array.dtype.kind == "V" and np.can_cast(array.dtype, np.int64, "safe"):
+        array = array.astype(np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InvalidInputError(f"{where} need a flat integer array, not {array.dtype} {array.shape}.")
+    return array.copy()
 
 
-def _copy_array(tokens: Array) -> Array:
-    if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
-        raise InvalidInputError(f"Token ids need a flat integer array, not {tokens.dtype} {tokens.shape}.")
-    return tokens.copy()
+def _encoded(ids: Any, mask: Any, where: str) -> Tokens:
+    """Return the ids of a tokenizer's encoding, which has them for one text or in a row for each text."""
+    rows = [_rows(ids), [] if mask is None else _rows(mask)]
+    if len(rows[0]) != 1:
+        raise InvalidInputError(f"{where} can't be the encoding of {len(rows[0])} texts; give a row of its input_ids.")
+    if rows[1] and not all(rows[1][0]):
+        raise InvalidInputError(f"{where} can't be an encoding with padding; encode the text without it.")
+    return token_ids(rows[0][0], where)
+
+
+def _rows(values: Any) -> list[Any]:
+    array = as_array(values, "The encoding")
+    if array is not None:
+        return list(array) if array.ndim > 1 else [array]
+    items = listed(values, "The encoding")
+    nested = bool(items) and (hasattr(items[0], "__len__") or getattr(items[0], "shape", ()) != ())
+    return items if nested else [items]
+
+
+# ---------------------------------------------------------------- images
+
+
+def _image_facts(image_format: Any, expected_tokens: Any) -> tuple[ImageFormat, int | None]:
+    if image_format not in get_args(ImageFormat):
+        known = " or ".join(map(repr, get_args(ImageFormat)))
+        raise InvalidInputError(f"The image's format is {shown(image_format)}; it must be {known}.")
+    if expected_tokens is not None:
+        expected_tokens = checked_int(expected_tokens, "The image's expected_tokens", least=1)
+    return image_format, expected_tokens
 
 
 def _expected(tokens: int | None) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from tinker_actors.errors import InvalidInputError
+from tinker_actors.types.scalars import sendable_text, shown
 
 SCHEME = "tinker://"
 
@@ -40,21 +41,21 @@ class ParsedCheckpointTinkerPath(msgspec.Struct, frozen=True):
         Raises:
             InvalidInputError: not `tinker://<run>/<weights|sampler_weights|external_weights>/<name>`.
         """
-        parts = tinker_path.removeprefix(SCHEME).split("/")
+        parts = sendable_text(tinker_path, "The checkpoint's path").removeprefix(SCHEME).split("/")
         if not tinker_path.startswith(SCHEME) or len(parts) != _PARTS or not all(parts) or parts[1] not in _KINDS:
             raise InvalidInputError(
-                f"{tinker_path!r} is no checkpoint path; one looks like tinker://<run id>/weights/<name> "
+                f"{shown(tinker_path)} is no checkpoint path; one looks like tinker://<run id>/weights/<name> "
                 f"(or sampler_weights, external_weights)."
             )
         return cls(tinker_path, parts[0], _KINDS[parts[1]], f"{parts[1]}/{parts[2]}")
 
 
-def require_tinker_path(path: str, argument: str) -> str:
-    """Return `path` if it starts with `tinker://`.
+def require_tinker_path(path: Any, argument: str) -> str:
+    """Return `path` if it is text that starts with `tinker://` and can be sent.
 
     Raises:
         InvalidInputError: it does not; the message names `argument`.
     """
-    if not str(path).startswith(SCHEME):
-        raise InvalidInputError(f"{argument} must start with tinker://, got {path!r}.")
-    return path
+    if not isinstance(path, str) or not path.startswith(SCHEME):
+        raise InvalidInputError(f"{argument} must start with tinker://, got {shown(path)}.")
+    return sendable_text(path, argument)

@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tinker_actors.types.tensors import Array, TensorData
+from tinker_actors.types.arrays import Array
+from tinker_actors.types.tensors import TensorData
 
 StopReason = Literal["stop", "length"]
 

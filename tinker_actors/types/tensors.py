@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tinker_actors.errors import InvalidInputError
+from tinker_actors.types.arrays import (
+    TENSOR_DTYPES,
+    Array,
+    TensorDtype,
+    as_array,
+    exact,
+    values_of,
+    wire_dtype,
+)
+from tinker_actors.types.scalars import plain_int, shown
 
 if TYPE_CHECKING:
     import torch
 
-TensorDtype = Literal["int64", "float32"]
-TENSOR_DTYPES: tuple[str, ...] = get_args(TensorDtype)
-
-Array = npt.NDArray[Any]
-
-_NUMPY: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in TENSOR_DTYPES}
-_PACKED = {"int64": "q", "float32": "f"}
-_PLAIN = (int, float)
+_MATRIX = 2
 
 
 class TensorData:
@@ -32,13 +33,15 @@ class TensorData:
 
     Args:
         data: the values, as a (nested) list or array. For CSR only the stored values.
-        dtype: `"int64"` or `"float32"`; other values are converted to it.
+        dtype: `"int64"` or `"float32"`. Values of other types are taken where they keep their value; floats are rounded
+            to float32, bools are 0 and 1 in float32 and refused in int64.
         shape: the shape to give to flat `data`; default: the shape of `data`. For CSR the dense shape, required.
         sparse_crow_indices: CSR row pointers, length rows + 1.
         sparse_col_indices: CSR column indices, one per stored value.
 
     Raises:
-        InvalidInputError: a dtype the wire has no name for, or a shape that does not fit the number of values.
+        InvalidInputError: a dtype the wire has no name for, something that is no number or would not keep its value,
+            a shape that does not fit the number of values, or indices that don't place each value in the shape.
     """
 
     __slots__ = ("_array", "dtype", "shape", "sparse_col_indices", "sparse_crow_indices")
@@ -52,45 +55,55 @@ class TensorData:
         sparse_col_indices: Sequence[int] | None = None,
     ) -> None:
         if dtype not in TENSOR_DTYPES:
-            raise InvalidInputError(f"TensorData needs dtype 'int64' or 'float32', not {dtype!r}.")
+            raise InvalidInputError(f"TensorData needs dtype 'int64' or 'float32', not {shown(dtype)}.")
         self.dtype: TensorDtype = dtype
-        array = _values([] if data is None else data, dtype)
-        sparse = sparse_crow_indices is not None
-        if sparse != (sparse_col_indices is not None) or (sparse and shape is None):
-            raise InvalidInputError("A sparse TensorData needs crow indices, column indices and the dense shape.")
-        if not sparse:
-            if shape is not None and tuple(shape) != array.shape:
-                array = _shaped(array, tuple(shape))
-            shape = array.shape
-        self._array: Array = array
-        self.shape: list[int] | None = None if shape is None else [int(n) for n in shape]
+        array = values_of([] if data is None else data, dtype, "data", flags=dtype == "float32")
+        sizes = None if shape is None else tuple(plain_int(size, f"shape[{i}]") for i, size in enumerate(shape))
         self.sparse_crow_indices: list[int] | None = None
         self.sparse_col_indices: list[int] | None = None
-        if sparse_crow_indices is not None and sparse_col_indices is not None:
-            self.sparse_crow_indices = [int(i) for i in sparse_crow_indices]
-            self.sparse_col_indices = [int(i) for i in sparse_col_indices]
+        if sparse_crow_indices is not None and sparse_col_indices is not None and sizes is not None:
+            rows = values_of(sparse_crow_indices, "int64", "sparse_crow_indices")
+            columns = values_of(sparse_col_indices, "int64", "sparse_col_indices")
+            problem = csr_problem(array.size, rows, columns, sizes)
+            if problem or array.ndim != 1:
+                raise InvalidInputError(f"A sparse TensorData has {problem or 'values that are not flat'}.")
+            self.sparse_crow_indices, self.sparse_col_indices = rows.tolist(), columns.tolist()
+        elif sparse_crow_indices is not None or sparse_col_indices is not None:
+            raise InvalidInputError("A sparse TensorData needs crow indices, column indices and the dense shape.")
+        elif sizes is not None and sizes != array.shape:
+            array = _shaped(array, sizes)
+        self._array: Array = array
+        self.shape: list[int] | None = list(array.shape if sizes is None else sizes)
 
     @classmethod
     def from_numpy(cls, array: Array) -> TensorData:
-        """Make a tensor from an array: floats become float32, signed integers int64.
+        """Make a tensor from an array: floats become float32 (bfloat16 and smaller ones exactly), integers int64.
 
         Raises:
-            InvalidInputError: bool, unsigned, complex or object arrays; the wire has no name for them.
+            InvalidInputError: bool, complex or object arrays, for which the wire has no name; or values that are masked
+                or missing, or too large for the wire's type.
         """
-        tensor = cls.__new__(cls)
-        tensor.dtype = wire_dtype(array.dtype)
-        tensor._array = np.asarray(array, _NUMPY[tensor.dtype])
-        tensor.shape = list(array.shape)
-        tensor.sparse_crow_indices = tensor.sparse_col_indices = None
-        return tensor
+        return cls._of(array, "The array")
 
     @classmethod
     def from_torch(cls, tensor: torch.Tensor) -> TensorData:
-        """Make a tensor from a torch tensor on any device; bfloat16 and float64 become float32, int32 int64."""
-        detached = tensor.detach().cpu()
-        if detached.is_floating_point():
-            detached = detached.float()
-        return cls.from_numpy(detached.contiguous().numpy())
+        """Make a tensor from a torch tensor, on any device and in any layout; see `from_numpy`."""
+        return cls._of(tensor, "The tensor")
+
+    @classmethod
+    def _of(cls, given: Any, where: str) -> TensorData:
+        array = as_array(given, where)
+        if array is None:
+            raise InvalidInputError(f"{where} is a {type(given).__name__}, which is no array.")
+        tensor = cls.__new__(cls)
+        try:
+            tensor.dtype = wire_dtype(array.dtype)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{where}: {error.message}") from None
+        tensor._array = exact(array, tensor.dtype, where)
+        tensor.shape = list(array.shape)
+        tensor.sparse_crow_indices = tensor.sparse_col_indices = None
+        return tensor
 
     @property
     def data(self) -> list[Any]:
@@ -128,55 +141,29 @@ class TensorData:
         return f"TensorData({kind}{self.dtype}, shape={self.shape})"
 
 
-def _values(data: Any, dtype: TensorDtype) -> Array:
-    """Return values as an array of a wire dtype; an array that has it already is returned itself.
+def csr_problem(count: int, rows: Array, columns: Array, shape: Sequence[int]) -> str | None:
+    """Return what is wrong with the indices of a sparse tensor, or None when each value has a cell.
 
-    Raises:
-        InvalidInputError: ragged, or not numbers.
+    Args:
+        count: how many values are stored.
+        rows: row pointers, int64.
+        columns: column indices, int64.
+        shape: the dense shape.
     """
-    if isinstance(data, list | tuple) and data and type(data[0]) in _PLAIN:
-        packed = _packed(data, dtype)
-        if packed is not None:
-            return packed
-    try:
-        return np.asarray(data, _NUMPY[dtype])
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidInputError(f"TensorData needs a rectangular array of numbers: {error}.") from error
+    if len(shape) != _MATRIX or min(shape) < 0:
+        return f"the shape {list(shape)}, where two numbers are needed"
+    if rows.shape != (shape[0] + 1,) or rows[0] != 0 or rows[-1] != count or (rows[1:] < rows[:-1]).any():
+        return f"row pointers that don't divide {count} values into {shape[0]} rows"
+    if columns.shape != (count,) or (count and not 0 <= columns.min() <= columns.max() < shape[1]):
+        return f"column indices that don't fit {count} values and {shape[1]} columns"
+    return None
 
 
-def _shaped(array: Array, shape: tuple[Any, ...]) -> Array:
+def _shaped(array: Array, shape: tuple[int, ...]) -> Array:
     try:
         shaped = array.reshape(shape)
     except (TypeError, ValueError, OverflowError):
         shaped = array
     if shaped.shape != shape:  # also where numpy takes a negative length for one to be found out
-        raise InvalidInputError(f"TensorData has {array.size} values, but shape {list(shape)}.")
+        raise InvalidInputError(f"TensorData has {array.size} values, but shape {shown(list(shape))}.")
     return shaped
-
-
-def _packed(data: Sequence[Any], dtype: TensorDtype) -> Array | None:
-    """Return a flat list of numbers as an array, a third of what numpy takes for it; None for any other list.
-
-    What is refused here (a float among integers, text, None, a list, a number out of range) is for numpy to judge.
-    """
-    array = np.empty(len(data), _NUMPY[dtype])
-    try:
-        struct.pack_into(f"{len(data)}{_PACKED[dtype]}", array.data, 0, *data)
-    except (struct.error, TypeError):
-        return None
-    return array
-
-
-def wire_dtype(dtype: np.dtype[Any]) -> TensorDtype:
-    """Return the wire's name for a numpy dtype (wire protocol 3.2).
-
-    Raises:
-        InvalidInputError: neither a float nor a signed integer.
-    """
-    if dtype.kind == "f":
-        return "float32"
-    if dtype.kind == "i":
-        return "int64"
-    raise InvalidInputError(
-        f"dtype {dtype} has no name on the wire: use a float (sent as float32) or a signed integer (sent as int64)."
-    )

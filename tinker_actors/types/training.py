@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from tinker_actors.errors import InvalidInputError
+from tinker_actors.types.scalars import checked_flag, checked_int
 from tinker_actors.types.tensors import TensorData
 
 LossFnType = Literal[
@@ -29,7 +30,7 @@ class LoraConfig(msgspec.Struct, eq=False):
         train_attn: adapt the attention layers.
 
     Raises:
-        InvalidInputError: rank below 1, or nothing to train.
+        InvalidInputError: a rank or seed that is no integer, a rank below 1, a flag that is none, or nothing to train.
     """
 
     rank: int = 32
@@ -39,8 +40,11 @@ class LoraConfig(msgspec.Struct, eq=False):
     train_attn: bool = True
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise InvalidInputError(f"LoRA rank must be at least 1, not {self.rank}.")
+        self.rank = checked_int(self.rank, "LoRA rank", least=1)
+        self.seed = None if self.seed is None else checked_int(self.seed, "seed")
+        self.train_unembed = checked_flag(self.train_unembed, "train_unembed")
+        self.train_mlp = checked_flag(self.train_mlp, "train_mlp")
+        self.train_attn = checked_flag(self.train_attn, "train_attn")
         if not (self.train_unembed or self.train_mlp or self.train_attn):
             raise InvalidInputError("At least one of train_mlp, train_attn and train_unembed must be true.")
 

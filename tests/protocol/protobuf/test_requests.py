@@ -183,11 +183,13 @@ def test_text_that_can_not_be_sent_is_refused():
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=150)
 tokens = st.lists(st.integers(0, 2**31 - 1), max_size=70)
-tokens_expected = st.integers(0, 2**31 - 1)
+tokens_expected = st.integers(1, 2**31 - 1)
 chunks = st.one_of(
     tokens.map(EncodedTextChunk),
     tokens.map(lambda ids: EncodedTextChunk(np.array(ids, np.int64))),
-    st.builds(ImageChunk, st.binary(max_size=300), st.sampled_from(["png", "jpeg"]), st.none() | tokens_expected),
+    st.builds(
+        ImageChunk, st.binary(min_size=1, max_size=300), st.sampled_from(["png", "jpeg"]), st.none() | tokens_expected
+    ),
 )  # fmt: skip
 tensors = st.one_of(
     st.lists(st.integers(-(2**63), 2**63 - 1), max_size=40).map(lambda v: TensorData(v, "int64")),

@@ -116,14 +116,20 @@ def csr(values=b"\0\0\0\0", rows=(0, 1), columns=(0,)):
         ({"dense": b"\0\0\0\0", "dtype": FLOAT32, "shape": [2]}, r"x has 1 values, but shape \[2\]"),
         ({"dense": b"\0\0\0\0", "dtype": FLOAT32, "shape": [-1, -1]}, r"x has the shape \[-1, -1\]"),
         ({"dense": b"", "dtype": FLOAT32, "shape": [2**32, 2**32]}, "x has 0 values, but shape"),
-        ({"sparse_csr": csr(), "dtype": FLOAT32, "shape": [1]}, "needs a shape of two numbers"),
-        ({"sparse_csr": csr(rows=(0, 1, 1)), "dtype": FLOAT32, "shape": [1, 1]}, "the row pointers of x don't divide"),
-        ({"sparse_csr": csr(rows=(0, 2)), "dtype": FLOAT32, "shape": [1, 1]}, "the row pointers of x don't divide"),
-        ({"sparse_csr": csr(rows=(1, 1)), "dtype": FLOAT32, "shape": [1, 1]}, "the row pointers of x don't divide"),
-        ({"sparse_csr": csr(rows=(0, 2, 1)), "dtype": FLOAT32, "shape": [2, 1]}, "the row pointers of x don't divide"),
-        ({"sparse_csr": csr(columns=(1,)), "dtype": FLOAT32, "shape": [1, 1]}, "the column indices of x don't fit"),
-        ({"sparse_csr": csr(columns=(-1,)), "dtype": FLOAT32, "shape": [1, 1]}, "the column indices of x don't fit"),
-        ({"sparse_csr": csr(columns=()), "dtype": FLOAT32, "shape": [1, 1]}, "the column indices of x don't fit"),
+        ({"sparse_csr": csr(), "dtype": FLOAT32, "shape": [1]}, "two numbers are needed"),
+        (
+            {"sparse_csr": csr(rows=(0, 1, 1)), "dtype": FLOAT32, "shape": [1, 1]},
+            "row pointers that don't divide",
+        ),
+        ({"sparse_csr": csr(rows=(0, 2)), "dtype": FLOAT32, "shape": [1, 1]}, "row pointers that don't divide"),
+        ({"sparse_csr": csr(rows=(1, 1)), "dtype": FLOAT32, "shape": [1, 1]}, "row pointers that don't divide"),
+        (
+            {"sparse_csr": csr(rows=(0, 2, 1)), "dtype": FLOAT32, "shape": [2, 1]},
+            "row pointers that don't divide",
+        ),
+        ({"sparse_csr": csr(columns=(1,)), "dtype": FLOAT32, "shape": [1, 1]}, "column indices that don't fit"),
+        ({"sparse_csr": csr(columns=(-1,)), "dtype": FLOAT32, "shape": [1, 1]}, "column indices that don't fit"),
+        ({"sparse_csr": csr(columns=()), "dtype": FLOAT32, "shape": [1, 1]}, "column indices that don't fit"),
     ],
 )
 def test_a_tensor_that_contradicts_itself_is_refused_with_its_datum(fields, message):

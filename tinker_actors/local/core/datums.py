@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tinker_actors.local.core.ports import Example
-from tinker_actors.types.tensors import Array, TensorData
+from tinker_actors.types.arrays import Array
+from tinker_actors.types.tensors import TensorData
 from tinker_actors.types.wire import WireDatum, WireModelInput, WireTensor
 
 TARGETS = "target_tokens"
@@ -115,10 +116,7 @@ def array_of(tensor: WireTensor, name: str) -> Array:
     if _sparse_cells(tensor) > MOST_SPARSE_CELLS:
         raise ValueError(f"{name}: the sparse shape {tensor.shape} has more than {MOST_SPARSE_CELLS} cells")
     try:
-        found = tensor_of(tensor)
-        if found.sparse_crow_indices is not None:
-            _check_csr(found)
-        return found.to_numpy()
+        return tensor_of(tensor).to_numpy()
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{name}: {error}") from error
 
@@ -137,23 +135,6 @@ def tensor_of(tensor: WireTensor) -> TensorData:
         sparse_crow_indices=tensor.sparse_crow_indices,
         sparse_col_indices=tensor.sparse_col_indices,
     )
-
-
-def _check_csr(tensor: TensorData) -> None:
-    """Check that a sparse tensor's indices place each of its values in a cell of its shape.
-
-    Raises:
-        ValueError: they do not.
-    """
-    shape, values = tensor.shape or [], len(tensor._array)
-    rows = np.asarray(tensor.sparse_crow_indices, np.int64)
-    columns = np.asarray(tensor.sparse_col_indices, np.int64)
-    if len(shape) != _MATRIX or min(shape) < 0:
-        raise ValueError(f"a sparse tensor needs a shape of two numbers, not {shape}")
-    if len(rows) != shape[0] + 1 or rows[0] != 0 or rows[-1] != values or (np.diff(rows) < 0).any():
-        raise ValueError(f"the row pointers don't divide {values} values into {shape[0]} rows")
-    if len(columns) != values or (values and not 0 <= columns.min() <= columns.max() < shape[1]):
-        raise ValueError(f"the column indices don't fit {values} values and {shape[1]} columns")
 
 
 def _sparse_cells(tensor: WireTensor) -> int:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from tinker_actors.types.tensors import Array
+from tinker_actors.types.arrays import Array
 from tinker_actors.types.training import AdamParams, LoraConfig
 
 Arrays = dict[str, Array]

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tinker_actors.protocol.protobuf.schema import BFLOAT16, FLOAT32, INT32, INT64
+from tinker_actors.types.arrays import Array, TensorDtype
 from tinker_actors.types.sampling import TopkArrays
-from tinker_actors.types.tensors import Array, TensorDtype
+from tinker_actors.types.tensors import csr_problem
 
 ITEM_SIZES = {FLOAT32: 4, INT64: 8, INT32: 4, BFLOAT16: 2}
 """Bytes of a number, by the wire's DType."""
@@ -139,12 +140,9 @@ def _sparse(tensor: Any, shape: list[int], what: str) -> TensorParts:
     values = widened(csr.values, tensor.dtype, what)
     rows = raw(csr.crow_indices, "<i8", f"the row pointers of {what}")
     columns = raw(csr.col_indices, "<i8", f"the column indices of {what}")
-    if len(shape) != 2:  # noqa: PLR2004 - rows and columns
-        raise ValueError(f"{what} is sparse and needs a shape of two numbers, not {shape}")
-    if len(rows) != shape[0] + 1 or rows[0] != 0 or rows[-1] != values.size or (np.diff(rows) < 0).any():
-        raise ValueError(f"the row pointers of {what} don't divide its {values.size} values into {shape[0]} rows")
-    if len(columns) != values.size or (columns.size and not 0 <= columns.min() <= columns.max() < shape[1]):
-        raise ValueError(f"the column indices of {what} don't fit its {values.size} values and {shape[1]} columns")
+    problem = csr_problem(values.size, rows, columns, shape)
+    if problem is not None:
+        raise ValueError(f"{what} has {problem}")
     return TensorParts(values, NAMES[tensor.dtype], shape, rows, columns)
 
 

@@ -15,8 +15,9 @@ from tinker_actors.protocol.codec import not_of_that_shape
 from tinker_actors.protocol.protobuf.arrays import batched, raw, tensor_parts, topk
 from tinker_actors.protocol.protobuf.schema import LENGTH, STOP, messages
 from tinker_actors.protocol.result_checks import check_outputs, check_sequences
+from tinker_actors.types.arrays import Array
 from tinker_actors.types.sampling import EMPTY_CELL, SampledSequence, SampleResponse, StopReason, TopkArrays
-from tinker_actors.types.tensors import Array, TensorData
+from tinker_actors.types.tensors import TensorData
 from tinker_actors.types.training import ForwardBackwardOutput, LossFnOutput
 
 T = TypeVar("T")

@@ -15,8 +15,9 @@ import numpy as np
 from tinker_actors.protocol.codec import base64_text
 from tinker_actors.protocol.protobuf.arrays import raw, tensor_parts
 from tinker_actors.protocol.protobuf.schema import FLOAT32, INT64, LENGTH, STOP, messages
+from tinker_actors.types.arrays import Array
 from tinker_actors.types.sampling import TopkArrays, topk_arrays
-from tinker_actors.types.tensors import Array, TensorData
+from tinker_actors.types.tensors import TensorData
 from tinker_actors.types.wire import (
     ForwardBackwardInput,
     ForwardBackwardRequest,
