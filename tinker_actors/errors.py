@@ -7,6 +7,7 @@ id, the status, the attempts made, whether trying again can help, and a sentence
 
 from __future__ import annotations
 
+import copy
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 Category = Literal["unknown", "server", "user"]
@@ -70,7 +71,7 @@ class TinkerError(Exception):
 
     def replica(self) -> Self:
         """Return a new error that says the same, caused by this one: each future gets its own to raise."""
-        twin = _rebuild(type(self), self.message, dict(self.__dict__))
+        twin = fresh(self)
         twin.__cause__ = self
         return twin
 
@@ -96,6 +97,31 @@ def _rebuild(cls: type[E], message: str, state: dict[str, Any]) -> E:
     Exception.__init__(error, message)
     error.__dict__.update(state)
     return error
+
+
+X = TypeVar("X", bound=BaseException)
+
+
+def fresh(error: X) -> X:
+    """Return an error that says the same as a stored one, to be raised in its place.
+
+    Whoever raises an error hangs his frames on it, and with them all that they hold. What is kept, by a future or an
+    actor, is therefore never raised itself. Class, text, attributes, notes, cause and the traceback so far are the
+    same; an error of a foreign class that can't be copied is returned as it is.
+    """
+    try:
+        twin = (
+            _rebuild(type(error), error.message, dict(error.__dict__))
+            if isinstance(error, TinkerError)
+            else copy.copy(error)
+        )
+    except Exception:  # whatever its constructor asks for
+        return error
+    if hasattr(error, "__notes__"):
+        twin.__notes__ = list(error.__notes__)
+    twin.__cause__, twin.__context__ = error.__cause__, error.__context__
+    twin.__suppress_context__ = error.__suppress_context__
+    return twin.with_traceback(error.__traceback__)
 
 
 # ---------------------------------------------------------------- yours: found before anything is sent

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 import tinker_actors as ta
+from tinker_actors.local.core import Answer as CoreAnswer
 
 NOWHERE = "http://127.0.0.1:1"
 MODEL = "local/ledger"
@@ -50,6 +53,36 @@ def test_a_name_or_path_that_can_not_be_sent_is_refused_at_once(service, bad):
         service.create_sampling_client(path)
     with pytest.raises(ta.InvalidInputError, match="path"):
         service.create_training_client_from_state(path)
+
+
+READS = {
+    "result": lambda handle, _: handle.result(0),
+    "await": lambda handle, _: handle.__await__().send(None),
+    "an operation": lambda _, operation: operation.result(0),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_model_that_was_refused_is_freed_when_its_failure_was_raised(simulation, service, read, monkeypatch):
+    answer = simulation.core.handle
+
+    def refusing(request, now):
+        refused = request.path.endswith("create_model")
+        return CoreAnswer(400, b'{"detail":"no such model"}') if refused else answer(request, now)
+
+    monkeypatch.setattr(simulation.core, "handle", refusing)
+
+    def ask():
+        trainer = service.create_lora_training_client("nope")
+        operation = trainer.optim_step()
+        simulation.wait_for(trainer._ready, operation)
+        with pytest.raises(ta.BadRequestError):
+            read(trainer, operation)
+
+    ask()
+    gc.collect()
+    supervisor = service.actor_ref.actor_inbox.actor
+    simulation.runtime.run_until(lambda: list(supervisor._children) == ["registry", "session"], most=1000)
 
 
 def test_samplers_say_what_they_are(simulation, service):

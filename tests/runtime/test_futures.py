@@ -51,8 +51,10 @@ def test_the_operations_error_is_raised_by_every_way_to_read(training):
     for read in (future.result, future.get, lambda: future.result(0), lambda: pykka.get_all([future])):
         with pytest.raises(RequestFailedError) as caught:
             read()
-        assert caught.value is error
-    assert future.exception() is error
+        assert caught.value is not error, "whoever raises it hangs his frames on it"
+        assert str(caught.value) == "no"
+    assert error.__traceback__ is None
+    assert repr(future.exception()) == repr(error)
 
 
 def test_only_the_first_settling_counts(training):

@@ -67,7 +67,9 @@ def test_an_error_is_raised_in_every_awaiter(training, settle_in_thread):
         await turns()
         error = RequestFailedError("no")
         settle_in_thread(future, error=error)
-        assert await asyncio.gather(*tasks, return_exceptions=True) == [error] * 3
+        raised = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [repr(each) for each in raised] == [repr(error)] * 3
+        assert len({id(each) for each in (error, *raised)}) == 4, "each has its own to hang frames on"
 
     run(main())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import gc
@@ -57,8 +58,7 @@ def test_accepted_fails_with_the_operations_error(training, asked, caplog):
     error = RequestFailedError("no")
     future._settle(error=error)
     accepted = future.accepted
-    assert accepted.exception() is error
-    assert future.exception() is error
+    assert repr(accepted.exception()) == repr(future.exception()) == repr(error)
     assert accepted.running() is False
 
 
@@ -218,6 +218,56 @@ def test_a_failed_future_that_was_read_goes_without_the_garbage_collector(traini
         with contextlib.suppress(RequestFailedError):
             read()
     del future, read
+    assert alive() is None
+
+
+def _raise(error):
+    raise error
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda future: future.result(0),
+        lambda future: future.get(),
+        lambda future: future.accepted.result(0),
+        lambda future: _raise(future.exception(0)),
+        lambda future: asyncio.run(future.coroutine()),
+        lambda future: asyncio.run(future.result_async()),
+        lambda future: asyncio.run(_wrapped(future)),
+        lambda future: [each.result() for each in concurrent.futures.as_completed([future])],
+    ],
+    ids=["result", "get", "accepted", "exception", "await", "result_async", "wrap_future", "as_completed"],
+)
+@pytest.mark.parametrize("error", [RequestFailedError("no"), ValueError("a defect")], ids=["typed", "any"])
+def test_a_failure_that_was_raised_keeps_nothing_of_whoever_raised_it(training, read, error, without_gc):
+    """A future that outlives its reader, because an actor has it, must not keep the reader's handles."""
+    future, held = training(), Big()
+    alive = weakref.ref(held)
+
+    def reader(held):
+        with contextlib.suppress(RequestFailedError, ValueError):
+            read(future)
+        return held
+
+    future._settle(error=error)
+    reader(held)
+    del held
+    gc.collect()  # event loops have cycles of their own
+    assert alive() is None
+    assert error.__traceback__ is None
+
+
+async def _wrapped(future):
+    return await asyncio.wrap_future(future)
+
+
+def test_a_failed_decoding_keeps_its_place_and_not_its_future(training, without_gc):
+    future = training(decode=lambda raw: raw["missing"])
+    alive = weakref.ref(future)
+    future._settle({})
+    assert 'raw["missing"]' in future.exception().__notes__[0]
+    del future
     assert alive() is None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import threading
+import traceback
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import _base as states
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import pykka
 
-from tinker_actors.errors import DeadlineExceededError, WouldDeadlockError
+from tinker_actors.errors import DeadlineExceededError, TinkerError, WouldDeadlockError, fresh
 from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.delivery import Delivery, DeliveryThread, bridge_to
@@ -99,18 +100,18 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         if self._exception is None and self._state == states.FINISHED:
             result: T = self._result
             return result
-        try:
-            raise self._exception or concurrent.futures.CancelledError
-        finally:
-            del self  # or the error's traceback leads back to the future that holds the error
+        raise concurrent.futures.CancelledError if self._exception is None else fresh(self._exception)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Wait for the end and return the error, or None after success. Raises as `result` for the waiting."""
+        """Wait for the end and return the error, or None after success. Raises as `result` for the waiting.
+
+        Each call returns an error of its own: raising it leaves nothing at the future.
+        """
         self._wait(timeout)
         self._looked_at = True
         if self._state != states.FINISHED:
             raise concurrent.futures.CancelledError
-        return self._exception
+        return None if self._exception is None else fresh(self._exception)
 
     def get(self, *, timeout: float | None = None) -> T:
         """Wait for the result, in pykka's words; see `result`.
@@ -124,18 +125,13 @@ class APIFuture(LibraryFuture[T], Generic[T]):
             if error.future is self:
                 raise pykka.Timeout(str(error)) from error
             raise  # the operation's own
-        finally:
-            del self  # see result
 
     def __await__(self) -> Generator[Any, None, T]:
         return self._wait_on_loop().__await__()
 
     async def result_async(self, timeout: float | None = None) -> T:  # noqa: ASYNC109 - the official signature
         """Await the result. `timeout` as in `result`, in seconds: it ends the waiting, never the operation."""
-        try:
-            return await self._wait_on_loop(timeout)
-        finally:
-            del self  # see result
+        return await self._wait_on_loop(timeout)
 
     def coroutine(self) -> Coroutine[Any, Any, T]:
         """Return a coroutine that awaits the result, for `asyncio.gather` and `create_task`."""
@@ -234,7 +230,8 @@ class APIFuture(LibraryFuture[T], Generic[T]):
                 return False
             self._result = value
             if error is not None:
-                self._exception = cast("Exception", error)
+                # Where it was noticed is of no use to a reader, and those frames hold the actor that noticed it.
+                self._exception = cast("Exception", error.with_traceback(None))
             if error is not None or state != states.FINISHED:
                 self._decode = None
             self._on_cancel = None
@@ -321,7 +318,9 @@ class APIFuture(LibraryFuture[T], Generic[T]):
                 self._result = self._decode(self._result)
             except Exception as error:  # whatever the answer holds, it is this future's failure
                 self._result = None
-                self._exception = error
+                if not isinstance(error, TinkerError):  # a defect: its place as text, because frames hold this future
+                    error.add_note("".join(traceback.format_tb(error.__traceback__)))
+                self._exception = error.with_traceback(None)
             self._decode = None  # not when the reader was interrupted: then the next one decodes
 
     async def _wait_on_loop(self, timeout: float | None = None) -> T:  # noqa: ASYNC109 - see result_async
@@ -349,10 +348,7 @@ class APIFuture(LibraryFuture[T], Generic[T]):
                     raise
                 finally:
                     entry[0].waiters -= 1
-        try:
-            return self.result(0)
-        finally:
-            del self  # see result
+        return self.result(0)
 
     def _detach(self, entry: Any) -> bool:
         """Forget a waiter; return whether nobody waits any more. A sample is cancelled with its last waiter."""
