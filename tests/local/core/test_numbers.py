@@ -87,3 +87,30 @@ def test_samples_without_numbers_are_all_different(driver, bodies):
     assert driver.submit("asample", bodies.sample(sampler, None)) != driver.submit(
         "asample", bodies.sample(sampler, None)
     )
+
+
+@pytest.mark.parametrize("number", [2**63, -1])
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("create_model", {"model_seq_id": None, "base_model": LEDGER_NAME}),
+        ("load_weights", {"model_seq_id": None, "path": "PATH"}),
+        ("copy_weights", {"model_seq_id": None, "source_path": "PATH"}),
+        ("create_sampling_session", {"sampling_session_seq_id": None, "base_model": LEDGER_NAME}),
+        ("save_weights_for_sampler", {"sampling_session_seq_id": None, "model_id": "MODEL"}),
+        ("optim_step", {"seq_id": None, "model_id": "MODEL", "adam_params": {}}),
+        ("asample", {"seq_id": None, "sampling_params": {}, "prompt": {"chunks": [{"tokens": [1]}]}}),
+    ],
+)
+def test_a_number_that_can_not_be_one_is_refused_wherever_one_is_given(driver, path, fields, number):
+    session = driver.session()
+    model = driver.model(session)
+    saved = driver.saved(model, 1, "a")
+    values = {None: number, "MODEL": model, "PATH": saved}
+    body = {"session_id": session, "sampling_session_id": driver.sampler(session)}
+    body |= {name: values.get(value, value) if not isinstance(value, dict) else value for name, value in fields.items()}
+    kept = {name: value for name, value in body.items() if name != "sampling_session_id" or path == "asample"}
+    status, said = driver.call(path, kept)
+    assert status == 422
+    assert "seq_id" in said["detail"]
+    assert driver.work() == 0

@@ -136,7 +136,7 @@ def test_only_the_optimizer_there_is_can_be_asked_for(driver):
         ),
         (lambda b: b.datum([1, 2], weights={"data": [1.0] * 3, "shape": [2, 2]}), "3 values, but shape [2, 2]"),
         (lambda b: b.datum([]), "no tokens"),
-        (lambda b: b.datum([2**70]), "too large"),
+        (lambda b: b.datum([2**63 + 1]), "too large"),
         (lambda b: b.datum([1] * 5000), "5000 tokens, but the model's context is 4096"),
         (
             lambda b: b.datum(
@@ -307,3 +307,15 @@ def test_nulls_everywhere_mean_not_set(driver, bodies):
     drawn = driver.submit("asample", body)
     driver.work()
     assert driver.result(drawn)["type"] == "sample"
+
+
+@pytest.mark.parametrize("number", [2**64, 10**300, -(2**63) - 1])
+def test_an_integer_beyond_64_bits_is_refused_wherever_it_is_and_its_place_is_told(driver, number):
+    body = {"tags": [], "sdk_version": "0", "user_metadata": {"a": [1, {"b": number}]}}
+    assert driver.call("create_session", body) == (
+        422,
+        {"detail": "The integer at $.user_metadata.a[1].b does not fit in 64 bits."},
+    )
+    for fine in (2**64 - 1, -(2**63), float(10**19), str(number), 0.12345678901234567890123):
+        body["user_metadata"]["a"][1]["b"] = fine
+        assert driver.call("create_session", body)[0] == 200

@@ -137,7 +137,7 @@ def test_max_tokens_left_out_is_the_engines_choice(driver, bodies, sampler):
         ({"topk_prompt_logprobs": 65}, "topk_prompt_logprobs must be 0 to 64, got 65"),
         ({"prompt": {"chunks": []}}, "The prompt is empty"),
         ({"prompt": {"chunks": [{"tokens": [1, 5000]}]}}, "token 5000"),
-        ({"prompt": {"chunks": [{"tokens": [2**70]}]}}, "too large"),
+        ({"prompt": {"chunks": [{"tokens": [2**63 + 1]}]}}, "too large"),
         ({"prompt": {"chunks": [{"data": "aGk=", "format": "png", "type": "image"}]}}, "text only"),
         (
             {"prompt": {"chunks": [{"tokens": [1] * (CONTEXT_LENGTH + 1)}]}},

@@ -18,6 +18,7 @@ from tinker_actors.local.core.lifetimes import require_ttl
 from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
 from tinker_actors.local.core.modeling import add_model, remember_run, require_adamw
 from tinker_actors.local.core.models import Model
+from tinker_actors.local.core.numbers import require_number
 from tinker_actors.local.core.ports import Arrays, TrainedModel
 from tinker_actors.local.core.reading import read
 from tinker_actors.local.core.samplers import Sampler
@@ -109,6 +110,7 @@ def _plan_ephemeral(core: CoreState, model: Model, body: SaveWeightsForSamplerRe
     number = body.sampling_session_seq_id
     if number is None:
         raise RefusedError(422, "Either path or sampling_session_seq_id is needed.")
+    require_number("sampling_session_seq_id", number)
     session = core.sessions.get(model.session_id)
     sampler_id = ids.sampler_id(session.session_id, number)
 

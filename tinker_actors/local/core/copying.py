@@ -11,6 +11,7 @@ from tinker_actors.local.core.checkpointing import find_checkpoint
 from tinker_actors.local.core.keeping import CheckpointExistsError, CheckpointMeta, RunRecord, SessionRecord
 from tinker_actors.local.core.lifetimes import require_ttl
 from tinker_actors.local.core.messages import NO_RETRY, Answer, CoreRequest, RefusedError, ok
+from tinker_actors.local.core.numbers import require_number
 from tinker_actors.local.core.reading import read
 from tinker_actors.local.core.sponsoring import TOKEN_HEADER, sponsor_by
 from tinker_actors.types.checkpoints import CopyWeightsResponse
@@ -40,8 +41,7 @@ def copy_weights(core: CoreState, request: CoreRequest, _now: float) -> Answer:
         raise RefusedError(422, "session_id and model_seq_id go together.")
     if body.session_id is None or body.model_seq_id is None:
         return _copied(core, body, None)
-    if body.model_seq_id < 0:
-        raise RefusedError(422, f"model_seq_id starts at 0, got {body.model_seq_id}.")
+    require_number("model_seq_id", body.model_seq_id)
     numbers = core.sessions.get(body.session_id).model_numbers
     earlier = numbers.replay(body.model_seq_id, request)
     if earlier is not None:

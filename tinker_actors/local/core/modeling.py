@@ -12,6 +12,7 @@ from tinker_actors.local.core.jobs import Success
 from tinker_actors.local.core.keeping import RunRecord
 from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
 from tinker_actors.local.core.models import Model
+from tinker_actors.local.core.numbers import require_number
 from tinker_actors.local.core.ports import TrainedModel
 from tinker_actors.local.core.reading import read
 from tinker_actors.local.core.sessions import Session
@@ -93,8 +94,7 @@ def add_model(
     Raises:
         RefusedError: 422, the number can't be one.
     """
-    if model_seq_id < 0:
-        raise RefusedError(422, f"model_seq_id starts at 0, got {model_seq_id}.")
+    require_number("model_seq_id", model_seq_id)
     model = Model(ids.model_id(session.session_id, model_seq_id), session.session_id, base_model, lora)
     core.models[model.model_id] = model
     return model

@@ -12,6 +12,26 @@ import msgspec
 
 from tinker_actors.local.core.messages import NO_RETRY, Answer, CoreRequest, RefusedError
 
+LARGEST = 2**63 - 1
+"""The largest number that a client may use: what the store can keep, and other servers and languages can hold."""
+
+
+def require_number(what: str, number: int | None, least: int = 0) -> None:
+    """Check a number that a client gives to what it makes or asks for; None is none.
+
+    Args:
+        what: its name on the wire.
+        number: the number.
+        least: where they start.
+
+    Raises:
+        RefusedError: 422, it can't be one.
+    """
+    if number is not None and number < least:
+        raise RefusedError(422, f"{what} starts at {least}, got {number}.")
+    if number is not None and number > LARGEST:
+        raise RefusedError(422, f"{what} is at most {LARGEST}.")
+
 
 class Used(msgspec.Struct, frozen=True):
     """A number that has been used.

@@ -6,6 +6,8 @@ one go; only what does not is looked at a second time without its nulls.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,6 +21,10 @@ from tinker_actors.types.wire import ForwardBackwardRequest, ForwardRequest
 T = TypeVar("T")
 
 _DETAIL_LENGTH = 500
+_LEAST, _MOST = -(2**63), 2**64 - 1
+_LONG = b"0" * 19  # digits; an integer with fewer fits
+_LONG_INTEGER = re.compile(rb"[\[:,\s]-?[0-9]{19,}[\],}\s]")
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
 
 
 def unpacked(request: CoreRequest, limit: int) -> CoreRequest:
@@ -78,14 +84,25 @@ def read(request: CoreRequest, kind: type[T]) -> T:
     """Return the request's body as a record of `kind`; unknown fields are ignored.
 
     Raises:
-        RefusedError: 415 for protobuf, 400 for broken JSON, 422 for JSON of another shape.
+        RefusedError: 415 for protobuf, 400 for broken JSON, 422 for JSON of another shape, or with an integer that
+            fits in no 64 bits: nothing behind this has to expect one.
     """
     if sent_in_protobuf(request):
         raise RefusedError(415, "This request is read in JSON only; send application/json.")
+    record = _read(request.body, kind)
+    # The first search is quick, and ends it for nearly all bodies, which may be large; long decimals pass it.
+    if _LONG in request.body.translate(_DIGITS) and _LONG_INTEGER.search(request.body):
+        for place, value in _values(record):
+            if isinstance(value, int) and not _LEAST <= value <= _MOST:
+                raise RefusedError(422, f"The integer at {place[:_DETAIL_LENGTH]} does not fit in 64 bits.")
+    return record
+
+
+def _read(body: bytes, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(request.body, type=kind)
+        return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError:
-        return _read_without_nulls(request.body, kind)
+        return _read_without_nulls(body, kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(400, f"The body is not valid JSON: {_shortened(error)}") from error
 
@@ -97,6 +114,19 @@ def _read_without_nulls(body: bytes, kind: type[T]) -> T:
         raise RefusedError(422, f"The body does not have the expected form: {_shortened(error)}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(400, f"The body is not valid JSON: {_shortened(error)}") from error
+
+
+def _values(record: Any) -> Iterator[tuple[str, Any]]:
+    """Yield all plain values in a record, each with where it is."""
+    left = [("$", msgspec.to_builtins(record))]
+    while left:
+        place, value = left.pop()
+        if isinstance(value, dict):
+            left += [(f"{place}.{key}", part) for key, part in value.items()]
+        elif isinstance(value, list):
+            left += [(f"{place}[{index}]", part) for index, part in enumerate(value)]
+        else:
+            yield place, value
 
 
 def _shortened(error: Exception) -> str:

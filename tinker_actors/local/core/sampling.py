@@ -12,6 +12,7 @@ from tinker_actors.local.core.completions import CLONE_RANGE
 from tinker_actors.local.core.futures import Future
 from tinker_actors.local.core.jobs import Failure, Job, Result, Success, outcome_of
 from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
+from tinker_actors.local.core.numbers import require_number
 from tinker_actors.local.core.ports import SampleOutput
 from tinker_actors.local.core.reading import read
 from tinker_actors.local.core.sample_tasks import WholeSampleRequest, sample_task, targets_layout
@@ -32,8 +33,7 @@ def create_sampling_session(core: CoreState, request: CoreRequest, _now: float) 
     earlier = session.sampler_numbers.replay(number, request)
     if earlier is not None:
         return earlier
-    if number < 0:
-        raise RefusedError(422, f"sampling_session_seq_id starts at 0, got {number}.")
+    require_number("sampling_session_seq_id", number)
     sampler_id = ids.sampler_id(session.session_id, number)
     core.samplers[sampler_id] = Sampler(
         sampler_id, session.session_id, _weights(core, body.base_model, body.model_path)
@@ -60,6 +60,7 @@ def join_sampling_session(core: CoreState, request: CoreRequest, _now: float) ->
 def asample(core: CoreState, request: CoreRequest, _now: float) -> Answer:
     """`POST asample`, with a sampler or without one."""
     body = read(request, WholeSampleRequest)
+    require_number("seq_id", body.seq_id)
     sampler, weights = _source(core, body)
     earlier = None if sampler is None else sampler.numbers.replay(body.seq_id, request)
     if earlier is not None:

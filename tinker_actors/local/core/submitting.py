@@ -14,7 +14,7 @@ from tinker_actors.local.core.futures import Future
 from tinker_actors.local.core.jobs import Failure, Job, Result, Success
 from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
 from tinker_actors.local.core.models import Model, Operation
-from tinker_actors.local.core.numbers import Numbers, digest_of
+from tinker_actors.local.core.numbers import Numbers, digest_of, require_number
 from tinker_actors.local.core.ports import TrainedModel
 from tinker_actors.local.core.reading import read
 
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
 FILLER = "forward"
 """The one operation that may take the place of a refused one: it changes nothing, so late is as good as in time."""
-
-
-LARGEST_NUMBER = 2**63 - 1
-"""The largest `seq_id`: what the store can keep."""
 
 
 class Plan(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -94,7 +90,7 @@ def submit_read(
     Raises:
         RefusedError: as above.
     """
-    _require_number(body.seq_id)
+    require_number("seq_id", body.seq_id, least=1)
     try:
         model = core.model(body.model_id)
     except RefusedError:
@@ -137,7 +133,7 @@ def hold_unread_place(
     """Let the number of a request count as used whose body has the wrong form, if it is one that could be used."""
     try:
         model = core.model(numbered.model_id)
-        _require_number(numbered.seq_id)
+        require_number("seq_id", numbered.seq_id, least=1)
     except RefusedError:
         return  # the refusal that is on its way to the client says what matters
     if numbered.seq_id is not None and numbered.seq_id not in model.numbers:
@@ -213,13 +209,6 @@ def _finished_earlier(core: CoreState, request: CoreRequest, body: Any) -> Answe
     if not core.caller.owns(record.owner):
         return None
     return ok({"request_id": record.request_id, "model_id": body.model_id})
-
-
-def _require_number(seq_id: int | None) -> None:
-    if seq_id is not None and seq_id < 1:
-        raise RefusedError(422, f"seq_id starts at 1, got {seq_id}.")
-    if seq_id is not None and seq_id > LARGEST_NUMBER:
-        raise RefusedError(422, f"seq_id is at most {LARGEST_NUMBER}.")
 
 
 def _hold_place(
