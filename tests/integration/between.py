@@ -39,12 +39,13 @@ class Between:
 
     Attributes:
         url: its address.
+        spoil: see above; may be replaced at any time.
         log: every request, in the order in which they were answered.
     """
 
     def __init__(self, url, spoil):
         self._target = urlsplit(url).netloc
-        self._spoil = spoil
+        self.spoil = spoil
         self.log: list[Asked] = []
         between = self
 
@@ -88,7 +89,7 @@ class Between:
             )
         finally:
             connection.close()
-        self._spoil(asked)
+        self.spoil(asked)
         self.log.append(asked)
         handler.send_response(asked.status)
         handler.send_header("Content-Type", asked.content_type)

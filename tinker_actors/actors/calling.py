@@ -65,7 +65,9 @@ class Calling:
             self._desk.fail(call, outcome.error)
 
     def _again(self, call: Call, retry: Retry) -> None:
-        waited = self._desk.now() - (call.first_sent or 0.0)
+        now = self._desk.now()
+        self._desk.catch_up(now)
+        waited = now - (call.first_sent or 0.0)
         out_of_patience = call.patience is not None and waited >= call.patience
         if not call.retried or out_of_patience or (retry.limit is not None and call.failures >= retry.limit):
             self._desk.fail(call, retry.error)

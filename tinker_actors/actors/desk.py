@@ -19,6 +19,7 @@ from tinker_actors.config import Config
 from tinker_actors.errors import SessionLostError, TinkerError
 from tinker_actors.protocol.outcomes import Done, Retry
 from tinker_actors.protocol.retry import RetryBudget, full_jitter
+from tinker_actors.protocol.rounds import Rounds
 from tinker_actors.runtime.actor import Executor, Ref, logger, tell
 from tinker_actors.runtime.clock import WallClock
 from tinker_actors.runtime.timers import Timer
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from tinker_actors.actors.submitting import Submitting
 
 Table = dict[int, Work | Call]
+
+# The liveness limit is looked at this many times within itself, but at least every 5 s.
+_CHECKS_PER_LIMIT = 10
+_SLOWEST_CHECK = 5.0
 
 
 class LaneSettings(msgspec.Struct, frozen=True, eq=False):
@@ -58,6 +63,7 @@ class Desk:
 
     Attributes:
         now: the monotonic time in seconds.
+        check_every: seconds between two looks at who has waited for too long.
         submitting: the hand that counts what is being submitted and what is at the server.
         polling: the hand that counts polls and fetches.
     """
@@ -75,6 +81,8 @@ class Desk:
         self.transport = transport
         self.random = random.Random(settings.config.seed)  # noqa: S311 - jitter, not a secret
         self.ref: Ref | None = None
+        self.check_every = min(settings.config.liveness_limit / _CHECKS_PER_LIMIT, _SLOWEST_CHECK)
+        self._rounds = Rounds(self.check_every, self.now())
 
     def later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Run `callback` after `delay` seconds, on the lane's thread; 0 is the lane's next turn."""
@@ -85,6 +93,17 @@ class Desk:
         owed = self.budget.delay_before_retry("throttle" if retry.kind == "throttle" else "transient", self.now())
         drawn = full_jitter(failures, self.random.random())
         return max(owed, drawn, retry.after or 0.0)
+
+    def catch_up(self, now: float) -> None:
+        """Take the time in which this lane stood still off every wait. Call it before a wait is judged."""
+        lost = self._rounds.lost(now)
+        if not lost:
+            return
+        for item in list(self.table.values()):
+            if item.first_sent is not None:
+                item.first_sent = min(item.first_sent + lost, now)
+            if isinstance(item, Work) and item.last_sign is not None:
+                item.last_sign = min(item.last_sign + lost, now)
 
     # ------------------------------------------------------------ how stories end
 

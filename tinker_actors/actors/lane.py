@@ -22,9 +22,6 @@ from tinker_actors.errors import DeadlineExceededError, SessionLostError, Stalle
 from tinker_actors.runtime.actor import Executor, RuntimeActor
 from tinker_actors.runtime.transport import Transport
 
-# The liveness limit is looked at this many times within itself, but at least every 5 s.
-_CHECKS_PER_LIMIT = 10
-_SLOWEST_CHECK = 5.0
 # Works that wait for their turn here: the server owes no sign of them, and the wait is taken off when it ends.
 _WAITING_HERE = ("queued", "turn")
 # Works looked at in one turn of the lane.
@@ -65,8 +62,6 @@ class Lane(RuntimeActor):
         for item in items:
             self._adopt(item)
         desk.go_on()
-        limit = desk.config.liveness_limit
-        self._check_every = min(limit / _CHECKS_PER_LIMIT, _SLOWEST_CHECK)
         self._schedule_check()
 
     def receive(self, message: Any) -> Any:
@@ -215,10 +210,11 @@ class Lane(RuntimeActor):
     # ------------------------------------------------------------ liveness
 
     def _schedule_check(self) -> None:
-        self._desk.later(self._check_every, self._check_liveness)
+        self._desk.later(self._desk.check_every, self._check_liveness)
 
     def _check_liveness(self) -> None:
         now, limit = self._desk.now(), self._desk.config.liveness_limit
+        self._desk.catch_up(now)
         for item in list(self._desk.table.values()):
             if not isinstance(item, Work) or item.last_sign is None:
                 continue

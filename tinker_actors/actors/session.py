@@ -32,6 +32,7 @@ from tinker_actors.protocol.endpoints import ENDPOINTS
 from tinker_actors.protocol.error_replies import json_body
 from tinker_actors.protocol.outcomes import Read
 from tinker_actors.protocol.replies import acknowledgement, client_config_response, create_session_response
+from tinker_actors.protocol.rounds import Rounds
 from tinker_actors.runtime.actor import Ref, RuntimeActor, logger, tell
 from tinker_actors.types.wire import (
     Body,
@@ -105,6 +106,8 @@ class Session(RuntimeActor):
         self._suspicions: list[Suspicion] = []
         self._beating = False
         self._last_sign = 0.0
+        self._unanswered = 0  # heartbeats in a row
+        self._rounds = Rounds(self._config.heartbeat_interval, self.now())
         self._finishing: FinishSession | None = None
 
     def on_start(self) -> None:
@@ -210,6 +213,7 @@ class Session(RuntimeActor):
     def _enter(self, session_id: str) -> None:
         self._session_id = self._service.session_id = session_id
         self._last_sign = self.now()
+        self._rounds.lost(self._last_sign)
         waiting, self._waiting = self._waiting, []
         for asked in waiting:
             self._asked(asked)
@@ -244,8 +248,10 @@ class Session(RuntimeActor):
         if self._session_id is None or self._error is not None:
             return
         self.tell_later(self._config.heartbeat_interval, _Beat())
-        silence = self.now() - self._last_sign
-        if silence > self._config.silence_limit:
+        now = self.now()
+        self._last_sign += self._rounds.lost(now)
+        silence = now - self._last_sign
+        if silence > self._config.silence_limit and self._unanswered:
             self._lost(SessionLostError(f"No heartbeat was answered for {silence:.0f} s."))
             return
         if silence > _WARN_AFTER_SILENCE:
@@ -267,6 +273,7 @@ class Session(RuntimeActor):
 
     def _alive(self) -> None:
         self._beating = False
+        self._unanswered = 0
         self._last_sign = self.now()
         suspicions, self._suspicions = self._suspicions, []
         for suspicion in suspicions:
@@ -285,6 +292,7 @@ class Session(RuntimeActor):
 
     def _heartbeat_failed(self, error: TinkerError) -> None:
         self._beating = False
+        self._unanswered += 1
         if error.status_code in _GONE:
             self._lost(
                 SessionLostError(

@@ -279,6 +279,7 @@ class Submitting:
                 ),
             )
             return
+        self._desk.catch_up(now)
         out_of_patience = work.patience is not None and now - (work.first_sent or now) >= work.patience
         if (
             out_of_patience

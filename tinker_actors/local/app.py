@@ -34,6 +34,9 @@ _LOG = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
 """How often the core is told that time passes; small against the 300 s after which a session expires."""
 
+# A tick that is so many seconds late: the process was stopped, or the loop. What clients sent meanwhile waits unread.
+_STOOD_STILL = 2.0
+
 _JOIN_SECONDS = 2.0
 _STRANGERS_BYTES = 2**20  # of a body that are read before it is asked whose it is
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -202,8 +205,13 @@ class App:
 
     async def _tick(self) -> None:
         failed = False
+        now = asyncio.get_running_loop().time
         while True:
+            asleep = now()
             await asyncio.sleep(TICK_SECONDS)
+            late = now() - asleep - TICK_SECONDS
+            if late > _STOOD_STILL:
+                self._core.stood_still(late)
             try:
                 self._pass_time()
             except Exception:

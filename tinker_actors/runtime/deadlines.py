@@ -11,6 +11,9 @@ from typing import Protocol
 
 from tinker_actors.runtime.timers import Timer, Timers
 
+# A timer that runs so late, in parts of the wait and at least in seconds, says that the process stood still: it was
+# stopped, or its clock jumped. Nobody looked at the sockets meanwhile, so that who waits has not been waiting.
+_STOOD_STILL, _AT_LEAST = 0.5, 1.0
 # Lengths that get a line kept for more of them; any other wait has a timer of its own.
 _MOST_LINES = 16
 
@@ -85,8 +88,13 @@ class Deadlines:
         line.timer = self._timers.call_at(due, lambda: self._expire(line, timeout))
 
     def _expire(self, line: Line, timeout: float) -> None:
-        line.timer = None
+        assert line.timer is not None
         now = self._now()
+        late = now - line.timer.due
+        line.timer = None
+        if late > max(_AT_LEAST, _STOOD_STILL * timeout):
+            for waiting in line.waiting:
+                waiting.due = now + timeout
         expired = []
         for waiting in line.waiting:
             if waiting.due > now:

@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 _MESSAGES_PER_TURN = 64
 # Selectors return early now and then; this many times in a row without an event is a stuck descriptor.
 _EMPTY_RETURNS_BEFORE_REBUILD = 64
+# A timer that is due for longer than this many seconds when a wait for it ends.
+_LATE = 0.05
 # How long a lane whose selector keeps failing rests between two attempts.
 _REST_AFTER_FAILURE = 0.05
 
@@ -244,6 +246,10 @@ class SelectorInbox:
                 timeout = 0
         try:
             ready = self._poller.wait(timeout)
+            if not ready and timeout and self._woken_late():
+                # A process that was stopped in the middle of the wait comes back without a look at its sockets. What
+                # came is seen before anybody is told that nothing did.
+                ready = self._poller.wait(0)
         except Exception as error:
             self._asleep = False
             self._rebuild(error)
@@ -253,6 +259,11 @@ class SelectorInbox:
         if not ready and timeout != 0 and self._time_to_wait() != 0:
             self._note_empty_return()
         return ready
+
+    def _woken_late(self) -> bool:
+        self._asleep = False
+        due = self.timers.next_due()
+        return due is not None and self._now() - due > _LATE
 
     def _time_to_wait(self) -> float | None:
         if self._mailbox or self._posted:

@@ -51,6 +51,24 @@ def test_a_session_without_heartbeats_is_gone_with_all_that_it_had(make_driver, 
     assert driver.result(finished)["type"] == "forward_backward", "what was finished stays readable"
 
 
+def test_a_server_that_stood_still_ends_no_session_for_it(make_driver, bodies):
+    driver = make_driver(Limits(session_seconds=300, gap_seconds=60))
+    session = driver.session()
+    model = driver.model(session)
+    waiting = driver.submit("optim_step", bodies.optim_step(model, 2))
+    driver.core.tick(driver.now)
+    driver.now += 3600
+    driver.core.stood_still(3600)
+    driver.core.tick(driver.now)
+    assert beat(driver, session)[0] == 200
+    driver.submit("forward_backward", bodies.forward_backward(model, 1))
+    driver.work()
+    assert driver.result(waiting)["metrics"]["steps:max"] == 1
+    driver.now += 300
+    driver.core.tick(driver.now)
+    assert beat(driver, session)[0] == 410
+
+
 def test_a_job_that_outlives_its_session_harms_nothing(driver, bodies):
     session = driver.session()
     model = driver.model(session)

@@ -22,6 +22,14 @@ class World:
         return waiting
 
     def advance(self, seconds):
+        """Let time pass, with somebody there to look whenever a timer is due."""
+        end = self.now + seconds
+        while (due := self.timers.next_due()) is not None and due <= end:
+            self.stand_still(max(0.0, due - self.now))
+        self.now = end
+
+    def stand_still(self, seconds):
+        """Let time pass without anybody looking, and then look."""
         self.now += seconds
         while (callback := self.timers.pop_due(self.now)) is not None:
             callback()
@@ -81,6 +89,30 @@ def test_unusual_lengths_have_timers_of_their_own_which_go_with_them():
     world.advance(2.0)
     assert world.expired == waiting[1::2]
     assert len(world.timers) == 0
+
+
+def test_who_stood_still_has_not_been_waiting():
+    world = World()
+    early = world.add(10.0)
+    world.advance(9.0)
+    late = world.add(10.0)
+    world.stand_still(3_600.0)
+    assert world.expired == []
+
+    world.advance(9.0)
+    assert world.expired == []
+    new = world.add(10.0)
+    world.advance(1.0)
+    assert world.expired == [early, late]
+    world.advance(9.0)
+    assert world.expired == [early, late, new]
+
+
+def test_a_thread_that_is_a_little_late_keeps_its_deadlines():
+    world = World()
+    waiting = world.add(10.0)
+    world.stand_still(14.0)
+    assert world.expired == [waiting]
 
 
 def test_who_expires_may_take_others_out_and_add_new_ones():

@@ -234,3 +234,27 @@ def test_get_after_close_waits_for_a_late_message():
 
     assert inbox.get() == "late"
     thread.join()
+
+
+def test_what_came_while_the_process_was_stopped_is_seen_before_timers_that_are_due(inbox, pair, monkeypatch):
+    """A wait that was over when the process went on comes back empty, whatever is ready."""
+    ours, theirs = pair
+    story = []
+    owner = Owner(ours, lambda: story.append(ours.recv(10)))
+    inbox.register(ours, READ, owner)
+    now, wait = inbox._now, inbox._poller.wait
+    late = [0.0]
+
+    def stopped(timeout):
+        if not timeout:
+            return wait(timeout)
+        theirs.send(b"answer")
+        late[0] += 5.0
+        return []
+
+    monkeypatch.setattr(inbox, "_now", lambda: now() + late[0])
+    monkeypatch.setattr(inbox._poller, "wait", stopped)
+    inbox.timers.call_at(now() + 1.0, lambda: (story.append("too late"), inbox.put("over")))
+
+    assert inbox.get() == "over"
+    assert story == [b"answer", "too late"]

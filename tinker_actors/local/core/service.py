@@ -128,6 +128,11 @@ class ServiceCore:
         self._state.catalog.expire_checkpoints(self._state.wall)  # last, because a disk may not take it
         return self.take_decided()
 
+    def stood_still(self, seconds: float) -> None:
+        """Take time in which the server looked at nothing off all that is waited for: what came then waits unread."""
+        self._state.sessions.forgive(seconds)
+        gaps.forgive(self._state, seconds)
+
     def take_decided(self) -> set[str]:
         """Return the ids of futures decided since they were last asked for; `handle` decides some too."""
         return self._state.futures.take_decided()
