@@ -44,7 +44,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         creation_timeout: how long creating a session, model or sampler is retried when the network fails.
         heartbeat_interval: between two heartbeats of a session.
         heartbeat_timeout: for one heartbeat.
-        silence_limit: without any answered heartbeat for this long, the session counts as lost.
+        silence_limit: when heartbeats stay unanswered for this long, the session counts as lost.
         liveness_limit: an operation of which the server gave no sign for this long fails with `StalledError`.
         max_connections: connections per lane.
         max_submits: sample requests being submitted at a time.
