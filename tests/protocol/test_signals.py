@@ -199,6 +199,12 @@ def test_as_many_outputs_as_examples_or_none(count):
     assert isinstance(poll("ForwardBackward", OUTPUT | {"loss_fn_outputs": [{}] * count}), Unreadable)
 
 
+def test_outputs_that_a_server_leaves_out_keep_their_places():
+    """What comes from the next request of the same call must not be taken for this one's."""
+    read = training_result("ForwardBackward", 3, "application/json", b'{"loss_fn_outputs":[],"metrics":{"a:mean":1}}')
+    assert read.loss_fn_outputs == [{}, {}, {}]
+
+
 def test_a_request_knows_how_many_results_it_has():
     assert sample(ModelInput.from_ints([1]), 4, {"max_tokens": 1}).expected == 4
 

@@ -6,11 +6,11 @@ All raise ValueError, so that the reader of a dialect tells of what came; nothin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tinker_actors.types.sampling import SampledSequence
+from tinker_actors.types.training import LossFnOutput
 
 SMALLEST_TOO_LARGE = 1 << 31
 """Token ids are below this: they are 32-bit integers everywhere on the wire (wire protocol 4.2)."""
@@ -41,11 +41,14 @@ def check_sequences(sequences: Sequence[SampledSequence], expected: int) -> None
             raise ValueError(f"a sequence has {number} tokens and {len(sequence._topk)} rows of likeliest tokens")
 
 
-def check_outputs(outputs: Sequence[Any], expected: int) -> None:
-    """Check how many outputs there are: one for each example, or none at all where a server leaves them out.
+def whole_outputs(outputs: list[LossFnOutput], expected: int) -> list[LossFnOutput]:
+    """Return one output for each example: those that came, or empty ones where a server leaves all of them out.
 
     Raises:
         ValueError: another number, so that nobody could tell which example they belong to.
     """
-    if outputs and expected and len(outputs) != expected:
-        raise ValueError(f"it has {len(outputs)} outputs for {expected} examples")
+    if len(outputs) != expected and expected:
+        if outputs:
+            raise ValueError(f"it has {len(outputs)} outputs for {expected} examples")
+        return [{} for _ in range(expected)]
+    return outputs

@@ -19,7 +19,7 @@ from tinker_actors.errors import APIResponseValidationError
 from tinker_actors.protocol import endpoints
 from tinker_actors.protocol.codec import UNREADABLE, Reader, not_of_that_shape
 from tinker_actors.protocol.protobuf import results as protobuf_results
-from tinker_actors.protocol.result_checks import check_outputs
+from tinker_actors.protocol.result_checks import whole_outputs
 from tinker_actors.protocol.signals import Signals, plain_word, word_of
 from tinker_actors.types.tensors import TensorData
 from tinker_actors.types.training import (
@@ -168,10 +168,9 @@ def forward_backward_output(content_type: str, body: bytes, expected: int = 0) -
         return protobuf_results.forward_backward_output(body, expected)
 
     def made(said: _Output, _named: bool) -> ForwardBackwardOutput:
-        check_outputs(said.loss_fn_outputs, expected)
         return ForwardBackwardOutput(
             loss_fn_output_type=said.loss_fn_output_type or _DEFAULT_OUTPUT_TYPE,
-            loss_fn_outputs=[_record(record) for record in said.loss_fn_outputs],
+            loss_fn_outputs=whole_outputs([_record(record) for record in said.loss_fn_outputs], expected),
             metrics=_with_nan(said.metrics) or {},
         )
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from tinker_actors.local.app import App
 from tinker_actors.local.core import Limits
 
 
@@ -67,6 +70,28 @@ def test_a_server_that_stood_still_ends_no_session_for_it(make_driver, bodies):
     driver.now += 300
     driver.core.tick(driver.now)
     assert beat(driver, session)[0] == 410
+
+
+def test_the_application_notices_that_it_stood_still(make_driver):
+    driver = make_driver(Limits(session_seconds=300))
+    session = driver.session()
+
+    async def an_hour_in_one_tick():
+        loop, app = asyncio.get_running_loop(), App(driver.core)
+        real, ahead = loop.time, [0.0]
+        loop.time = lambda: real() + ahead[0]
+        app.clock_offset = driver.now - loop.time()
+        ticked, pass_time = asyncio.Event(), app._pass_time
+        app._pass_time = lambda: (pass_time(), ticked.set())
+        ticking = asyncio.create_task(app._tick())
+        await asyncio.sleep(0)
+        ahead[0] = 3600.0
+        await ticked.wait()
+        ticking.cancel()
+
+    asyncio.run(asyncio.wait_for(an_hour_in_one_tick(), 7200))
+    driver.now += 3600
+    assert beat(driver, session)[0] == 200
 
 
 def test_a_job_that_outlives_its_session_harms_nothing(driver, bodies):

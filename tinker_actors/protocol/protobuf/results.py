@@ -14,7 +14,7 @@ from tinker_actors.errors import APIResponseValidationError
 from tinker_actors.protocol.codec import not_of_that_shape
 from tinker_actors.protocol.protobuf.arrays import batched, raw, tensor_parts, topk
 from tinker_actors.protocol.protobuf.schema import LENGTH, STOP, messages
-from tinker_actors.protocol.result_checks import check_outputs, check_sequences
+from tinker_actors.protocol.result_checks import check_sequences, whole_outputs
 from tinker_actors.types.arrays import Array
 from tinker_actors.types.sampling import EMPTY_CELL, SampledSequence, SampleResponse, StopReason, TopkArrays
 from tinker_actors.types.tensors import TensorData
@@ -63,13 +63,12 @@ def _read_output(message: Any, expected: int) -> ForwardBackwardOutput:
     outputs: list[LossFnOutput] = []
     for record in message.loss_fn_outputs:
         outputs += _read_record(record)
-    check_outputs(outputs, expected)
     named = message.loss_fn_output_type
     if not named and message.loss_fn_outputs:
         named = message.loss_fn_outputs[0].type_tag
     return ForwardBackwardOutput(
         loss_fn_output_type=named.rpartition(":")[2] or _DEFAULT_OUTPUT_TYPE,
-        loss_fn_outputs=outputs,
+        loss_fn_outputs=whole_outputs(outputs, expected),
         metrics=dict(message.metrics),
     )
 
