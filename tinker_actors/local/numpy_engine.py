@@ -76,17 +76,13 @@ class NumpyModel:
         return _output(self._model.forward_backward([_datum(one) for one in data], loss_fn, _numbers(config)))
 
     def optim_step(self, params: AdamParams) -> dict[str, float]:
-        """Do one AdamW step."""
-        return self._model.optim_step(
-            EngineAdamParams(
-                learning_rate=params.learning_rate,
-                beta1=params.beta1,
-                beta2=params.beta2,
-                eps=params.eps,
-                weight_decay=params.weight_decay,
-                grad_clip_norm=params.grad_clip_norm,
-            )
-        )
+        """Do one AdamW step. What can't be done leaves no gradient behind either."""
+        try:
+            settings = EngineAdamParams(**msgspec.structs.asdict(params))
+        except ValueError:
+            self.discard_gradients()
+            raise
+        return self._model.optim_step(settings)
 
     def discard_gradients(self) -> None:
         """Forget the accumulated gradient."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -56,11 +57,38 @@ def test_without_a_gradient_momentum_still_moves():
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("learning_rate", math.nan), ("beta1", 1.0), ("beta2", -0.1), ("eps", -1.0), ("grad_clip_norm", math.inf)],
+    [
+        *itertools.product(AdamParams.__struct_fields__, [math.nan, math.inf, -math.inf, -0.1, 1e39, 1e300]),
+        *itertools.product(["beta1", "beta2"], [1.0, 1.5]),
+        ("weight_decay", 1e30),
+    ],
 )
 def test_settings_outside_their_range_are_refused(setting, value):
     with pytest.raises(ValueError, match=setting):
         AdamParams(**{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "gradient"),
+    [
+        ({"learning_rate": 3e38}, 1.0),
+        ({"learning_rate": 1e38, "beta1": 0.9999999999999999}, 1.0),
+        ({"learning_rate": 1e38, "eps": 0.0, "beta2": 0.0}, 1e-30),
+        ({}, 1e20),  # whose square is too large for float32
+        ({"beta2": 0.0}, 3e38),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_step_that_would_leave_what_is_not_finite_changes_nothing(settings, gradient):
+    parameters = np.full(2, 3e38, np.float32) * np.array([1, -1], np.float32)
+    optimizer = AdamW(parameters)
+    optimizer.update(parameters, np.ones(2, np.float32), AdamParams(learning_rate=1.0))
+    before = [parameters.copy(), optimizer.exp_avg.copy(), optimizer.exp_avg_sq.copy(), optimizer.step]
+    with pytest.raises(ValueError, match="has not been done"):
+        optimizer.update(parameters, np.array([-gradient, gradient], np.float32), AdamParams(**settings))
+    after = [parameters, optimizer.exp_avg, optimizer.exp_avg_sq, optimizer.step]
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 def test_the_defaults_are_the_protocols():

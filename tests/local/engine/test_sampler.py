@@ -7,6 +7,7 @@ import pytest
 
 from tinker_actors.local.engine.data import Datum
 from tinker_actors.local.engine.decoder import Decoder
+from tinker_actors.local.engine.lora import Adapter
 from tinker_actors.local.engine.sampler import sample
 from tinker_actors.local.engine.sampling import SampleRequest
 from tinker_actors.local.engine.scoring import top_tokens
@@ -304,9 +305,25 @@ def test_a_request_that_is_not_wanted_from_the_start_costs_nothing(run):
 
 
 def test_a_model_that_has_diverged_is_not_sampled_from(model):
-    model.load_state({name: np.full_like(array, np.nan) for name, array in model.state().adapter.items()})
+    diverged = np.full_like(model._parameters, np.nan)  # no step and no checkpoint leads there
     with pytest.raises(ValueError, match="probabilities are not finite"):
-        sample(model.base, model.snapshot(), [request()])
+        sample(model.base, Adapter(model._layout, diverged), [request()])
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_not_loaded(model, odd):
+    before = model.state()
+    (name, *_) = before.adapter
+    adapter = {**before.adapter, name: np.full_like(before.adapter[name], odd)}
+    with pytest.raises(ValueError, match="not finite"):
+        model.load_state(adapter)
+    with pytest.raises(ValueError, match="not finite"):
+        Adapter.from_arrays(model.base.config, model.spec, adapter)
+    for step in ([odd], [-1], [1, 2], []):
+        with pytest.raises(ValueError, match="single number 'step'"):
+            model.load_state(before.adapter, {**before.optimizer, "step": np.array(step)})
+    for found, expected in zip(model.state().adapter.values(), before.adapter.values(), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_request_may_join_while_others_are_being_continued(model, run):

@@ -153,7 +153,8 @@ class Layout:
         """Copy matrices by PEFT name into a flat vector.
 
         Raises:
-            ValueError: A matrix is missing, unknown or misshapen; nothing has been written then.
+            ValueError: A matrix is missing, unknown or misshapen, or holds what is not finite; nothing has been written
+                then.
         """
         views = self.named(flat)
         if missing := sorted(views.keys() - arrays.keys()):
@@ -163,6 +164,8 @@ class Layout:
         for name, view in views.items():
             if arrays[name].shape != view.shape:
                 raise ValueError(f"{name} has shape {arrays[name].shape}, the model needs {view.shape}")
+            if not np.isfinite(arrays[name]).all():
+                raise ValueError(f"{name} holds numbers that are not finite")
         for name, view in views.items():
             view[...] = arrays[name]
 
@@ -193,7 +196,7 @@ class Adapter:
         """Build an adapter from matrices by PEFT name, in the precision of the first.
 
         Raises:
-            ValueError: A matrix is missing, unknown or misshapen.
+            ValueError: A matrix is missing, unknown or misshapen, or holds what is not finite.
         """
         layout = Layout(base_config, spec)
         dtype = next(iter(arrays.values())).dtype if arrays else np.dtype(np.float32)

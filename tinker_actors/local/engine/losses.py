@@ -7,6 +7,7 @@ r = exp(lp - q).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -101,7 +102,8 @@ def complete_config(name: str, config: Mapping[str, float] | None) -> dict[str, 
     """A loss's settings with its defaults filled in.
 
     Raises:
-        ValueError: The loss is unknown, a setting is unknown or not finite, or the clip bounds are in the wrong order.
+        ValueError: The loss is unknown, a setting is unknown, negative or not finite, or the clip bounds are in the
+            wrong order.
     """
     defaults = find_loss(name).config
     given = dict(config or {})
@@ -109,8 +111,10 @@ def complete_config(name: str, config: Mapping[str, float] | None) -> dict[str, 
         allowed = ", ".join(defaults) or "none"
         raise ValueError(f"loss {name!r} has no setting {', '.join(unknown)}; allowed: {allowed}")
     for key, value in given.items():
-        if not np.isfinite(value):
-            raise ValueError(f"setting {key} of loss {name!r} must be finite, got {value}")
+        if not 0 <= value < math.inf:
+            raise ValueError(
+                f"setting {key} of loss {name!r} must be a finite number that is not negative, got {value}"
+            )
     complete = {**defaults, **{key: float(value) for key, value in given.items()}}
     low, high = complete.get("clip_low_threshold"), complete.get("clip_high_threshold")
     if low is not None and high is not None and low > high:

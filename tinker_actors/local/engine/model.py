@@ -5,6 +5,7 @@ Everything is a function of the calls made so far: the same calls give the same 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -106,7 +107,8 @@ class LoraModel:
             `grad_norm:mean` (before clipping) and `learning_rate:mean`.
 
         Raises:
-            ValueError: The gradient is not finite; weights and moments are unchanged, the gradient is discarded.
+            ValueError: The gradient, or what would come of it, is not finite; weights and moments are unchanged, the
+                gradient is discarded.
         """
         try:
             norm = self._optimizer.update(self._parameters, self._gradient, params)
@@ -143,7 +145,8 @@ class LoraModel:
             optimizer: As in `ModelState`; None starts the optimizer anew.
 
         Raises:
-            ValueError: An array is missing, unknown or misshapen; nothing has changed then.
+            ValueError: An array is missing, unknown or misshapen, or holds what is not finite; nothing has changed
+                then.
         """
         parameters = np.empty_like(self._parameters)
         self._layout.fill(parameters, adapter)
@@ -159,8 +162,9 @@ class LoraModel:
         return {"exp_avg": self._optimizer.exp_avg, "exp_avg_sq": self._optimizer.exp_avg_sq}
 
     def _fill_optimizer(self, target: AdamW, arrays: dict[str, Floats]) -> None:
-        if "step" not in arrays or np.asarray(arrays["step"]).size != 1:
-            raise ValueError("optimizer state lacks a single number 'step'")
+        step = np.asarray(arrays.get("step", ()))
+        if step.size != 1 or not np.isfinite(step).all() or step.min() < 0:
+            raise ValueError("optimizer state lacks a single number 'step', 0 or more")
         by_field: dict[str, dict[str, Floats]] = {"exp_avg": {}, "exp_avg_sq": {}}
         for key, array in arrays.items():
             name, _, field = key.rpartition(".")
@@ -170,7 +174,7 @@ class LoraModel:
                 raise ValueError(f"optimizer state has an array that is not understood: {key}")
         self._layout.fill(target.exp_avg, by_field["exp_avg"])
         self._layout.fill(target.exp_avg_sq, by_field["exp_avg_sq"])
-        target.step = int(np.asarray(arrays["step"]).reshape(()))
+        target.step = int(step.reshape(()))
 
     def _run(self, request: CheckedRequest, grads: Groups | None) -> Output:
         if self._linears is None:
@@ -184,6 +188,8 @@ class LoraModel:
                 part, losses = self._run_microbatch(self._linears, [request.data[i] for i in run], request, grads)
                 logprobs += part
                 loss_sum += losses
+        if not math.isfinite(loss_sum):
+            raise ValueError(f"the sum of loss {request.loss!r} over the request is {loss_sum}")
         metrics = {
             "loss:sum": loss_sum,
             "tokens:sum": float(sum(lengths)),
