@@ -12,10 +12,16 @@ from tinker_actors.actors.registry import sampler_keys
 from tinker_actors.actors.sampling import Sampling
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.session import Session, SessionSettings
-from tinker_actors.actors.session_messages import Finished, FinishSession, Meet, Met
-from tinker_actors.actors.work import Call
+from tinker_actors.actors.session_messages import FinishSession, Meet, Met
+from tinker_actors.actors.work import Call, SessionLink
 from tinker_actors.config import resolve
-from tinker_actors.errors import APIResponseValidationError, ConfigError, SessionLostError, TinkerError
+from tinker_actors.errors import (
+    APIResponseValidationError,
+    ClientClosedError,
+    ConfigError,
+    SessionLostError,
+    TinkerError,
+)
 from tinker_actors.protocol.outcomes import Done
 from tinker_actors.protocol.replies import CLONE_RANGE
 from tinker_actors.runtime.actor import RuntimeActor
@@ -44,6 +50,9 @@ class Lanes:
     def wake_sampling(self, message: Any) -> None:
         pass
 
+    def leave(self, _link: Any) -> bool:
+        return False
+
 
 class Ear(RuntimeActor):
     """Keeps what it is told."""
@@ -64,7 +73,7 @@ class Stage:
         self.lanes = Lanes()
         platform: Any = type("Platform", (), {"control": self.runtime, "delivery": self.runtime})
         config = resolve(base_url="http://127.0.0.1:1", env={})
-        self.service = Service(config, platform, self.lanes)  # type: ignore[arg-type]
+        self.service = Service(config, platform, self.lanes, SessionLink())  # type: ignore[arg-type]
         self.ear = Ear(self.runtime)
         self.service.registry = self.ear.actor_ref
         self.service.session = Session.start(self.service, SessionSettings(**settings))
@@ -94,6 +103,12 @@ class Stage:
 
     def fail(self, what: str, error: TinkerError) -> None:
         self.take(what).on_failed(error)
+        self.settle()
+
+    def close(self, patience: float = 0.0) -> None:
+        """End the session as a supervisor that ends does."""
+        self.service.ended = ClientClosedError()
+        self.service.session.tell(FinishSession("success", None, patience))
         self.settle()
 
     def copy(self, **facts: Any) -> Callable[[], Any]:
@@ -194,10 +209,9 @@ def test_a_refused_session_sends_nothing_and_says_why():
 def test_the_end_of_an_attached_session_is_not_told_to_the_server(said):
     stage = Stage(session_id="session-1", said=said)
     before = stage.sent()
-    stage.service.session.tell(FinishSession("success", None, stage.ear.actor_ref))
-    stage.settle()
+    stage.close()
     assert stage.sent() == before
-    assert any(isinstance(message, Finished) for message in stage.ear.heard)
+    assert stage.service.over.done()
     assert not stage.service.session.is_alive()
 
 
@@ -211,6 +225,27 @@ def test_a_session_of_our_own_is_told_to_the_server_and_met_when_it_is_there():
     assert isinstance(stage.ear.heard[0], Met)
     assert stage.service.session_id == "session-9"
     assert stage.sent() == []  # the first heartbeat has its time
-    stage.service.session.tell(FinishSession("success", None, stage.ear.actor_ref))
-    stage.settle()
+    stage.close()
     assert stage.sent() == ["finish"]
+    assert not stage.service.over.done()
+    stage.answer("finish")
+    assert stage.service.over.done()
+    assert not stage.service.session.is_alive()
+
+
+@pytest.mark.parametrize("answered", ["nothing", "client_config", "create_session"])
+def test_the_end_of_a_session_waits_only_for_what_may_be_there_to_be_ended(answered):
+    stage = Stage()
+    if answered != "nothing":
+        stage.answer("client_config")
+    if answered == "create_session":
+        stage.answer("create_session", type="create_session", session_id="session-9")
+    stage.close()
+    if answered == "nothing":
+        assert stage.service.over.done(), "no session was asked for"
+    else:
+        assert not stage.service.over.done()
+        began = stage.runtime.clock.now()
+        stage.runtime.run_until(stage.service.over.done)  # nobody answers any more
+        assert stage.runtime.clock.now() - began <= 2.0
+        assert len(stage.runtime.timers) == 0, "no timer of an actor that has ended is left"

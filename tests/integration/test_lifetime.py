@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -102,19 +103,21 @@ def test_a_service_is_not_closed_from_a_callback_which_would_wait_for_itself(ser
     assert service.create_sampling_client(base_model="local/tiny").result(HANG), "and it goes on"
 
 
-def test_an_interrupt_while_closing_ends_the_waiting_and_the_service(server, monkeypatch):
-    service = ta.ServiceClient(base_url=server.url)
-    sampler = service.create_lora_training_client("local/tiny", rank=4).save_weights_and_get_sampling_client()
-    sampler.result(HANG)
+def test_an_interrupt_while_closing_ends_the_waiting_and_the_service():
+    service = ta.ServiceClient(base_url="http://127.0.0.1:1")
+    waiting = service.create_lora_training_client("local/tiny").optim_step()
 
-    def interrupted(_):
-        raise KeyboardInterrupt
+    def interrupt():
+        eventually(lambda: service.closed)
+        os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(service, "_drain", interrupted)
+    threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
-        service.close()
+        service.close(timeout=math.inf)
     assert service.closed
-    eventually(lambda: not service.actor_ref.is_alive())
+    assert service._service.over.done()
+    assert isinstance(waiting.exception(0), ta.ClientClosedError)
+    service.close()
 
 
 def test_closing_may_wait_without_end(server):

@@ -25,8 +25,6 @@ from tinker_actors.actors.service import SamplerEntry
 from tinker_actors.actors.tree import Close
 from tinker_actors.clients import attachment
 from tinker_actors.clients.attachment import SamplerState, rebuild_sampler
-from tinker_actors.runtime.futures import APIFuture
-from tinker_actors.runtime.progress import Tracker
 
 from ..forked import Child, in_child, raised  # noqa: TID252 - the tests are no package that is installed
 from .conftest import HANG
@@ -224,8 +222,8 @@ def test_the_end_of_a_copy_ends_nothing_else(service, sampler):
     assert greedy(copied, "x") == greedy(sampler, "x")
     attached = copied._service
     # As when the copy was let go of and its minute is over.
-    attached.supervisor.tell(Close("success", None, done := APIFuture(Tracker("close", 0.0))))
-    done.result(HANG)
+    attached.supervisor.tell(Close("success", None, 0.0))
+    attached.over.result(HANG)
     assert not attached.session.is_alive()
     assert greedy(sampler, "y")
     assert service.create_sampling_client(base_model="local/tiny").result(HANG)

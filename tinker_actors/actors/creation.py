@@ -21,7 +21,7 @@ from tinker_actors.actors.origin import Origin
 from tinker_actors.actors.pending import ActorSink, Pending
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.work import Call, SessionLink, Work
-from tinker_actors.errors import SessionLostError, TinkerError
+from tinker_actors.errors import SessionLostError, TinkerError, fresh
 from tinker_actors.protocol.codec import encode_body
 from tinker_actors.protocol.endpoints import ENDPOINTS, TYPE_CREATE_MODEL
 from tinker_actors.protocol.operations import JSON, Tail, load_weights
@@ -60,7 +60,7 @@ class Creation:
         self._ready = ready
         self._expected_id = ""
         self._server_refuses = False
-        self._waiting_for_info: list[APIFuture[Any]] = []
+        self._asked_about: list[APIFuture[Any]] = []  # what the model is, not answered yet
 
     def begin(self) -> None:
         """Take the first step."""
@@ -108,25 +108,39 @@ class Creation:
         elif isinstance(message, ChunkFailed | CallFailed):
             self.fail(message.error)
 
+    @property
+    def decided(self) -> bool:
+        """Whether the model is there, or will never be."""
+        return self._ready.done()
+
+    @property
+    def asked_about(self) -> bool:
+        """Whether somebody waits to hear what the model is."""
+        return bool(self._asked_about)
+
     def fail(self, error: TinkerError) -> None:
         """End the creation, and with it the actor's use."""
         if not self._ready.done():
-            error.add_note(f"The training client was asked for at {self._origin.place}.")
-            self._ready._settle(error=error)
-        for future in self._waiting_for_info:
+            failure = fresh(error)
+            failure.add_note(f"The training client was asked for at {self._origin.place}.")
+            self._ready._settle(error=failure)
+        asked, self._asked_about = self._asked_about, []
+        for future in asked:
             future._settle(error=error.replica())
-        self._waiting_for_info.clear()
         self._owner.give_up(error)
 
     def describe_model(self, future: APIFuture[Any], ended: TinkerError | None) -> None:
         """Settle `future` with what the server says about the model, as soon as there is one."""
         if ended is not None:
             future._settle(error=ended.replica())
-        elif self.model_id is None:
-            self._waiting_for_info.append(future)
-        else:
-            body = encode_body(ModelRequest(model_id=self.model_id))
-            self._call("get_info", future, body, get_info_response, session=self._service.link)
+            return
+        self._asked_about.append(future)
+        if self.model_id is not None:
+            self._ask_about(self.model_id, future)
+
+    def _ask_about(self, model_id: str, future: APIFuture[Any]) -> None:
+        body = encode_body(ModelRequest(model_id=model_id))
+        self._call("get_info", future, body, get_info_response, session=self._service.link)
 
     # ------------------------------------------------------------ steps
 
@@ -157,9 +171,8 @@ class Creation:
             self._ready._settle(self.model_id)
         else:
             self._restore(self._origin.path)
-        waiting, self._waiting_for_info = self._waiting_for_info, []
-        for future in waiting:
-            self.describe_model(future, None)
+        for future in self._asked_about:
+            self._ask_about(self.model_id, future)
         self._owner.model_ready(server_refuses=self._server_refuses)
 
     def _restore(self, path: str) -> None:
@@ -178,6 +191,7 @@ class Creation:
             self.fail(error)
 
     def _described(self, future: APIFuture[Any], message: Replied | CallFailed) -> None:
+        self._asked_about = [other for other in self._asked_about if other is not future]
         if isinstance(message, CallFailed):
             future._settle(error=message.error)
         else:

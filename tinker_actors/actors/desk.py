@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tinker_actors.actors import rooms
 from tinker_actors.actors.arrivals import Arrivals
 from tinker_actors.actors.messages import Suspicion
 from tinker_actors.actors.work import Call, Work
 from tinker_actors.config import Config
-from tinker_actors.errors import SessionLostError, TinkerError
+from tinker_actors.errors import SessionLostError, TinkerError, fresh
 from tinker_actors.protocol.outcomes import Done, Retry
 from tinker_actors.protocol.retry import RetryBudget, full_jitter
 from tinker_actors.protocol.rounds import Rounds
-from tinker_actors.runtime.actor import Executor, Ref, logger, tell
+from tinker_actors.runtime.actor import Executor, Ref, guarded, logger, tell
 from tinker_actors.runtime.clock import WallClock
 from tinker_actors.runtime.timers import Timer
 from tinker_actors.runtime.transport import Transport
@@ -34,6 +35,19 @@ Table = dict[int, Work | Call]
 # The liveness limit is looked at this many times within itself, but at least every 5 s.
 _CHECKS_PER_LIMIT = 10
 _SLOWEST_CHECK = 5.0
+
+
+def fail_without_lane(table: Table, error: TinkerError) -> None:
+    """Fail what is in a table whose lane is gone for good; nobody else would ever tell its callers."""
+    for item in list(table.values()):
+        if table.pop(item.id, None) is None:
+            continue
+        failure = fresh(error)
+        if isinstance(item, Work):
+            rooms.empty(item)
+            guarded(lambda item=item, failure=failure: item.sink.failed(item, failure), item.tracker.what)  # type: ignore[misc]
+        else:
+            guarded(lambda item=item, failure=failure: item.on_failed(failure), item.what)  # type: ignore[misc]
 
 
 class LaneSettings(msgspec.Struct, frozen=True, eq=False):

@@ -13,8 +13,8 @@ from typing import Any
 from tinker_actors.actors import rooms
 from tinker_actors.actors.calling import Calling
 from tinker_actors.actors.cancelling import Cancelling
-from tinker_actors.actors.desk import Desk, LaneSettings
-from tinker_actors.actors.messages import Arrived, Cancel, DropSession, SamplerChanged, Shutdown, Verdict
+from tinker_actors.actors.desk import Desk, LaneSettings, fail_without_lane
+from tinker_actors.actors.messages import Arrived, Cancel, DropSession, Forget, SamplerChanged, Shutdown, Verdict
 from tinker_actors.actors.polling import Polling
 from tinker_actors.actors.submitting import Submitting
 from tinker_actors.actors.work import Call, SessionLink, Work
@@ -41,10 +41,13 @@ class Lane(RuntimeActor):
         connect: makes the transport, on the lane's own thread.
     """
 
+    title = "lane"
+
     def __init__(self, executor: Executor, settings: LaneSettings, connect: Callable[[], Transport]) -> None:
         super().__init__(executor)
         self._settings = settings
         self._connect = connect
+        self._over = False  # whether there will be no successor
 
     def on_start(self) -> None:
         """Take over the table. Runs on the lane's thread; an exception ends the lane, and a successor tries anew."""
@@ -81,10 +84,13 @@ class Lane(RuntimeActor):
             self._judge(message)
         elif kind is DropSession:
             self._drop_session(message.session, message.error)
+        elif kind is Forget:
+            for work_id in message.work_ids:
+                self._forget(work_id)
+            self._desk.go_on()
         elif kind is Shutdown:
-            for item in list(self._desk.table.values()):
-                self._desk.fail(item, message.error.replica())
-            self.stop()
+            self._over = True
+            self.end(message.error)
         else:
             super().receive(message)
 
@@ -97,15 +103,16 @@ class Lane(RuntimeActor):
             f"{polls} polled, {turns} waiting for a connection; {self._desk.transport!r}"
         )
 
-    def on_stop(self) -> None:
-        """Close the connections. Runs on the lane's thread."""
-        if hasattr(self, "_desk"):
-            self._desk.transport.close()
-
-    def on_failure(self, *_: Any) -> None:
-        """Close the connections; what was on them is resent by the successor. Runs on the lane's thread."""
-        if hasattr(self, "_desk"):
-            self._desk.transport.close()
+    def settle(self, error: TinkerError) -> None:
+        """Close the connections. What was on them is resent by the successor, or fails when there will be none."""
+        if not hasattr(self, "_desk"):  # it was ended before it began
+            if self._over:
+                fail_without_lane(self._settings.table, error)
+            return
+        if self._over:
+            for item in list(self._desk.table.values()):
+                self._desk.fail(item, error.replica())
+        self._desk.transport.close()
 
     # ------------------------------------------------------------ taking what comes
 
@@ -173,14 +180,19 @@ class Lane(RuntimeActor):
         self._desk.go_on()
 
     def _cancel(self, work_id: int) -> None:
-        work = self._desk.table.get(work_id)
-        if not isinstance(work, Work):
-            return
-        if work.holder is None:
-            work.holder = self._desk  # it was not looked at yet
-        if self._desk.forget(work) and work.request_id is not None:
+        work = self._forget(work_id)
+        if work is not None and work.request_id is not None:
             self._cancelling.cancel(work.request_id)
         self._desk.go_on()
+
+    def _forget(self, work_id: int) -> Work | None:
+        """Take out a work that nobody waits for any more, and return it; None when it was not there."""
+        work = self._desk.table.get(work_id)
+        if not isinstance(work, Work):
+            return None
+        if work.holder is None:
+            work.holder = self._desk  # it was not looked at yet
+        return work if self._desk.forget(work) else None
 
     def _judge(self, verdict: Verdict) -> None:
         item = self._desk.table.get(verdict.item_id)

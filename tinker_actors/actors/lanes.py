@@ -13,18 +13,17 @@ from typing import Any, Literal
 import msgspec
 import pykka
 
-from tinker_actors.actors import rooms
 from tinker_actors.actors.arrivals import Arrivals
-from tinker_actors.actors.desk import LaneSettings, Table
+from tinker_actors.actors.desk import LaneSettings, Table, fail_without_lane
 from tinker_actors.actors.lane import Lane
-from tinker_actors.actors.messages import ARRIVED, Cancel, Shutdown
+from tinker_actors.actors.messages import ARRIVED, Cancel, Forget, Shutdown
 from tinker_actors.actors.platform import Platform
-from tinker_actors.actors.work import Call, Work
+from tinker_actors.actors.work import Call, SessionLink, Work
 from tinker_actors.config import Config
-from tinker_actors.errors import ActorCrashedError, ClientClosedError
+from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerError
 from tinker_actors.events.records import LaneReplaced
 from tinker_actors.protocol.retry import RetryBudget
-from tinker_actors.runtime.actor import Describe, Executor, Ping, Ref, RuntimeActor, Terminated, guarded, logger, tell
+from tinker_actors.runtime.actor import Describe, Executor, Ping, Ref, RuntimeActor, Terminated, logger, tell
 from tinker_actors.runtime.byte_budget import ByteBudget
 from tinker_actors.runtime.forks import on_fork
 from tinker_actors.runtime.hub import EventHub
@@ -48,6 +47,9 @@ class Lanes:
     Args:
         config: address, key, times and limits.
         platform: what the lanes run on.
+
+    Attributes:
+        ended: why nothing is carried any more, or None. Written by the keeper.
     """
 
     def __init__(self, config: Config, platform: Platform) -> None:
@@ -57,7 +59,8 @@ class Lanes:
         self.tables: dict[str, Table] = {name: {} for name in LANES}
         self._arrivals: dict[str, Arrivals] = {name: Arrivals() for name in LANES}
         self._guard = threading.Lock()
-        self._users = 0
+        self._users: set[SessionLink] = set()
+        self.ended: TinkerError | None = None
         budget = RetryBudget(now=platform.control.clock.now())
         settings = {
             name: LaneSettings(
@@ -82,6 +85,11 @@ class Lanes:
         """Drop a work, and tell the server if it knows of it."""
         self._wake(lane, Cancel(work.id))
 
+    def forget(self, lane: LaneName, work_ids: tuple[int, ...]) -> None:
+        """Drop works whose owner has failed them."""
+        if work_ids:
+            self._wake(lane, Forget(work_ids))
+
     def wake_sampling(self, message: Any) -> None:
         """Tell the sample lane."""
         self._wake("sample", message)
@@ -92,24 +100,38 @@ class Lanes:
             self._wake(name, message)
 
     def _wake(self, lane: str, message: Any) -> None:
-        # A lane that is dead or not there yet has a successor that begins with the table.
         ref = self.refs.get(lane)
-        if ref is not None and not tell(ref, message) and self.refs.get(lane) is not ref:
+        if ref is None or tell(ref, message):
+            return
+        if self.refs.get(lane) is not ref:
             self._wake(lane, message)
+        elif self.ended is not None:
+            self.turn_away(lane, self.ended)
+        # Else it has a successor soon, which begins with the table.
 
-    def join(self) -> None:
-        """Count one more service that uses the lanes."""
-        with self._guard:
-            self._users += 1
+    def turn_away(self, lane: str, error: TinkerError) -> None:
+        """Fail what was given to a lane that is gone, and whatever is given to it until there is another."""
+        self._arrivals[lane].begin()  # first: whoever finds the mark set has put his work where this looks
+        fail_without_lane(self.tables[lane], error)
 
-    def leave(self) -> bool:
-        """Count one service less; the last one stops the lanes. Return whether it did."""
+    def join(self, link: SessionLink) -> None:
+        """Count a service in that uses the lanes."""
         with self._guard:
-            self._users -= 1
-            last = self._users == 0
+            self._users.add(link)
+
+    def leave(self, link: SessionLink) -> bool:
+        """Count a service out; the last one stops the lanes. Return whether it did. The second time nothing happens."""
+        with self._guard:
+            last = self._users == {link}
+            self._users.discard(link)
         if last:
             tell(self.keeper, StopLanes())
         return last
+
+    def users(self) -> list[SessionLink]:
+        """Return the sessions of the services that use the lanes."""
+        with self._guard:
+            return list(self._users)
 
     def under_way(self, session: Any) -> list[Work | Call]:
         """Return what belongs to a session and is not finished."""
@@ -134,6 +156,8 @@ class _StartAgain(msgspec.Struct, frozen=True, eq=False):
 class LaneKeeper(RuntimeActor):
     """Starts, watches and replaces the lanes."""
 
+    title = "lane keeper"
+
     def __init__(
         self, executor: Executor, lanes: Lanes, settings: dict[LaneName, LaneSettings], platform: Platform
     ) -> None:
@@ -143,13 +167,12 @@ class LaneKeeper(RuntimeActor):
         self._platform = platform
         self._pings: dict[str, tuple[int, pykka.Future[Any]]] = {}
         self._restarts = {name: RestartIntensity() for name in LANES}
-        self._stopping = False
         # Started here, not in on_start, so that the lanes are there when the constructor returns.
         try:
             for name in LANES:
                 self._start(name)
-        except BaseException:
-            self._stop_lanes()
+        except BaseException as error:
+            self.end(ActorCrashedError(f"The lanes could not be started: {error!r}."))
             raise
 
     def on_start(self) -> None:
@@ -161,14 +184,12 @@ class LaneKeeper(RuntimeActor):
         if isinstance(message, Terminated):
             self._ended(message)
         elif isinstance(message, _StartAgain):
-            if not self._stopping:
-                self._replace(message.name, message.error)
+            self._replace(message.name, message.error)
         elif isinstance(message, _Beat):
             self._look()
             self.tell_later(_BEAT_EVERY, _Beat())
         elif isinstance(message, StopLanes):
-            self._stop_lanes()
-            self.stop()
+            self.end(ClientClosedError("The lanes were closed with this request under way."))
         else:
             super().receive(message)
 
@@ -184,32 +205,25 @@ class LaneKeeper(RuntimeActor):
         self._lanes.refs[name] = lane.actor_ref
         executor.run(lane)
 
-    def _stop_lanes(self) -> None:
-        self._stopping = True
-        for ref in self._lanes.refs.values():
-            tell(ref, Shutdown(ClientClosedError("The lanes were closed with this request under way.")))
+    def settle(self, error: TinkerError) -> None:
+        """End the lanes, which fail what they carry, and the sessions that would go on with them."""
+        self._lanes.ended = error
+        for name, ref in self._lanes.refs.items():
+            if not tell(ref, Shutdown(error)):
+                self._lanes.turn_away(name, error)
+        for link in self._lanes.users():
+            if link.ref is not None:
+                tell(link.ref, Shutdown(error))
 
     def _ended(self, message: Terminated) -> None:
         for name in LANES:
-            if self._lanes.refs.get(name) is message.ref and not self._stopping:
+            if self._lanes.refs.get(name) is message.ref:
                 if self._restarts[name].allow(self.now()):
                     self._replace(name, message.error)
                 else:
-                    self._fail_all(name, message.error)
+                    crash = ActorCrashedError(f"The {name} lane can't be kept alive: {message.error!r}.")
+                    self._lanes.turn_away(name, crash)
                     self.tell_later(_REST, _StartAgain(name, message.error))
-
-    def _fail_all(self, name: LaneName, error: BaseException | None) -> None:
-        """Fail what a lane that dies again and again can't carry; nobody else would ever tell its callers."""
-        table = self._settings[name].table
-        for item in list(table.values()):
-            if table.pop(item.id, None) is None:
-                continue
-            crash = ActorCrashedError(f"The {name} lane can't be kept alive: {error!r}.")
-            if isinstance(item, Work):
-                rooms.empty(item)
-                guarded(lambda item=item, crash=crash: item.sink.failed(item, crash), item.tracker.what)  # type: ignore[misc]
-            else:
-                guarded(lambda item=item, crash=crash: item.on_failed(crash), item.what)  # type: ignore[misc]
 
     def _replace(self, name: LaneName, error: BaseException | None) -> None:
         in_flight = len(self._settings[name].table)
@@ -261,8 +275,8 @@ def _forget_lanes() -> None:
 on_fork(_forget_lanes)
 
 
-def shared_lanes(config: Config, platform: Platform) -> Lanes:
-    """Return the process's lanes for this address, key and these limits, and count the caller in. Thread-safe."""
+def shared_lanes(config: Config, platform: Platform, link: SessionLink) -> Lanes:
+    """Return the process's lanes for this address, key and these limits, and count a session in. Thread-safe."""
     fields = msgspec.structs.asdict(config)
     fields["default_headers"] = tuple(sorted(config.default_headers.items()))
     key = (platform, *fields.values())
@@ -270,14 +284,14 @@ def shared_lanes(config: Config, platform: Platform) -> Lanes:
         lanes = _shared.get(key)
         if lanes is None or not lanes.keeper.is_alive():
             lanes = _shared[key] = Lanes(config, platform)
-        lanes.join()
+        lanes.join(link)
         return lanes
 
 
-def release_lanes(lanes: Lanes) -> None:
-    """Count a user of shared lanes out; the last one stops them. Thread-safe."""
+def release_lanes(lanes: Lanes, link: SessionLink) -> None:
+    """Count a session out; the last one stops the lanes. Thread-safe; the second time nothing happens."""
     with _shared_guard:
-        if lanes.leave():
+        if lanes.leave(link):
             for key in [key for key, value in _shared.items() if value is lanes]:
                 del _shared[key]
 

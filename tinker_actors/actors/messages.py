@@ -41,6 +41,16 @@ class Cancel(Message, frozen=True, eq=False):
     work_id: int
 
 
+class Forget(Message, frozen=True, eq=False):
+    """To a lane: drop these works, whose owner has failed them already. The server is not told.
+
+    Attributes:
+        work_ids: which; nothing happens for those that are over.
+    """
+
+    work_ids: tuple[int, ...]
+
+
 class SamplerChanged(Message, frozen=True, eq=False):
     """To a lane, from the registry: look again at what is parked under this key."""
 
@@ -178,7 +188,7 @@ class Release(Message, frozen=True, eq=False):
 
 
 class Barrier(Message, frozen=True, eq=False):
-    """To a training actor: settle this future when everything told before is decided."""
+    """To a training, sampling or registry actor: settle this future when you owe nothing of what came before."""
 
     future: APIFuture[None]
 

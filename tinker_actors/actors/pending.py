@@ -50,6 +50,9 @@ class ActorSink:
             error = unknown
         tell(self._ref, ChunkFailed(work.id, error, accepted))
 
+    def owed(self) -> None:
+        """Return None: the actor looks after its operations."""
+
     def gone(self, work: Work, error: TinkerError) -> bool:  # noqa: ARG002 - the answer is always the same
         """Say no: a training operation is never submitted a second time under another number."""
         return False

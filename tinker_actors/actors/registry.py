@@ -12,10 +12,19 @@ from typing import Any
 
 import msgspec
 
-from tinker_actors.actors.messages import Publish, PublishPolicy, Retire, SamplerChanged, Shutdown, TrainingEnded
+from tinker_actors.actors.messages import (
+    Barrier,
+    Publish,
+    PublishPolicy,
+    Retire,
+    SamplerChanged,
+    Shutdown,
+    TrainingEnded,
+)
 from tinker_actors.actors.service import SamplerEntry, Service
-from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerError
+from tinker_actors.errors import TinkerError
 from tinker_actors.runtime.actor import RuntimeActor
+from tinker_actors.runtime.futures import APIFuture
 
 sampler_keys = itertools.count(1)
 """Registry keys; unique in the process, because lanes are shared between services."""
@@ -42,14 +51,20 @@ class Registry(RuntimeActor):
         service: what it belongs to. The snapshot is the service's, so that a restarted registry goes on with it.
     """
 
+    title = "registry"
+
     def __init__(self, service: Service) -> None:
         super().__init__(service.platform.control)
+        self._service = service
         self._snapshot = service.samplers
         self._lanes = service.lanes
         self._coming: dict[int, PublishPolicy] = {}
+        self._barriers: list[APIFuture[None]] = []
+        self._last: Any = None  # what killed it would kill its successor
 
     def receive(self, message: Any) -> Any:
         """Handle a message; see `messages`."""
+        self._last = message
         if isinstance(message, Publish):
             self._put(message.key, message.entry)
             self._decide(message.key, message.entry)
@@ -61,8 +76,10 @@ class Registry(RuntimeActor):
         elif isinstance(message, TrainingEnded):
             self._training_ended(message)
         elif isinstance(message, Shutdown):
-            self._give_up()
-            self.stop()
+            self.end(message.error)
+        elif isinstance(message, Barrier):
+            self._barriers.append(message.future)
+            self._lift_barriers()
         else:
             super().receive(message)
 
@@ -71,14 +88,24 @@ class Registry(RuntimeActor):
         coming = f", {len(self._coming)} being published" if self._coming else ""
         return f"{len(self._snapshot.current)} samplers published{coming}"
 
-    def on_failure(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
-        """Fail what is being published; the successor goes on with what is."""
-        self._fail_coming(ActorCrashedError(f"The registry crashed: {error!r}. Publish again."))
+    def settle(self, error: TinkerError) -> None:
+        """Fail what is being published. The successor goes on with what is; in a service that ends there is none."""
+        coming, self._coming = self._coming, {}
+        for message in coming.values():
+            message.future._settle(error=error.replica())
+        self._lift_barriers()
+        if self._service.ended is not None:
+            self._fail_entries(self._service.ended)
 
     def on_dead_letter(self, message: Any) -> None:
-        """Fail a publication that came too late."""
+        """Fail a publication that came too late; give the other news to the successor."""
         if isinstance(message, PublishPolicy):
-            message.future._settle(error=ActorCrashedError("The registry ended before it could publish."))
+            assert self.ending is not None
+            message.future._settle(error=self.ending.replica())
+        elif isinstance(message, Barrier):
+            message.future._settle(None)
+        elif isinstance(message, Publish | Retire | TrainingEnded) and message is not self._last:
+            self._service.tell_registry(message)
 
     def _put(self, key: int, entry: SamplerEntry) -> None:
         self._snapshot.put(key, entry)
@@ -107,12 +134,14 @@ class Registry(RuntimeActor):
             fields = msgspec.structs.asdict(entry)
             self._put(message.policy.key, PolicyEntry(**fields, lease=message.lease, order=message.order))
         message.future._settle(entry.weights_version)
+        self._lift_barriers()
 
     def _not_published(self, message: PublishPolicy, error: TinkerError) -> None:
         """Leave the old version in place; when there never was one and none is coming, samples need not wait for it."""
         if self._hopeless(message.policy.key):
             self._put(message.policy.key, PolicyEntry("failed", error=error, order=message.order))
         message.future._settle(error=error.replica())
+        self._lift_barriers()
 
     def _hopeless(self, key: int) -> bool:
         return key not in self._snapshot.current and all(key != other.policy.key for other in self._coming.values())
@@ -125,14 +154,16 @@ class Registry(RuntimeActor):
             else:
                 self._lanes.wake_sampling(SamplerChanged(key))
 
-    def _give_up(self) -> None:
-        self._fail_coming(ClientClosedError("publish: the service client was closed."))
+    def _fail_entries(self, error: TinkerError) -> None:
         # A policy's entry holds its sampler's lease, and that the service: nobody would ever let go of either.
         for key, entry in self._snapshot.current.items():
             if isinstance(entry, PolicyEntry):
                 self._snapshot.remove(key)
+            elif entry.error is None:
+                self._put(key, SamplerEntry("failed", error=error))
 
-    def _fail_coming(self, error: TinkerError) -> None:
-        coming, self._coming = self._coming, {}
-        for message in coming.values():
-            message.future._settle(error=error.replica())
+    def _lift_barriers(self) -> None:
+        if not self._coming:
+            barriers, self._barriers = self._barriers, []
+            for future in barriers:
+                future._settle(None)

@@ -11,6 +11,7 @@ from typing import Any
 from tinker_actors.actors.messages import (
     Adopt,
     AdoptionFailed,
+    Barrier,
     CallFailed,
     NoSession,
     NumberTaken,
@@ -24,7 +25,7 @@ from tinker_actors.actors.messages import (
 from tinker_actors.actors.service import SamplerEntry, Service
 from tinker_actors.actors.session_messages import Meet, Met
 from tinker_actors.actors.work import Call
-from tinker_actors.errors import SessionLostError, TinkerError
+from tinker_actors.errors import ClientClosedError, SessionLostError, TinkerError, fresh
 from tinker_actors.protocol.codec import encode_body
 from tinker_actors.protocol.endpoints import ENDPOINTS
 from tinker_actors.protocol.outcomes import Read
@@ -53,6 +54,8 @@ class Sampling(RuntimeActor):
         weights_version: optimizer steps behind the weights of the copied sampler, when known.
     """
 
+    title = "sampling actor"
+
     def __init__(
         self,
         service: Service,
@@ -74,6 +77,7 @@ class Sampling(RuntimeActor):
         self._model_path = model_path
         self._copied = copied
         self._weights_version = weights_version
+        self._barriers: list[APIFuture[None]] = []
         self._entry = SamplerEntry("creating", base_model=base_model, model_path=model_path)
 
     def on_start(self) -> None:
@@ -102,13 +106,15 @@ class Sampling(RuntimeActor):
         elif isinstance(message, CallFailed | AdoptionFailed | NoSession):
             self._fail(message.error)
         elif isinstance(message, Shutdown):
-            self._fail(message.error)
-            self.stop()
+            self.end(message.error)
         elif isinstance(message, Republish):
             self._publish(self._entry)
         elif isinstance(message, Retire):
-            tell(self._service.registry, message)
-            self.stop()
+            self.end(ClientClosedError("The sampling client was dropped."))
+            self._service.tell_registry(message)
+        elif isinstance(message, Barrier):
+            self._barriers.append(message.future)
+            self._lift_barriers()
         else:
             super().receive(message)
 
@@ -117,9 +123,16 @@ class Sampling(RuntimeActor):
         source = self._model_path or self._base_model or "weights being saved"
         return f"sampler {self._key} {self._entry.state}: {source}"
 
-    def on_failure(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
+    def settle(self, error: TinkerError) -> None:
         """Fail the sampler, so that its parked samples end."""
-        self._fail(TinkerError(f"The sampling actor crashed: {error!r}."))
+        self._fail(error)
+
+    def on_dead_letter(self, message: Any) -> None:
+        """Retire what nobody holds any more; decide what waits."""
+        if isinstance(message, Retire):
+            self._service.tell_registry(message)
+        elif isinstance(message, Barrier):
+            message.future._settle(None)
 
     # ------------------------------------------------------------ creating
 
@@ -183,6 +196,7 @@ class Sampling(RuntimeActor):
         if self._entry.state == "failed":
             return
         if self._entry.state == "creating":
+            error = fresh(error)
             error.add_note(f"The sampler was asked for at {self._place}.")
         self._publish(SamplerEntry("failed", error=error))
         # Whoever raises an error hangs his frames on it, and with them the client whose end this actor waits for.
@@ -192,7 +206,14 @@ class Sampling(RuntimeActor):
         ready, self._ready = self._ready, None
         if ready is not None:
             ready._settle(entry, error)
+        self._lift_barriers()
+
+    def _lift_barriers(self) -> None:
+        if self._ready is None:
+            barriers, self._barriers = self._barriers, []
+            for future in barriers:
+                future._settle(None)
 
     def _publish(self, entry: SamplerEntry) -> None:
         self._entry = entry
-        tell(self._service.registry, Publish(self._key, entry))
+        self._service.tell_registry(Publish(self._key, entry))

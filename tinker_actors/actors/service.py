@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
 import msgspec
 
-from tinker_actors.actors.lanes import Lanes
+from tinker_actors.actors.lanes import Lanes, release_lanes, shared_lanes
+from tinker_actors.actors.messages import Shutdown
 from tinker_actors.actors.platform import Platform
 from tinker_actors.actors.work import SessionLink
 from tinker_actors.config import Config
 from tinker_actors.errors import TinkerError
 from tinker_actors.protocol.dialect import DialectChoice
 from tinker_actors.runtime import forks
-from tinker_actors.runtime.actor import Ref
+from tinker_actors.runtime.actor import Ref, tell
+from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.hub import EventHub
+from tinker_actors.runtime.progress import Tracker
 from tinker_actors.runtime.snapshot import Snapshot
 from tinker_actors.types.wire import ClientConfigResponse
 
@@ -42,6 +45,16 @@ class SamplerEntry(msgspec.Struct, frozen=True, eq=False):
     clone_id: int = 0
 
 
+class ForRegistry(msgspec.Struct, frozen=True, eq=False):
+    """To the supervisor: tell the registry this; there was none when it was told.
+
+    Attributes:
+        message: for the registry.
+    """
+
+    message: Any
+
+
 class Service:
     """Shared by the actors of one `ServiceClient`.
 
@@ -60,6 +73,10 @@ class Service:
         dialect: what is known about the dialect of training data; encoders ask it, training actors tell it.
         session_id: the server's id of the session, once there is one.
         epoch: in which process this was made; see `runtime.forks`.
+        questions: what is asked of the server beside models and samples; who asks adds, the answer takes out.
+        ended: why nothing can be called any more, or None.
+        left: how many operations were not finished when the service was closed.
+        over: settled when everything has ended and the server has been told.
         supervisor: owns the list of children.
         registry: publishes samplers.
         session: gives ids and numbers.
@@ -69,15 +86,39 @@ class Service:
     registry: Ref
     session: Ref
 
-    def __init__(self, config: Config, platform: Platform, lanes: Lanes) -> None:
+    @classmethod
+    def open(cls, config: Config, platform: Platform) -> Self:
+        """Return a new service on the process's lanes for its address and key; `let_go` gives them back."""
+        link = SessionLink()
+        return cls(config, platform, shared_lanes(config, platform, link), link)
+
+    def __init__(self, config: Config, platform: Platform, lanes: Lanes, link: SessionLink) -> None:
         self.config = config
         self.platform = platform
         self.lanes = lanes
+        self.link = link
         self.hub = EventHub(platform.delivery)
-        self.link = SessionLink()
         self.samplers: Snapshot[int, SamplerEntry] = Snapshot()
         self.server = ClientConfigResponse()
         self.said = b""
         self.dialect = DialectChoice(config.dialect)
         self.session_id: str | None = None
         self.epoch = forks.epoch
+        self.questions: set[APIFuture[Any]] = set()
+        self.ended: TinkerError | None = None
+        self.left = 0
+        self.over: APIFuture[None] = APIFuture(
+            Tracker("close", platform.control.clock.now()), delivery=platform.delivery
+        )
+
+    def tell_registry(self, message: Any) -> None:
+        """Tell the registry, or its successor. Callable from any thread."""
+        if not tell(self.registry, message):
+            tell(self.supervisor, ForRegistry(message))
+
+    def let_go(self) -> None:
+        """Take the last step of the service's end, behind the session: let go of registry and lanes. Idempotent."""
+        if self.ended is not None:  # else it never began
+            tell(self.registry, Shutdown(self.ended))
+        release_lanes(self.lanes, self.link)
+        self.over._settle(None)

@@ -23,9 +23,9 @@ from tinker_actors.actors.messages import (
 )
 from tinker_actors.actors.platform import PROTOCOL_VERSION
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.session_messages import Finished, FinishSession, Meet, Met
+from tinker_actors.actors.session_messages import FinishSession, Meet, Met
 from tinker_actors.actors.work import Call
-from tinker_actors.errors import ClientClosedError, SessionLostError, TinkerError
+from tinker_actors.errors import SessionLostError, TinkerError
 from tinker_actors.events.records import SessionCreated, SessionLost
 from tinker_actors.protocol.codec import encode, encode_body
 from tinker_actors.protocol.endpoints import ENDPOINTS
@@ -50,6 +50,8 @@ _NOT_FOUND = 404
 # Wire protocol 7.7: silence is worth a warning after this long.
 _WARN_AFTER_SILENCE = 120.0
 _SMALLEST_PRUNE = 64
+# Telling the server that we are done is tried for so long even where no time is left.
+_FIRST_ATTEMPT = 1.0
 
 
 class SessionSettings(msgspec.Struct, frozen=True, eq=False):
@@ -78,6 +80,10 @@ class _AskAgain(msgspec.Struct, frozen=True, eq=False):
     """To the session, from itself: the heartbeat that a suspicion asked for failed; send another."""
 
 
+class _GiveUp(msgspec.Struct, frozen=True, eq=False):
+    """To the session, from itself: the time for telling the server that we are done is over."""
+
+
 CallName = Literal["client_config", "create_session", "heartbeat", "finish"]
 
 
@@ -88,6 +94,8 @@ class Session(RuntimeActor):
         service: what it belongs to; its `link.ref` is set to this actor.
         settings: what to open it with.
     """
+
+    title = "session actor"
 
     def __init__(self, service: Service, settings: SessionSettings) -> None:
         super().__init__(service.platform.control)
@@ -108,6 +116,7 @@ class Session(RuntimeActor):
         self._last_sign = 0.0
         self._unanswered = 0  # heartbeats in a row
         self._rounds = Rounds(self._config.heartbeat_interval, self.now())
+        self._creating = False  # whether the server was asked for a session
         self._finishing: FinishSession | None = None
 
     def on_start(self) -> None:
@@ -140,9 +149,10 @@ class Session(RuntimeActor):
                 self._send_heartbeat()
         elif isinstance(message, FinishSession):
             self._finish(message)
+        elif isinstance(message, _GiveUp):
+            self._finished()
         elif isinstance(message, Shutdown):
-            self._end(message.error)
-            self.stop()
+            self.end(message.error)
         else:
             super().receive(message)
 
@@ -159,12 +169,19 @@ class Session(RuntimeActor):
             tell(message.reply_to, NoSession(error.replica()))
         elif isinstance(message, Suspicion):
             tell(message.reply_to, Verdict(message.item_id, alive=False))
-        elif isinstance(message, FinishSession) and message.done is not None:
-            tell(message.done, Finished())
+        elif isinstance(message, FinishSession):
+            self._service.let_go()
 
-    def on_failure(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
-        """Fail everything that belongs to the session; its state on the server can't be followed any more."""
-        self._end(SessionLostError(f"The session actor crashed: {error!r}."))
+    def settle(self, error: TinkerError) -> None:
+        """Fail what belongs to the session: its state on the server can't be followed any more.
+
+        In a service that ends, the session is the last to go.
+        """
+        if self._service.ended is None:
+            self._end(SessionLostError(error.message, advice=error.advice))
+        else:
+            self._end(error)
+            self._service.let_go()
 
     # ------------------------------------------------------------ opening
 
@@ -188,6 +205,7 @@ class Session(RuntimeActor):
             # At once: that the session is gone shows before anything is asked of it.
             self._send_heartbeat()
             return
+        self._creating = True
         self._call(
             "create_session",
             CreateSessionRequest(
@@ -219,7 +237,7 @@ class Session(RuntimeActor):
             self._asked(asked)
         self.tell_later(self._config.heartbeat_interval, _Beat())
         if self._finishing is not None:
-            self._finish(self._finishing)
+            self._say_farewell(session_id, self._finishing)
 
     def _asked(self, asked: TakeNumber | Meet) -> None:
         if self._error is not None:
@@ -284,6 +302,8 @@ class Session(RuntimeActor):
             self._open()  # servers of the JSON era have no such endpoint
         elif message.to in ("client_config", "create_session"):
             self._end(message.error)
+            if self._finishing is not None:
+                self._finished()
         elif message.to == "heartbeat":
             self._heartbeat_failed(message.error)
         elif message.to == "finish":
@@ -315,7 +335,7 @@ class Session(RuntimeActor):
         """Fail what waits for the session and what is under way in it. Does nothing the second time."""
         if self._error is not None:
             return
-        self._error = error
+        self._error = self._link.ended = error
         for asked in self._waiting:
             tell(asked.reply_to, NoSession(error.replica()))
         for suspicion in self._suspicions:
@@ -326,22 +346,24 @@ class Session(RuntimeActor):
         self._lanes.broadcast(DropSession(self._link, error))
 
     def _finish(self, message: FinishSession) -> None:
-        self._finishing = message
-        if self._error is not None or self._settings.session_id is not None:
-            self._finished()  # it is over, or not ours to end
-        elif self._session_id is None:
-            # Being opened: ended as soon as it is there, or when opening fails.
+        """Fail what is left and tell the server, unless there is nothing there that is ours to end."""
+        if self._error is not None or not self._creating:
+            self._finished()
             return
-        else:
-            path = ENDPOINTS["finish_session"].at(session_id=self._session_id)
-            body = FinishSessionRequest(reason=FinishReason(type=message.status), detail=message.detail)
-            self._call("finish", body, path=path, patience=5.0)
+        self._finishing = message
+        self._end(self._service.ended or SessionLostError("The session was ended."))
+        self.tell_later(max(message.patience, _FIRST_ATTEMPT), _GiveUp())
+        if self._session_id is not None:  # else as soon as it is there
+            self._say_farewell(self._session_id, message)
+
+    def _say_farewell(self, session_id: str, message: FinishSession) -> None:
+        path = ENDPOINTS["finish_session"].at(session_id=session_id)
+        body = FinishSessionRequest(reason=FinishReason(type=message.status), detail=message.detail)
+        timeout = max(message.patience, _FIRST_ATTEMPT)
+        self._call("finish", body, path=path, patience=message.patience, timeout=timeout)
 
     def _finished(self) -> None:
-        self._end(ClientClosedError("The session was closed."))
-        if self._finishing is not None and self._finishing.done is not None:
-            tell(self._finishing.done, Finished())
-        self.stop()
+        self.end(self._service.ended or SessionLostError("The session was ended."))
 
     # ------------------------------------------------------------ requests
 
@@ -365,7 +387,7 @@ class Session(RuntimeActor):
                 on_failed=lambda error: tell(ref, CallFailed(what, error)),
                 path=path,
                 read=_READERS.get(what, acknowledgement),
-                patience=patience or self._config.creation_timeout,
+                patience=self._config.creation_timeout if patience is None else patience,
                 timeout=timeout,
             ),
         )

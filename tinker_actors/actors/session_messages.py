@@ -34,13 +34,9 @@ class FinishSession(msgspec.Struct, frozen=True, eq=False):
     Attributes:
         status: `"success"`, `"errored"` or `"interrupted"`.
         detail: a sentence about it.
-        done: told `Finished` when the server knows, or can't be told.
+        patience: seconds for which telling the server may be tried again. The first attempt gets a second in any case.
     """
 
     status: str
     detail: str | None
-    done: Ref | None = None
-
-
-class Finished(msgspec.Struct, frozen=True, eq=False):
-    """From the session: it has ended on the server, or could not be ended there."""
+    patience: float

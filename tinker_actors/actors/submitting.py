@@ -13,7 +13,7 @@ from tinker_actors.actors.desk import Desk
 from tinker_actors.actors.keys import idempotency_key
 from tinker_actors.actors.rooms import Rooms
 from tinker_actors.actors.work import Work
-from tinker_actors.errors import OutcomeUnknownError, TinkerError
+from tinker_actors.errors import OutcomeUnknownError, TinkerError, fresh
 from tinker_actors.protocol.adaptive import AdaptiveLimit
 from tinker_actors.protocol.dispatch import Dispatch
 from tinker_actors.protocol.endpoints import IDEMPOTENCY_KEY, JSON, SAMPLING_BACKPRESSURE, TYPE_SAMPLE
@@ -71,6 +71,8 @@ class Submitting:
         if work.head is None:
             assert work.admission is not None
             head = work.admission.head()
+            if head is None and work.session is not None and work.session.ended is not None:
+                head = fresh(work.session.ended)  # it came too late to be failed with the others
             if head is None:
                 work.state = "parked"
                 work.tracker.enter(work.admission.reason, now)

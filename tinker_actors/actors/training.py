@@ -34,7 +34,6 @@ from tinker_actors.actors.pending import Pending, settle_error
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.training_state import TrainingState
 from tinker_actors.errors import (
-    ActorCrashedError,
     ClientClosedError,
     PrecedingOperationFailed,
     TinkerError,
@@ -58,6 +57,8 @@ class Training(RuntimeActor):
     Attributes:
         state: what others may see of it.
     """
+
+    title = "training actor"
 
     def __init__(self, service: Service, origin: Origin, ready: APIFuture[Any]) -> None:
         super().__init__(service.platform.control)
@@ -89,6 +90,7 @@ class Training(RuntimeActor):
             self._number_taken(message)
         elif isinstance(message, Replied | CallFailed):
             self._creation.heard(message)
+            self._lift_barriers()
         elif isinstance(message, NoSession):
             self._creation.fail(message.error)
         elif isinstance(message, DescribeModel):
@@ -102,8 +104,7 @@ class Training(RuntimeActor):
             self._barriers.append(message.future)
             self._lift_barriers()
         elif isinstance(message, Shutdown):
-            self._creation.fail(message.error)
-            self.stop()
+            self.end(message.error)
         else:
             super().receive(message)
 
@@ -117,15 +118,16 @@ class Training(RuntimeActor):
 
     def on_dead_letter(self, message: Any) -> None:
         """Fail the futures of messages that came after the end."""
-        error = self.state.ended or ActorCrashedError("The training actor has ended.")
+        error = self.ending
+        assert error is not None
         if isinstance(message, Perform):
             settle_error(message, error.replica())
         elif isinstance(message, DescribeModel | Barrier):
             message.future._settle(error=error.replica())
 
-    def on_failure(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
+    def settle(self, error: TinkerError) -> None:
         """Fail everything: the handle is dead, and nothing pretends otherwise."""
-        self._creation.fail(ActorCrashedError(f"The training actor crashed: {error!r}."))
+        self._creation.fail(error)
 
     # ------------------------------------------------------------ from the creation
 
@@ -133,6 +135,7 @@ class Training(RuntimeActor):
         """Begin to send: the model is there."""
         self._gate.server_refuses = server_refuses
         self.advance()
+        self._lift_barriers()
 
     def restore_first(self, pending: Pending) -> None:
         """Put an operation before everything that is queued."""
@@ -143,7 +146,8 @@ class Training(RuntimeActor):
         if self.state.ended is not None:
             return
         self.state.ended = error
-        tell(self._service.registry, TrainingEnded(tuple(self.state.policies), error))
+        self._service.tell_registry(TrainingEnded(tuple(self.state.policies), error))
+        self._service.lanes.forget("train", tuple(self._by_work))
         pending = [*self._sent, *self._queue]
         self._queue.clear()
         self._sent.clear()
@@ -385,11 +389,12 @@ class Training(RuntimeActor):
         pending.future._settle(pending.values())
 
     def _lift_barriers(self) -> None:
-        if not self._queue and not self._sent:
+        if self._queue or self._sent or self._creation.asked_about:
+            return
+        if self._creation.decided:
             barriers, self._barriers = self._barriers, []
             for future in barriers:
                 future._settle(None)
-            if self._released:
-                self._released = False
-                self._creation.fail(ClientClosedError("The training client was dropped."))
-                self.stop()
+        if self._released and not self._barriers:
+            self._released = False
+            self.end(ClientClosedError("The training client was dropped."))

@@ -10,28 +10,32 @@ Start order, each with its reason:
 4. Training and Sampling actors, as the user asks for them. Temporary: the user holds their references, and a crashed
    one has failed its futures.
 
-Ending goes the other way round: models and samplers first, so that nothing new is sent; then the session, which tells
-the server; then the registry and the lanes.
+Closing drains (`draining.py`) and then ends the supervisor. Its end, for whatever reason, ends the service the other
+way round: models and samplers first, so that nothing new is sent; then the session, which tells the server and, as the
+last, lets go of the registry and the lanes.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
 
-from tinker_actors.actors.lanes import release_lanes
+from tinker_actors.actors.draining import Decided, Draining
 from tinker_actors.actors.messages import Republish, Shutdown
 from tinker_actors.actors.registry import Registry
 from tinker_actors.actors.sampling import Sampling
-from tinker_actors.actors.service import Service
+from tinker_actors.actors.service import ForRegistry, Service
 from tinker_actors.actors.session import Session, SessionSettings
-from tinker_actors.actors.session_messages import Finished, FinishSession
-from tinker_actors.errors import ActorCrashedError, ClientClosedError
+from tinker_actors.actors.session_messages import FinishSession
+from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerError
 from tinker_actors.events.records import ActorCrashed
 from tinker_actors.runtime.actor import Ref, RuntimeActor, Terminated, logger, tell
-from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.supervisor import RestartIntensity
+
+# Seconds for which telling the server that a service has ended may be tried again, where so much time is left.
+_FAREWELL = 5.0
 
 
 class Watch(msgspec.Struct, frozen=True, eq=False):
@@ -47,17 +51,19 @@ class Watch(msgspec.Struct, frozen=True, eq=False):
 
 
 class Close(msgspec.Struct, frozen=True, eq=False):
-    """To the supervisor: end the service.
+    """To the supervisor: finish what is in flight, then end the service; `Service.over` is settled then.
+
+    May be told again: of several, the earliest deadline holds, and status and detail of the first.
 
     Attributes:
         status: `"success"`, `"errored"` or `"interrupted"`; told to the server.
         detail: a sentence about it, or None.
-        done: settled when everything has ended.
+        patience: seconds to wait for what is in flight.
     """
 
     status: str
     detail: str | None
-    done: APIFuture[None]
+    patience: float
 
 
 class Keep(msgspec.Struct, frozen=True, eq=False):
@@ -72,6 +78,10 @@ class Keep(msgspec.Struct, frozen=True, eq=False):
     seconds: float
 
 
+class _TimeIsUp(msgspec.Struct, frozen=True, eq=False):
+    """To the supervisor, from itself: a deadline for what is in flight may be over."""
+
+
 class _LetGo(msgspec.Struct, frozen=True, eq=False):
     """To the supervisor, from itself: the time of something that was kept is over."""
 
@@ -81,12 +91,16 @@ class _LetGo(msgspec.Struct, frozen=True, eq=False):
 class Supervisor(RuntimeActor):
     """Owns the list of children of one service. `ServiceClient.actor_ref` refers to it."""
 
+    title = "service"
+
     def __init__(self, service: Service, settings: SessionSettings) -> None:
         super().__init__(service.platform.control)
         self._service = service
         self._children: dict[str, Ref] = {}
         self._restarts = RestartIntensity()
-        self._closing: list[APIFuture[None]] = []
+        self._farewell: Close | None = None
+        self._deadline = math.inf
+        self._draining: Draining | None = None
         service.supervisor = self.actor_ref
         # Here and not in on_start: the caller goes on with the references at once.
         self._start_registry()
@@ -105,8 +119,11 @@ class Supervisor(RuntimeActor):
             self._ended(message)
         elif isinstance(message, Close):
             self._close(message)
-        elif isinstance(message, Finished):
-            self._finish()
+        elif isinstance(message, Decided | _TimeIsUp):
+            self._drain()
+        elif isinstance(message, ForRegistry):
+            if not tell(self._service.registry, message.message):
+                tell(self.actor_ref, message)  # behind the news that it has ended, which brings its successor
         elif isinstance(message, Keep):
             self.tell_later(message.seconds, _LetGo(message.held))
         elif isinstance(message, _LetGo):
@@ -119,21 +136,28 @@ class Supervisor(RuntimeActor):
 
     def describe(self) -> str:
         """Return how many children there are."""
-        return f"{len(self._children)} children" + (", closing" if self._closing else "")
+        return f"{len(self._children)} children" + (", closing" if self._farewell else "")
 
     def on_dead_letter(self, message: Any) -> None:
-        """Answer a second close."""
-        if isinstance(message, Close):
-            message.done._settle(None)
+        """End what was started too late."""
+        if isinstance(message, Watch):
+            assert self.ending is not None
+            tell(message.ref, Shutdown(self.ending))
 
-    def on_failure(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
+    def settle(self, error: TinkerError) -> None:
         """End the whole service: without a supervisor nothing would be restarted or closed."""
-        crash = ActorCrashedError(f"The supervisor crashed: {error!r}.")
-        for ref in self._children.values():
-            tell(ref, Shutdown(crash))
-        release_lanes(self._service.lanes)
-        for done in self._closing:
-            done._settle(error=crash.replica())
+        service = self._service
+        service.ended = ended = service.ended or error
+        service.lanes.queue_budget.dismiss(service)
+        for name, ref in self._children.items():
+            if name not in ("registry", "session"):
+                tell(ref, Shutdown(ended))
+        for question in service.questions.copy():
+            question._settle(error=ended.replica())
+        farewell = self._farewell or Close("interrupted", error.message, 0.0)
+        patience = min(max(self._deadline - self.now(), 0.0), _FAREWELL) if self._farewell else _FAREWELL
+        if not tell(service.session, FinishSession(farewell.status, farewell.detail, patience)):
+            service.let_go()
 
     def _start_registry(self) -> None:
         registry = Registry(self._service)
@@ -146,18 +170,16 @@ class Supervisor(RuntimeActor):
         if name is None:
             return
         del self._children[name]
-        if message.error is None or self._closing:
-            return
-        self._service.hub.emit(ActorCrashed(name, message.error))
+        if message.error is not None:
+            self._service.hub.emit(ActorCrashed(name, message.error))
         if name == "registry":
             self._restart_registry()
 
     def _restart_registry(self) -> None:
         if not self._restarts.allow(self.now()):
-            error = ActorCrashedError("The registry crashed too often; the service is closed.")
+            error = ActorCrashedError("The registry ended too often; the service is closed.")
             logger.error("%s", error.message)
-            for ref in self._children.values():
-                tell(ref, Shutdown(error))
+            self.end(error)
             return
         self._start_registry()
         for ref in self._children.values():
@@ -165,22 +187,26 @@ class Supervisor(RuntimeActor):
                 tell(ref, Republish())
 
     def _close(self, message: Close) -> None:
-        self._closing.append(message.done)
-        if len(self._closing) > 1:
-            return
-        error = ClientClosedError("The service client was closed.")
-        for name, ref in self._children.items():
-            if name not in ("registry", "session"):
-                tell(ref, Shutdown(error))
-        if not tell(self._service.session, FinishSession(message.status, message.detail, self.actor_ref)):
-            self._finish()
+        service = self._service
+        service.ended = service.ended or ClientClosedError("The service client was closed.")
+        service.lanes.queue_budget.dismiss(service)
+        self._farewell = self._farewell or message
+        self._draining = self._draining or Draining(service, self._children, self.actor_ref)
+        deadline = self.now() + message.patience
+        if deadline < self._deadline:
+            self._deadline = deadline
+            self.tell_later(message.patience, _TimeIsUp())
+        self._drain()
 
-    def _finish(self) -> None:
-        tell(self._service.registry, Shutdown(ClientClosedError()))
-        release_lanes(self._service.lanes)
-        for done in self._closing:
-            done._settle(None)
-        self.stop()
+    def _drain(self) -> None:
+        """End when nothing is in flight any more, or when the time for it is over."""
+        assert self._draining is not None
+        service = self._service
+        assert service.ended is not None
+        finished = self._draining.go_on()
+        if finished or self.now() >= self._deadline:
+            service.left = 0 if finished else self._draining.left()
+            self.end(service.ended)
 
 
 class Children(msgspec.Struct, frozen=True, eq=False):

@@ -19,6 +19,7 @@ from tinker_actors.protocol.operations import Tail
 from tinker_actors.protocol.outcomes import Accepted, Done, Read
 from tinker_actors.protocol.replies import acknowledgement
 from tinker_actors.runtime.actor import Ref
+from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker, WaitReason
 from tinker_actors.runtime.timers import Timer
 from tinker_actors.runtime.transport import Ticket
@@ -52,12 +53,14 @@ class SessionLink:
 
     Attributes:
         ref: the session actor; replaced with its successor when it is restarted.
+        ended: why nothing can belong to it any more, or None.
     """
 
-    __slots__ = ("ref",)
+    __slots__ = ("ended", "ref")
 
     def __init__(self) -> None:
         self.ref: Ref | None = None
+        self.ended: TinkerError | None = None
 
 
 class Sink(Protocol):
@@ -81,6 +84,13 @@ class Sink(Protocol):
 
     def failed(self, work: Work, error: TinkerError) -> None:
         """Take the failure. The work is over."""
+        ...
+
+    def owed(self) -> APIFuture[Any] | None:
+        """Return the future that hears of the work from nobody else and will be decided without any further call.
+
+        None for what an actor looks after. Called on any thread.
+        """
         ...
 
     def gone(self, work: Work, error: TinkerError) -> bool:

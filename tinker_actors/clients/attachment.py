@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from tinker_actors.actors.lanes import shared_lanes
+from tinker_actors.actors.messages import Shutdown
 from tinker_actors.actors.registry import sampler_keys
 from tinker_actors.actors.sampling import Sampling
 from tinker_actors.actors.service import Service
@@ -23,7 +23,7 @@ from tinker_actors.clients.machine import machine
 from tinker_actors.clients.place import callers_place
 from tinker_actors.clients.sampling import SamplingClient
 from tinker_actors.config import Config, resolve
-from tinker_actors.errors import ConfigError
+from tinker_actors.errors import ClientClosedError, ConfigError
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.forks import check_not_forked, finalize, on_fork
 from tinker_actors.runtime.futures import APIFuture
@@ -111,7 +111,7 @@ class Attachment:
 
     def __init__(self, config: Config, settings: SessionSettings) -> None:
         platform = machine()
-        self._service = Service(config, platform, shared_lanes(config, platform))
+        self._service = Service.open(config, platform)
         self._samplers: weakref.WeakValueDictionary[str, SamplingClient] = weakref.WeakValueDictionary()
         self._kept: dict[str, float] = {}
         self.actor_ref: Ref = Supervisor.start(self._service, settings)
@@ -145,7 +145,8 @@ class Attachment:
         )
         ref = actor.actor_ref
         actor.monitor(self.actor_ref)
-        tell(self.actor_ref, Watch(ref, f"sampling-{key}"))
+        if not tell(self.actor_ref, Watch(ref, f"sampling-{key}")):
+            tell(ref, Shutdown(service.ended or ClientClosedError()))
         actor.executor.run(actor)
         client = SamplingClient(service, key, ref, ready, self)
         self._samplers[state.sampling_session_id] = client
@@ -163,7 +164,7 @@ class Attachment:
 
 
 def _abandon(supervisor: Ref) -> None:
-    tell(supervisor, Close("success", None, APIFuture(Tracker("close", 0.0))))
+    tell(supervisor, Close("success", None, 0.0))
 
 
 _attachments: weakref.WeakValueDictionary[Any, Attachment] = weakref.WeakValueDictionary()

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from typing import Any, Self
 
 from tinker_actors.clients.proxy import ClientProxy
-from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerError
+from tinker_actors.errors import ClientClosedError, TinkerError, fresh
 from tinker_actors.runtime.actor import Ref
 from tinker_actors.runtime.futures import APIFuture
 
@@ -65,6 +65,16 @@ def closed_error(what: str) -> ClientClosedError:
     return ClientClosedError(f"{what}: the service client was closed.")
 
 
-def ended_error(what: str, keeper: Any) -> TinkerError:
-    """Return the error for a call on something whose actor has ended; `keeper` is the service client."""
-    return closed_error(what) if keeper.closed else ActorCrashedError(f"{what}: the actor behind it has ended.")
+def ended_error(what: str, ended: TinkerError | None) -> TinkerError:
+    """Return the error for a call on something that has ended.
+
+    Args:
+        what: the call.
+        ended: why, as far as that is known.
+    """
+    if ended is None:
+        return ClientClosedError(f"{what}: the actor behind it has ended.", advice="Make a new one to go on.")
+    error = fresh(ended)
+    error.message = f"{what}: {ended.message[:1].lower()}{ended.message[1:]}"
+    error.args = (error.message,)
+    return error

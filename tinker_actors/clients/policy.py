@@ -124,7 +124,7 @@ class Policy(_OfTraining):
         tracker = Tracker("publish", platform.control.clock.now(), "waiting for its sampler")
         future: APIFuture[int] = APIFuture(tracker, delivery=platform.delivery)
         if not self._state.publish(self._training, future):
-            future._settle(error=ended_error("publish", self._keeper))
+            future._settle(error=ended_error("publish", self._service.ended))
         return future
 
     def pin(self) -> PinnedPolicy:

@@ -176,6 +176,10 @@ class SampleRequest:
         """Settle with the error."""
         self._settle(None, error)
 
+    def owed(self) -> APIFuture[Any] | None:
+        """Return the future."""
+        return self.future
+
     def gone(self, work: Work, error: TinkerError) -> bool:
         """Sample anew: a sample changes nothing on the server, so doing it again is safe."""
         fresh = self.head()
@@ -223,10 +227,10 @@ class LateRequest(SampleRequest):
         self._choosing: Choosing | None = choosing
         self.key = choosing.key
 
-    @property
-    def chosen(self) -> bool:
-        """Whether the sampler is known."""
-        return self._choosing is None
+    def owed(self) -> APIFuture[Any] | None:
+        """Return the future; None where nothing is published that it could be sampled from."""
+        choosing = self._choosing
+        return None if choosing is not None and choosing.choose() is None else self.future
 
     def head(self) -> bytes | TinkerError | None:
         """Return as `SampleRequest.head`; None also while no sampler is chosen."""
@@ -242,17 +246,3 @@ class LateRequest(SampleRequest):
             self._lease = found
             self._choosing = None  # it may hold a version, and this sample may be kept for long
         return super().head()
-
-
-def samples_under_way(service: Service) -> list[APIFuture[Any]]:
-    """Return the futures of a service's samples that will be decided without any further call."""
-    futures = []
-    for item in list(service.lanes.tables["sample"].values()):
-        if not isinstance(item, Work) or item.session is not service.link:
-            continue
-        sink = item.sink
-        # What waits for a version of a policy waits for somebody to publish it.
-        undecided = isinstance(sink, LateRequest) and not sink.chosen
-        if isinstance(sink, SampleRequest) and sink.future is not None and not undecided:
-            futures.append(sink.future)
-    return futures

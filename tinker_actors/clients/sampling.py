@@ -11,7 +11,7 @@ from typing import Any
 from tinker_actors.actors.service import SamplerEntry, Service
 from tinker_actors.clients.handle import Handle
 from tinker_actors.clients.options import options_of
-from tinker_actors.clients.questions import ask_server
+from tinker_actors.clients.questions import ask_server, question
 from tinker_actors.clients.sample_request import Read, SampleRequest, SamplerLease
 from tinker_actors.clients.source import SampleSource
 from tinker_actors.protocol.replies import get_sampler_response
@@ -98,9 +98,9 @@ class SamplingClient(SampleSource, Handle):
     def _get_base_model_future(self) -> APIFuture[str]:
         service = self._service
         check_not_forked("get_base_model", service.epoch)
-        name: APIFuture[str] = APIFuture(Tracker("get_base_model", 0.0), delivery=service.platform.delivery)
+        name: APIFuture[str] = question(service, "get_base_model")
 
-        def ask(ready: Any) -> None:
+        def ask(ready: Any, _held: Any = self._lease) -> None:  # until then nobody may retire the sampler
             error = ready.exception()
             if error is not None:
                 name._settle(error=error)

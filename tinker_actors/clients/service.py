@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import contextlib
 import itertools
-import threading
-import weakref
 from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from tinker_actors.actors.lanes import shared_lanes
+from tinker_actors.actors.messages import Shutdown
 from tinker_actors.actors.origin import Origin
 from tinker_actors.actors.platform import Platform
 from tinker_actors.actors.registry import sampler_keys
@@ -19,11 +17,10 @@ from tinker_actors.actors.service import Service
 from tinker_actors.actors.session import SessionSettings
 from tinker_actors.actors.tree import Close, Supervisor, Watch
 from tinker_actors.clients import local_door
-from tinker_actors.clients.handle import closed_error
+from tinker_actors.clients.handle import closed_error, ended_error
 from tinker_actors.clients.machine import machine
 from tinker_actors.clients.place import callers_place
-from tinker_actors.clients.questions import ask_server
-from tinker_actors.clients.sample_request import samples_under_way
+from tinker_actors.clients.questions import ask_server, question
 from tinker_actors.clients.sampling import SamplingClient
 from tinker_actors.clients.tree import Node, read_tree
 from tinker_actors.config import Config, resolve
@@ -51,7 +48,7 @@ _child_numbers = itertools.count(1)
 
 # How long leaving a `with` block waits for what is in flight: after success, and after an exception.
 _DRAIN, _DRAIN_AFTER_ERROR = 30.0, 5.0
-_FAREWELL = 10.0  # on top of that, for telling the server that the session is over
+_FAREWELL = 10.0  # on top of that, before closing goes on without the actors: they owe their end sooner
 
 
 class ServiceClient:
@@ -107,13 +104,14 @@ class ServiceClient:
         return client
 
     def _open(self, config: Config, settings: SessionSettings, platform: Platform) -> None:
-        lanes = shared_lanes(config, platform)
-        self._service = Service(config, platform, lanes)
-        self.actor_ref: Ref = Supervisor.start(self._service, settings)
+        self._service = Service.open(config, platform)
+        try:
+            self.actor_ref: Ref = Supervisor.start(self._service, settings)
+        except BaseException:  # no thread is left
+            self._service.let_go()
+            raise
         self.events: EventHub = self._service.hub
-        self.closed = False
-        self._children: weakref.WeakSet[TrainingClient] = weakref.WeakSet()
-        self._finalizer = finalize(self, _abandon, self.actor_ref, self._address)
+        self._finalizer = finalize(self, _abandon, self._service, self._address)
 
     # ------------------------------------------------------------ models
 
@@ -217,9 +215,7 @@ class ServiceClient:
         self._check_open("creating a training client")
         ready: APIFuture[Any] = self._future("create_model")
         actor = Training(self._service, origin, ready)
-        client = TrainingClient(self._service, self._start(actor, "training"), ready, self, actor.state)
-        self._children.add(client)
-        return client
+        return TrainingClient(self._service, self._start(actor, "training"), ready, self, actor.state)
 
     # ------------------------------------------------------------ samplers
 
@@ -280,7 +276,7 @@ class ServiceClient:
 
     def _get_server_capabilities_future(self) -> APIFuture[GetServerCapabilitiesResponse]:
         self._check_open("get_server_capabilities")
-        future: APIFuture[GetServerCapabilitiesResponse] = self._future("get_server_capabilities")
+        future: APIFuture[GetServerCapabilitiesResponse] = question(self._service, "get_server_capabilities")
         ask_server(self._service, "get_server_capabilities", future, capabilities_response)
         return future
 
@@ -293,61 +289,55 @@ class ServiceClient:
     def close(self, status: Status = "success", detail: str | None = None, *, timeout: float = _DRAIN) -> None:
         """End the service: take nothing new, finish what is in flight, tell the server, stop the actors.
 
-        What is not finished in time fails with `ClientClosedError`, and a warning says how much that was. A second
-        call does nothing. An interrupt ends the waiting for what is in flight, not the service.
+        What was called is finished, whoever still holds a handle. What is not finished in time fails with
+        `ClientClosedError`, and a warning says how much that was. A second call waits for the end, too; of several,
+        the earliest deadline holds. An interrupt ends the waiting for what is in flight, not the service.
 
         Args:
             status: told to the server.
             detail: a sentence about it, told to the server.
-            timeout: seconds to wait for what is in flight.
+            timeout: seconds to wait for what is in flight. Telling the server takes what is left of them, 5 s at most
+                and a second at least, if it does not answer.
 
         Raises:
             WouldDeadlockError: called on one of the runtime's own threads; the service stays open.
         """
-        check_not_forked("close", self._service.epoch)
-        if self.closed:
-            return
-        if on_own_thread():
+        service = self._service
+        check_not_forked("close", service.epoch)
+        if not service.over.done() and on_own_thread():
             raise WouldDeadlockError("Closed a service on a thread of the runtime.")
-        self.closed = True
-        self._service.lanes.queue_budget.dismiss(self._service)
         try:
-            left = self._drain(timeout)
-            if left:
-                logger.warning("Closed with %d operations unfinished; their futures fail with ClientClosedError", left)
-        finally:
-            self._finalizer.detach()
-            self._say_goodbye(status, detail)
-
-    def _say_goodbye(self, status: Status, detail: str | None) -> None:
-        done = self._shut(status, detail)
-        try:
-            done.result(_FAREWELL)
+            self._shut(status, detail, timeout).result(timeout + _FAREWELL)
         except DeadlineExceededError:
-            logger.warning("The session could not be ended on the server within %g s", _FAREWELL)
+            logger.warning("The service could not be ended within %g s", timeout + _FAREWELL)
+        except BaseException:
+            with contextlib.suppress(DeadlineExceededError):
+                self._shut(status, detail, 0.0).result(_FAREWELL)
+            raise
         finally:
-            if self._address is not None:
-                local_door.leave(self._address)
+            if service.over.done() and self._finalizer.detach() is not None:  # nobody else was here
+                if service.left:
+                    logger.warning("Closed with %d operations unfinished; their futures failed", service.left)
+                if self._address is not None:
+                    local_door.leave(self._address)
 
-    def _shut(self, status: Status, detail: str | None) -> APIFuture[None]:
-        done: APIFuture[None] = self._future("close")
-        if not tell(self.actor_ref, Close(status, detail, done)):
-            done._settle(None)
-        return done
+    def _shut(self, status: Status, detail: str | None, timeout: float) -> APIFuture[None]:
+        """Take nothing new, and have what is in flight finished; return the future of the service's end."""
+        service = self._service
+        service.ended = service.ended or closed_error("close")
+        tell(self.actor_ref, Close(status, detail, timeout))
+        return service.over
 
-    def _drain(self, timeout: float) -> int:
-        """Wait for what is in flight; return how many operations are left."""
-        barriers = [client._barrier_future() for client in list(self._children) if client.actor_ref.is_alive()]
-        futures = [*barriers, *samples_under_way(self._service)]
-        waited = concurrent.futures.wait(futures, timeout=min(timeout, threading.TIMEOUT_MAX))
-        for barrier in barriers:
-            barrier._looked_at = True
-        return max(len(waited.not_done), len(self._service.lanes.under_way(self._service.link)))
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be called any more: `close` was called, or the supervisor has ended."""
+        return self._service.ended is not None
 
     def _check_open(self, what: str) -> None:
-        check_not_forked(what, self._service.epoch)
-        if self.closed:
-            raise closed_error(what)
+        service = self._service
+        check_not_forked(what, service.epoch)
+        if service.ended is not None:
+            raise ended_error(what, service.ended)
 
     def __enter__(self) -> Self:
         return self
@@ -382,7 +372,8 @@ class ServiceClient:
     def _start(self, actor: RuntimeActor, kind: str) -> Ref:
         ref = actor.actor_ref
         actor.monitor(self.actor_ref)
-        tell(self.actor_ref, Watch(ref, f"{kind}-{next(_child_numbers)}"))
+        if not tell(self.actor_ref, Watch(ref, f"{kind}-{next(_child_numbers)}")):
+            tell(ref, Shutdown(self._service.ended or closed_error("create")))
         actor.executor.run(actor)
         return ref
 
@@ -391,10 +382,8 @@ class ServiceClient:
         return APIFuture(Tracker(what, platform.control.clock.now()), delivery=platform.delivery)
 
 
-def _abandon(supervisor: Ref, address: str | None) -> None:
+def _abandon(service: Service, address: str | None) -> None:
     """End a service whose handle was dropped without `close`. Runs wherever the garbage collector does."""
-    done: APIFuture[None] = APIFuture(Tracker("close", 0.0))
     if address is not None:
-        done.add_done_callback(lambda _: local_door.leave(address))
-    if not tell(supervisor, Close("success", "the client was dropped", done)):
-        done._settle(None)
+        service.over.add_done_callback(lambda _: local_door.leave(address))
+    tell(service.supervisor, Close("success", "the client was dropped", _DRAIN))

@@ -384,7 +384,7 @@ class TrainingClient(Handle):
     def _tell(self, message: Perform | DescribeModel | Barrier) -> None:
         if tell(self.actor_ref, message):
             return
-        error = ended_error(message.future._tracker.what, self._keeper)
+        error = ended_error(message.future._tracker.what, self._state.ended or self._service.ended)
         if isinstance(message, Perform):
             settle_error(message, error)
         else:

@@ -11,13 +11,14 @@ import logging
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import msgspec
 import pykka
 from pykka import messages as pykka_messages
 from pykka._envelope import Envelope
 
+from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerError
 from tinker_actors.runtime.clock import Clock
 from tinker_actors.runtime.threads import log_failure
 from tinker_actors.runtime.timers import Timer, Timers
@@ -88,13 +89,20 @@ class RuntimeActor(pykka.Actor):
     A message told to it that raises kills it (`on_failure`, then its monitors hear `Terminated`); a message asked
     that raises gives the exception to the asker, as in pykka.
 
+    Whatever ends it, pykka's stop, a crash or its own `end`, and however far it had come, `settle` runs once, on the
+    thread that runs the actor. That is where it fails what it still owes; nothing else has to know how it ended.
+
     Args:
         executor: what runs the actor.
 
     Attributes:
+        title: what it is called in errors.
         executor: what runs the actor.
-        ended: whether `on_stop` or `on_failure` has run and the monitors were told.
+        ending: why it ends or has ended; what was owed and what comes too late fails with a copy of it.
+        ended: whether everything was settled and the monitors were told.
     """
+
+    title: ClassVar[str] = "actor"
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
@@ -102,6 +110,8 @@ class RuntimeActor(pykka.Actor):
         self.actor_inbox = executor.inbox_for(self)
         self._actor_ref = pykka.ActorRef(self)
         self._monitors: list[Ref] = []
+        self._alarms: set[Timer] = set()
+        self.ending: TinkerError | None = None
         self.ended = False
 
     @classmethod
@@ -132,16 +142,34 @@ class RuntimeActor(pykka.Actor):
         """Return the state in one line, for people."""
         return "running"
 
+    def settle(self, error: TinkerError) -> None:
+        """Fail everything that the actor owes. Called once, when it ends, maybe before its `on_start`.
+
+        Args:
+            error: why it ends; each future gets a copy.
+        """
+
     def on_dead_letter(self, message: Any) -> None:
         """Settle what a message promised that killed the actor or came after its end. Runs where the actor ran."""
+
+    def end(self, error: TinkerError) -> None:
+        """End now: settle with `error`; what comes behind is a dead letter. Only from the actor's own code."""
+        self._conclude(error, None, self.on_stop, "on_stop")
 
     def now(self) -> float:
         """Return the time on the executor's clock, in seconds."""
         return self.executor.clock.now()
 
     def tell_later(self, delay: float, message: Any) -> Timer:
-        """Tell this actor `message` after `delay` seconds. Only from the actor's own code."""
-        return self.executor.timers.call_at(self.now() + delay, lambda: tell(self.actor_ref, message))
+        """Tell this actor `message` after `delay` seconds, unless it ends before. Only from the actor's own code."""
+
+        def ring() -> None:
+            self._alarms.discard(timer)
+            tell(self.actor_ref, message)
+
+        timer = self.executor.timers.call_at(self.now() + delay, ring)
+        self._alarms.add(timer)
+        return timer
 
     def monitor(self, ref: Ref) -> None:
         """Have `ref` told `Terminated` when this actor ends. Only before start or from the actor's own code."""
@@ -158,7 +186,9 @@ class RuntimeActor(pykka.Actor):
     # ------------------------------------------------------------ for executors
 
     def begin(self) -> None:
-        """Run `on_start`; an exception there ends the actor like any other."""
+        """Run `on_start`, unless the actor was stopped before; an exception there ends it like any other."""
+        if self.actor_stopped.is_set():
+            return
         try:
             self.on_start()
         except BaseException:
@@ -202,9 +232,8 @@ class RuntimeActor(pykka.Actor):
         reply_to.set_exception((type(dead), dead, None))
 
     def _stop(self) -> None:
-        self.actor_stopped.set()
-        guarded(self.on_stop, f"on_stop of {self}")
-        self._announce_end(None)
+        stopped = ClientClosedError(f"The {self.title} was stopped.", advice="Make a new one to go on.")
+        self._conclude(stopped, None, self.on_stop, "on_stop")
 
     def _crash(
         self,
@@ -213,13 +242,21 @@ class RuntimeActor(pykka.Actor):
         traceback: TracebackType | None,
     ) -> None:
         log_failure(logger, "Unhandled exception in %s", self)
-        self.actor_stopped.set()
-        guarded(lambda: self.on_failure(kind, error, traceback), f"on_failure of {self}")
-        self._announce_end(error)
+        crash = ActorCrashedError(f"The {self.title} crashed: {error!r}.")
+        self._conclude(crash, error, lambda: self.on_failure(kind, error, traceback), "on_failure")
 
-    def _announce_end(self, error: BaseException | None) -> None:
+    def _conclude(self, why: TinkerError, death: BaseException | None, hook: Callable[[], object], what: str) -> None:
+        if self.ending is not None:
+            return
+        self.ending = why
+        self.actor_stopped.set()
+        alarms, self._alarms = self._alarms, set()
+        for alarm in alarms:
+            alarm.cancel()  # a timer that is hours away would keep the actor until then
+        guarded(lambda: self.settle(why), f"settle of {self}")
+        guarded(hook, f"{what} of {self}")
         self.ended = True
-        message = Terminated(self.actor_ref, error)
+        message = Terminated(self.actor_ref, death)
         for ref in self._monitors:
             tell(ref, message)
 

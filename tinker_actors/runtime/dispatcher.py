@@ -88,6 +88,11 @@ class Dispatcher:
         return self._queue.qsize()
 
     def _loop(self) -> None:
+        while True:
+            # What an actor or a timer raises ends in their own nets; this one is for what is thrown at the thread.
+            guarded(self._take_turns, "a turn of the dispatcher")
+
+    def _take_turns(self) -> None:
         timers, take, now = self.timers, self._queue.get, self.clock.now
         while True:
             try:

@@ -286,14 +286,20 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         self._library_waiters = None
         self._settle(error=forks.forked_error(self._tracker.what))
 
+    def _leave_gate(self, gate: Any) -> bool:
+        """Have `gate.release()` called by whoever decides the future; return False when it is decided already."""
+        with self._condition:
+            if self._state in DECIDED:
+                return False
+            self._gates = (*self._gates, gate)
+            return True
+
     def _pass_gate(self, timeout: float | None) -> bool:
         """Wait on a lock that the outcome opens; return whether it did."""
         gate = threading.Lock()
         gate.acquire()
-        with self._condition:
-            if self._state in DECIDED:
-                return True
-            self._gates = (*self._gates, gate)
+        if not self._leave_gate(gate):
+            return True
         try:
             # A lock takes no negative and no endless number of seconds.
             return gate.acquire(timeout=-1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX))

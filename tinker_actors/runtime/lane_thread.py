@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from tinker_actors.runtime.actor import Inbox, RuntimeActor
 from tinker_actors.runtime.clock import Clock
 from tinker_actors.runtime.selector_inbox import SelectorInbox
@@ -45,10 +47,12 @@ class LaneThread:
         inbox = self._inbox
         if self._polite:
             let_others_finish()
-        actor.begin()
-        while not actor.actor_stopped.is_set():
-            actor.process(inbox.get())
-        if not actor.ended:
-            actor._stop()  # declared stopped from outside while it was stuck
+        try:
+            actor.begin()
+            while not actor.actor_stopped.is_set():
+                actor.process(inbox.get())
+            actor._stop()  # if it has not ended: declared stopped from outside while it was stuck
+        except BaseException:  # thrown at the thread
+            actor._crash(*sys.exc_info())
         inbox.close()
         inbox.retire(actor.process)  # which refuses: the actor has stopped

@@ -61,8 +61,7 @@ class Simulation:
 
     def close(self, service: ServiceClient) -> None:
         """End a service, stepping instead of waiting."""
-        service.closed = True
-        self.wait_for(service._shut("success", None))
+        self.wait_for(service._shut("success", None, 30.0))
 
 
 class _StepPlatform:
