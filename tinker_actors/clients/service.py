@@ -24,7 +24,7 @@ from tinker_actors.clients.questions import ask_server, question
 from tinker_actors.clients.sampling import SamplingClient
 from tinker_actors.clients.tree import Node, read_tree
 from tinker_actors.config import Config, resolve
-from tinker_actors.errors import DeadlineExceededError, InvalidInputError, WouldDeadlockError
+from tinker_actors.errors import ClientClosedError, DeadlineExceededError, InvalidInputError, WouldDeadlockError
 from tinker_actors.protocol.replies import capabilities_response
 from tinker_actors.protocol.values import checked_access_token, checked_metadata
 from tinker_actors.runtime import forks
@@ -324,7 +324,7 @@ class ServiceClient:
     def _shut(self, status: Status, detail: str | None, timeout: float) -> APIFuture[None]:
         """Take nothing new, and have what is in flight finished; return the future of the service's end."""
         service = self._service
-        service.ended = service.ended or closed_error("close")
+        service.ended = service.ended or ClientClosedError("The service client was closed.")
         tell(self.actor_ref, Close(status, detail, timeout))
         return service.over
 
