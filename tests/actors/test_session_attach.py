@@ -11,8 +11,8 @@ import pytest
 from tinker_actors.actors.registry import sampler_keys
 from tinker_actors.actors.sampling import Sampling
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.session import Session, SessionSettings
-from tinker_actors.actors.session_messages import FinishSession, Meet, Met
+from tinker_actors.actors.session import Session
+from tinker_actors.actors.session_messages import FinishSession, Meet, Met, SessionSettings
 from tinker_actors.actors.work import Call, SessionLink
 from tinker_actors.config import resolve
 from tinker_actors.errors import (

@@ -23,7 +23,7 @@ from tinker_actors.actors.messages import (
 )
 from tinker_actors.actors.platform import PROTOCOL_VERSION
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.session_messages import FinishSession, Meet, Met
+from tinker_actors.actors.session_messages import FinishSession, Meet, Met, SessionSettings
 from tinker_actors.actors.work import Call
 from tinker_actors.errors import SessionLostError, TinkerError
 from tinker_actors.events.records import SessionCreated, SessionLost
@@ -52,24 +52,6 @@ _WARN_AFTER_SILENCE = 120.0
 _SMALLEST_PRUNE = 64
 # Telling the server that we are done is tried for so long even where no time is left.
 _FIRST_ATTEMPT = 1.0
-
-
-class SessionSettings(msgspec.Struct, frozen=True, eq=False):
-    """What a session is opened with.
-
-    Attributes:
-        user_metadata: stored with the session.
-        display_name: its name for people.
-        session_id: a session that another process opened and will finish; it is only kept alive from here.
-        said: what the server said in `client/config`, as JSON, when that is known already.
-        refusal: why there can't be a session at all; everything asked of it fails with this.
-    """
-
-    user_metadata: dict[str, Any] | None = None
-    display_name: str | None = None
-    session_id: str | None = None
-    said: bytes = b""
-    refusal: TinkerError | None = None
 
 
 class _Beat(msgspec.Struct, frozen=True, eq=False):

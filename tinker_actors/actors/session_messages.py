@@ -1,11 +1,32 @@
-"""What a session is told and tells, beside its numbers: that it is there, and that it ends."""
+"""What a session is opened with, and what it is told and tells beside its numbers: that it is there, that it ends."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+from tinker_actors.errors import TinkerError
 from tinker_actors.runtime.actor import Ref
 from tinker_actors.types.wire import ClientConfigResponse
+
+
+class SessionSettings(msgspec.Struct, frozen=True, eq=False):
+    """What a session is opened with.
+
+    Attributes:
+        user_metadata: stored with the session.
+        display_name: its name for people.
+        session_id: a session that another process opened and will finish; it is only kept alive from here.
+        said: what the server said in `client/config`, as JSON, when that is known already.
+        refusal: why there can't be a session at all; everything asked of it fails with this.
+    """
+
+    user_metadata: dict[str, Any] | None = None
+    display_name: str | None = None
+    session_id: str | None = None
+    said: bytes = b""
+    refusal: TinkerError | None = None
 
 
 class Meet(msgspec.Struct, frozen=True, eq=False):

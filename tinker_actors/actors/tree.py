@@ -27,8 +27,8 @@ from tinker_actors.actors.messages import Republish, Shutdown
 from tinker_actors.actors.registry import Registry
 from tinker_actors.actors.sampling import Sampling
 from tinker_actors.actors.service import ForRegistry, Service
-from tinker_actors.actors.session import Session, SessionSettings
-from tinker_actors.actors.session_messages import FinishSession
+from tinker_actors.actors.session import Session
+from tinker_actors.actors.session_messages import FinishSession, SessionSettings
 from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerError
 from tinker_actors.events.records import ActorCrashed
 from tinker_actors.runtime.actor import Ref, RuntimeActor, Terminated, logger, tell

@@ -17,7 +17,7 @@ from tinker_actors.actors.messages import Shutdown
 from tinker_actors.actors.registry import sampler_keys
 from tinker_actors.actors.sampling import Sampling
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.session import SessionSettings
+from tinker_actors.actors.session_messages import SessionSettings
 from tinker_actors.actors.tree import Close, Keep, Supervisor, Watch
 from tinker_actors.clients.machine import machine
 from tinker_actors.clients.place import callers_place

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tinker_actors.actors.session import SessionSettings
+from tinker_actors.actors.session_messages import SessionSettings
 from tinker_actors.clients.attachment import SamplerState, copy_of
 from tinker_actors.clients.sampling import SamplingClient
 from tinker_actors.config import DEFAULT_BASE_URL, Config, is_loopback, resolve

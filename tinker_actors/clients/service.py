@@ -14,7 +14,7 @@ from tinker_actors.actors.platform import Platform
 from tinker_actors.actors.registry import sampler_keys
 from tinker_actors.actors.sampling import Sampling
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.session import SessionSettings
+from tinker_actors.actors.session_messages import SessionSettings
 from tinker_actors.actors.tree import Close, Supervisor, Watch
 from tinker_actors.clients import local_door
 from tinker_actors.clients.handle import closed_error, ended_error

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tinker_actors.actors.session import SessionSettings
+from tinker_actors.actors.session_messages import SessionSettings
 from tinker_actors.clients.service import ServiceClient
 from tinker_actors.config import Config, resolve
 from tinker_actors.local.core import ServiceCore
