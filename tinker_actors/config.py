@@ -46,7 +46,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         heartbeat_timeout: for one heartbeat.
         silence_limit: when heartbeats stay unanswered for this long, the session counts as lost.
         liveness_limit: an operation of which the server gave no sign for this long fails with `StalledError`.
-        max_connections: connections per lane.
+        max_connections: connections per lane: for polls and requests of samples, of training, and for the rest each.
+            Services with equal settings share their lanes, and so these connections.
         max_submits: sample requests being submitted at a time.
         throttled_submits: the same for 10 s after the server asked to slow down.
         dispatch_bytes: estimated bytes of sample requests being submitted at a time.

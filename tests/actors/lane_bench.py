@@ -8,12 +8,12 @@ from tinker_actors.actors.arrivals import Arrivals
 from tinker_actors.actors.desk import LaneSettings
 from tinker_actors.actors.lane import Lane
 from tinker_actors.actors.messages import ARRIVED, Cancel
+from tinker_actors.actors.server_limits import ServerLimits
 from tinker_actors.actors.terms import DEFAULT_TERMS
 from tinker_actors.actors.work import SessionLink, Work
 from tinker_actors.config import Config
 from tinker_actors.errors import APIResponseValidationError
 from tinker_actors.protocol.operations import Tail
-from tinker_actors.protocol.retry import RetryBudget
 from tinker_actors.protocol.signals import read_signals, word_of
 from tinker_actors.runtime.actor import tell
 from tinker_actors.runtime.progress import Tracker
@@ -129,9 +129,7 @@ class LaneBench:
         self.runtime = StepRuntime(1)
         self.peer = Peer(self.runtime)
         config = Config(base_url="http://127.0.0.1:1", seed=1, **config)
-        self.settings = LaneSettings(
-            "sample", config, {}, RetryBudget(now=self.runtime.clock.now()), self.runtime.clock.now, True, Arrivals()
-        )
+        self.settings = LaneSettings("sample", config, {}, ServerLimits(), self.runtime.clock.now, True, Arrivals())
         self.session = SessionLink()
         self.works = {}
         self.start()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tinker_actors.config import Config
 from tinker_actors.protocol.dispatch import Dispatch
+from tinker_actors.protocol.rate_window import RateWindow
 
 MIB = 1024 * 1024
 
@@ -72,7 +73,7 @@ def test_a_balance_of_exactly_zero_admits_one_more():
 def test_a_429_pauses_by_the_size_of_the_request_or_by_the_servers_word(weight, after, pause):
     limits = dispatch()
     limits.pause(weight, 100.0, after)
-    assert limits.paused_until == 100.0 + pause
+    assert limits.window.until == 100.0 + pause
     assert not limits.may_send(100.0)
     assert not limits.may_send(100.0 + pause - 0.001)
     assert limits.may_send(100.0 + pause)
@@ -82,9 +83,9 @@ def test_a_shorter_pause_does_not_end_a_longer_one():
     limits = dispatch()
     limits.pause(1, 100.0, 30.0)
     limits.pause(1, 101.0, None)
-    assert limits.paused_until == 130.0
+    assert limits.window.until == 130.0
     limits.pause(1, 128.0, 5.0)
-    assert limits.paused_until == 133.0
+    assert limits.window.until == 133.0
 
 
 def test_after_a_pause_10_are_submitted_at_a_time_for_10_seconds():
@@ -101,8 +102,16 @@ def test_after_a_pause_10_are_submitted_at_a_time_for_10_seconds():
 def test_a_wish_for_no_pause_throttles_all_the_same():
     limits = dispatch()
     limits.pause(1, 100.0, 0.0)
-    assert limits.may_send(100.0)
-    assert len(fill(limits, 100.0)) == 10
+    assert not limits.may_send(100.0)  # a moment is waited all the same
+    assert len(fill(limits, 100.25)) == 10
+
+
+def test_dispatches_of_a_server_share_their_pauses():
+    window = RateWindow()
+    limits, others = Dispatch(400, 10, MIB, window), Dispatch(400, 10, MIB, window)
+    limits.pause(1, 100.0, 2.0)
+    assert not others.may_send(101.9)
+    assert len(fill(others, 102.0)) == 10
 
 
 def test_what_is_under_way_counts_when_throttling_begins():

@@ -31,8 +31,10 @@ class Calling:
         if call.holder is not self._desk:
             return
         call.timer = None
+        call.sent = self._desk.now()
+        call.attempts += 1
         if call.first_sent is None:
-            call.first_sent = self._desk.now()
+            call.first_sent = call.sent
         request = Request(
             method=call.method,
             path=call.path,
@@ -52,6 +54,8 @@ class Calling:
             outcome = reply_outcome(answer.status, answer.headers, answer.body, wall, call.what, call.read)
         else:
             outcome = broken_outcome(answer.kind, answer.phase, answer.message, answer.sent, call.what)
+        if self._desk.failing and not isinstance(outcome, Retry | Unreadable):
+            self._desk.retrying.well(call.what)
         if isinstance(outcome, Done):
             self._desk.finish(call, outcome)
         elif isinstance(outcome, Retry):
@@ -69,9 +73,8 @@ class Calling:
         self._desk.catch_up(now)
         waited = now - (call.first_sent or 0.0)
         out_of_patience = call.patience is not None and waited >= call.patience
-        if not call.retried or out_of_patience or (retry.limit is not None and call.failures >= retry.limit):
+        if not call.retried or out_of_patience or (retry.limit is not None and call.limited >= retry.limit):
             self._desk.fail(call, retry.error)
             return
-        delay = self._desk.backoff(call.failures, retry)
-        call.failures += 1
-        call.timer = self._desk.later(delay, partial(self.send, call))
+        call.limited += retry.limit is not None
+        self._desk.retrying.again(call.what, call, call.sent, retry, partial(self.send, call))

@@ -15,11 +15,12 @@ import msgspec
 from tinker_actors.actors import rooms
 from tinker_actors.actors.arrivals import Arrivals
 from tinker_actors.actors.messages import Suspicion
+from tinker_actors.actors.retrying import Retrying
+from tinker_actors.actors.server_limits import ServerLimits
 from tinker_actors.actors.work import Call, Work
 from tinker_actors.config import Config
 from tinker_actors.errors import SessionLostError, TinkerError, fresh
-from tinker_actors.protocol.outcomes import Done, Retry
-from tinker_actors.protocol.retry import RetryBudget, full_jitter
+from tinker_actors.protocol.outcomes import Done
 from tinker_actors.protocol.rounds import Rounds
 from tinker_actors.runtime.actor import Executor, Ref, guarded, logger, tell
 from tinker_actors.runtime.clock import WallClock
@@ -51,13 +52,13 @@ def fail_without_lane(table: Table, error: TinkerError) -> None:
 
 
 class LaneSettings(msgspec.Struct, frozen=True, eq=False):
-    """What a lane needs to know; table, arrivals and budget outlive it.
+    """What a lane needs to know; table, arrivals and limits outlive it.
 
     Attributes:
         name: `"control"`, `"train"` or `"sample"`.
         config: times and limits.
         table: what is under way. Anyone may add to it; only the lane's thread takes out.
-        budget: retries, shared by the lanes of one base URL.
+        limits: of the server, shared by all lanes that use it with one key.
         wall: the wall clock, for HTTP dates.
         limited: whether the sampling dispatch limits hold.
         arrivals: works of the table that the lane has not looked at.
@@ -66,7 +67,7 @@ class LaneSettings(msgspec.Struct, frozen=True, eq=False):
     name: str
     config: Config
     table: Table
-    budget: RetryBudget
+    limits: ServerLimits
     wall: WallClock
     limited: bool
     arrivals: Arrivals
@@ -80,6 +81,8 @@ class Desk:
         check_every: seconds between two looks at who has waited for too long.
         submitting: the hand that counts what is being submitted and what is at the server.
         polling: the hand that counts polls and fetches.
+        retrying: the hand that sends again what failed.
+        failing: the endpoints of which the last request failed; empty while all is well, and looked at for that only.
     """
 
     submitting: Submitting
@@ -89,7 +92,6 @@ class Desk:
         self.settings = settings
         self.config = settings.config
         self.table = settings.table
-        self.budget = settings.budget
         self.timers = executor.timers
         self.now: Callable[[], float] = executor.clock.now
         self.transport = transport
@@ -97,16 +99,12 @@ class Desk:
         self.ref: Ref | None = None
         self.check_every = min(settings.config.liveness_limit / _CHECKS_PER_LIMIT, _SLOWEST_CHECK)
         self._rounds = Rounds(self.check_every, self.now())
+        self.failing = settings.limits.budget.failing
+        self.retrying = Retrying(self)
 
     def later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Run `callback` after `delay` seconds, on the lane's thread; 0 is the lane's next turn."""
         return self.timers.call_at(self.now() + delay, callback)
-
-    def backoff(self, failures: int, retry: Retry) -> float:
-        """Return how long to wait before an attempt is repeated, and charge the budget for it."""
-        owed = self.budget.delay_before_retry("throttle" if retry.kind == "throttle" else "transient", self.now())
-        drawn = full_jitter(failures, self.random.random())
-        return max(owed, drawn, retry.after or 0.0)
 
     def catch_up(self, now: float) -> None:
         """Take the time in which this lane stood still off every wait. Call it before a wait is judged."""
@@ -161,7 +159,6 @@ class Desk:
         """End a story well."""
         if not self.forget(item):
             return
-        self.budget.succeeded(self.now())
         try:
             if type(item) is Work:
                 item.sink.done(item, outcome)
@@ -180,7 +177,7 @@ class Desk:
                 error.request_id = error.request_id or item.request_id
                 item.sink.failed(item, error)
             else:
-                error.attempts = max(error.attempts, item.failures + 1)
+                error.attempts = max(error.attempts, item.attempts)
                 item.on_failed(error)
         except BaseException:
             logger.exception("The receiver of a failure failed")

@@ -1,9 +1,9 @@
 """Hearing: how a lane hears of finished samples over one connection per sampler, where the server offers that.
 
 Who waits here holds no connection. What is told is fetched at once. A server that answers at once without news is asked
-more and more rarely. A server that stops offering it, or never did,
-costs nothing but the change: who waits is polled for one by one. And as a completion may be lost, what was waited for
-very long is asked for directly once; that is also the only sign of life of an operation that waits here.
+more and more rarely. A server that stops offering it, or never did, costs nothing but the change: who waits is polled
+for one by one. And as a completion may be lost, what was waited for very long is asked for directly once; that is also
+the only sign of life of an operation that waits here.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from tinker_actors.runtime.transport import Answer, Reply, Request
 if TYPE_CHECKING:
     from tinker_actors.actors.desk import Desk
     from tinker_actors.actors.polling import Polling
+    from tinker_actors.actors.retrying import Wait
 
-_PATH = f"{API}retrieve_futures"
+_NAME = "retrieve_futures"
+_PATH = f"{API}{_NAME}"
 _HEADERS = (("Content-Type", JSON),)
 _BAD_REQUEST = 400
 _ACKNOWLEDGE_TIMEOUT = 5.0  # seconds, wire protocol 5.5
@@ -42,13 +44,16 @@ Name = tuple[str, int]
 class _Listening:
     """A channel and the request that is out for it."""
 
-    __slots__ = ("asked", "channel", "name", "out", "soon")
+    __slots__ = ("asked", "channel", "failures", "name", "out", "requests", "soon", "timer")
 
     def __init__(self, name: Name) -> None:
         self.name = name
         self.channel = Channel(*name)
         self.out = False  # a request is out, or a timer will send one
         self.asked = 0.0
+        self.requests = 0
+        self.failures = 0  # requests in a row that failed
+        self.timer: Wait | None = None
         self.soon = 0  # answers without news in a row that came sooner than one that was held
 
 
@@ -115,10 +120,14 @@ class Hearing:
         listening.asked = self._desk.now()
         timeout = _ACKNOWLEDGE_TIMEOUT if only_acknowledges else self._desk.config.poll_timeout
         request = Request("POST", _PATH, _HEADERS, (body,), timeout)
+        listening.requests = number = listening.requests + 1
         self._desk.transport.send(request, partial(self._answered, listening, only_acknowledges))
+        if self._desk.failing:
+            self._desk.retrying.watch(_NAME, lambda: listening.out and listening.requests == number)
 
     def _answered(self, listening: _Listening, only_acknowledged: bool, answer: Answer) -> None:
         self._release(listening)
+        listening.requests += 1
         channel, desk = listening.channel, self._desk
         outcome: Told | Retry | Unavailable | Failed
         if isinstance(answer, Reply):
@@ -126,6 +135,10 @@ class Hearing:
             outcome = completions_outcome(answer.status, answer.headers, answer.body, wall, channel.bad_requests)
         else:
             outcome = broken_outcome(answer.kind, answer.phase, answer.message, answer.sent, "retrieve_futures")
+        if not isinstance(outcome, Retry):
+            listening.failures = 0
+            if desk.failing:
+                desk.retrying.well(_NAME)
         if isinstance(outcome, Told):
             now = desk.now()
             for work, completion in channel.told(outcome):
@@ -148,12 +161,13 @@ class Hearing:
 
     def _again(self, listening: _Listening, retry: Retry) -> None:
         channel = listening.channel
-        delay = self._desk.backoff(channel.failures, retry)
-        channel.failures += 1
         status = retry.error.status_code
         if status is not None and status <= _BAD_REQUEST:
             channel.bad_requests += 1
-        self._soon(listening, delay)
+        if not channel.idle:
+            self._hold(listening)
+            go = partial(self._ask_again, listening)
+            self._desk.retrying.again(_NAME, listening, listening.asked, retry, go)
 
     def _soon(self, listening: _Listening, delay: float) -> None:
         if not listening.channel.idle:

@@ -14,7 +14,16 @@ from tinker_actors.actors import rooms
 from tinker_actors.actors.calling import Calling
 from tinker_actors.actors.cancelling import Cancelling
 from tinker_actors.actors.desk import Desk, LaneSettings, fail_without_lane
-from tinker_actors.actors.messages import Arrived, Cancel, DropSession, Forget, SamplerChanged, Shutdown, Verdict
+from tinker_actors.actors.messages import (
+    Arrived,
+    Cancel,
+    DropSession,
+    Eased,
+    Forget,
+    SamplerChanged,
+    Shutdown,
+    Verdict,
+)
 from tinker_actors.actors.polling import Polling
 from tinker_actors.actors.submitting import Submitting
 from tinker_actors.actors.work import Call, SessionLink, Work
@@ -53,6 +62,7 @@ class Lane(RuntimeActor):
         """Take over the table. Runs on the lane's thread; an exception ends the lane, and a successor tries anew."""
         self._desk = desk = Desk(self._settings, self.executor, self._connect())
         desk.ref = self.actor_ref
+        desk.settings.limits.join(self.actor_ref)
         desk.polling = self._polling = Polling(desk)
         desk.submitting = self._submitting = Submitting(desk, self._polling)
         self._calling = Calling(desk)
@@ -78,6 +88,9 @@ class Lane(RuntimeActor):
                 self._calling.send(message)
         elif kind is SamplerChanged:
             self._submitting.unpark(message.key)
+        elif kind is Eased:
+            self._desk.retrying.go_on()
+            self._desk.go_on()
         elif kind is Cancel:
             self._cancel(message.work_id)
         elif kind is Verdict:

@@ -18,11 +18,11 @@ from tinker_actors.actors.desk import LaneSettings, Table, fail_without_lane
 from tinker_actors.actors.lane import Lane
 from tinker_actors.actors.messages import ARRIVED, Cancel, Forget, Shutdown
 from tinker_actors.actors.platform import Platform
+from tinker_actors.actors.server_limits import shared_server_limits
 from tinker_actors.actors.work import Call, SessionLink, Work
 from tinker_actors.config import Config
 from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerError
 from tinker_actors.events.records import LaneReplaced
-from tinker_actors.protocol.retry import RetryBudget
 from tinker_actors.runtime.actor import Describe, Executor, Ping, Ref, RuntimeActor, Terminated, logger, tell
 from tinker_actors.runtime.byte_budget import ByteBudget
 from tinker_actors.runtime.forks import on_fork
@@ -61,10 +61,10 @@ class Lanes:
         self._guard = threading.Lock()
         self._users: set[SessionLink] = set()
         self.ended: TinkerError | None = None
-        budget = RetryBudget(now=platform.control.clock.now())
+        limits = shared_server_limits(config, platform)
         settings = {
             name: LaneSettings(
-                name, config, self.tables[name], budget, platform.wall, name == "sample", self._arrivals[name]
+                name, config, self.tables[name], limits, platform.wall, name == "sample", self._arrivals[name]
             )
             for name in LANES
         }

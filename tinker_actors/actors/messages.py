@@ -31,6 +31,13 @@ class Arrived(Message, frozen=True, eq=False):
 ARRIVED = Arrived()
 
 
+class Eased(Message, frozen=True, eq=False):
+    """To a lane: the server answers again, or takes requests again; what waited for that may go."""
+
+
+EASED = Eased()
+
+
 class Cancel(Message, frozen=True, eq=False):
     """To a lane: drop a work, and tell the server if it knows it.
 

@@ -3,7 +3,7 @@
 The server holds a poll until the result is there or half a minute is over; the next poll follows at once, or after a
 pause where the server did not hold it or asks for one. Where there are more polls than connections they take turns. A
 result that is known to be there is fetched at once, beside the polls, within a budget of bytes. What fails is repeated
-with a backoff that all polls of the lane share, because a server in trouble is in trouble for all of them.
+after a backoff, and while the server is in trouble, polls go one by one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from tinker_actors.runtime.progress import WaitReason
 from tinker_actors.runtime.timers import Timer
 from tinker_actors.runtime.transport import Answer, Reply, Request
 
-_PATH = ENDPOINTS["retrieve_future"].path
+_NAME = "retrieve_future"
+_PATH = ENDPOINTS[_NAME].path
 # Connections kept free for submitting while polls hold all the others.
 _RESERVE = 8
 # Results fetched at a time: enough to keep a distant server busy, too few to open a thousand connections in a burst.
@@ -76,7 +77,7 @@ class Polling:
         self._fetch_line: Line[Work] = Line()
         self._balance = desk.config.response_bytes
         self._firm_after = desk.config.liveness_limit / _FIRM_SHARE
-        self._failures = 0
+        self._budget = desk.settings.limits.budget
         self._known: dict[tuple[str, int], Headers] = {}
         self._shift: Timer | None = None
         self._again_soon: Timer | None = None
@@ -93,6 +94,8 @@ class Polling:
             channel = work.admission.channel
             if channel is not None and self.hearing.begin(work, channel, now):
                 return
+        if self._held_back(work):
+            return
         if way == "fetch":
             self._fetch_line.append(work, work.rank)
             self._fetch()
@@ -136,6 +139,13 @@ class Polling:
         self._again_soon = None
         self.pump()
 
+    def _held_back(self, work: Work) -> bool:
+        """Have a poll wait for a token while the server is in trouble; return whether it has to."""
+        if not self._desk.failing or not self._budget.troubled(_NAME):
+            return False
+        work.timer = self._desk.retrying.line_up(_NAME, partial(self._let_go, work))
+        return True
+
     # ------------------------------------------------------------ turns and fetches
 
     def _wait_for_turn(self, work: Work, now: float) -> None:
@@ -154,7 +164,8 @@ class Polling:
             # While it waited here there was nothing to be heard of it.
             work.last_sign = (work.last_sign or now) + (now - work.tracker.since)
             work.state = "polling"
-            self._send(work, now)
+            if not self._held_back(work):
+                self._send(work, now)
         return True
 
     def _watch_turns(self, now: float) -> None:
@@ -224,7 +235,9 @@ class Polling:
             else:
                 tracker.enter("queued at the server", now)
         request = Request("POST", _PATH, headers, (body,), self._desk.config.poll_timeout)
-        work.ticket = self._desk.transport.send(request, partial(self._answered, work))
+        work.ticket = ticket = self._desk.transport.send(request, partial(self._answered, work))
+        if self._desk.failing and work.way != "fetch":
+            self._desk.retrying.watch(_NAME, lambda: work.ticket is ticket)
 
     def _answered(self, work: Work, answer: Answer) -> None:
         desk = self._desk
@@ -236,12 +249,13 @@ class Polling:
         if isinstance(answer, Reply):
             read, wall = partial(work.sink.read, work), desk.settings.wall()
             outcome = poll_outcome(
-                answer.status, answer.headers, answer.body, work.request_id, wall, work.failures, read
+                answer.status, answer.headers, answer.body, work.request_id, wall, work.limited, read
             )
         else:
             outcome = broken_outcome(answer.kind, answer.phase, answer.message, answer.sent, work.tracker.what)
+        if desk.failing and not isinstance(outcome, Retry | Unreadable):
+            desk.retrying.well(_NAME)
         if isinstance(outcome, Done):
-            self._failures = 0
             self._note_fetched(work)
             desk.finish(work, outcome)
         elif isinstance(outcome, Retry):
@@ -249,7 +263,7 @@ class Polling:
         elif isinstance(outcome, Unreadable):
             self._not_read(work, outcome)
         else:
-            self._failures = work.failures = 0
+            work.failures = work.limited = 0
             now = work.last_sign = desk.now()
             self._not_done(work, outcome, now)
         desk.go_on()
@@ -308,16 +322,14 @@ class Polling:
 
     def _again(self, work: Work, retry: Retry) -> None:
         if retry.limit is not None:
-            work.failures += 1
-        if (retry.limit is not None and work.failures > retry.limit) or (
+            work.limited += 1
+        if (retry.limit is not None and work.limited > retry.limit) or (
             retry.kind != "throttle" and self._desk.worn_out(work)
         ):
             self._desk.fail(work, retry.error)
             return
-        delay = self._desk.backoff(self._failures, retry)
-        self._failures += 1
         work.tracker.enter("backing off", self._desk.now(), str(retry.error))
-        work.timer = self._desk.later(delay, partial(self._resume, work))
+        self._desk.retrying.again(_NAME, work, work.asked, retry, partial(self._let_go, work))
 
     def _resume(self, work: Work) -> None:
         if work.holder is not self._desk:
@@ -325,6 +337,14 @@ class Polling:
         work.timer = None
         if work.state == "polling":
             self.begin(work, self._desk.now())
+
+    def _let_go(self, work: Work) -> None:
+        """Ask for a result that waited for its backoff, and for the server where that is in trouble."""
+        if not self._budget.troubled(_NAME):
+            self._resume(work)
+        elif work.holder is self._desk and work.state == "polling":
+            work.timer = None
+            self._send(work, self._desk.now())
 
 
 def _doubted(work: Work, error: TinkerError) -> TinkerError:

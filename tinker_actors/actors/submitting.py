@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tinker_actors.actors.desk import Desk
 from tinker_actors.actors.keys import idempotency_key
+from tinker_actors.actors.messages import EASED
 from tinker_actors.actors.rooms import Rooms
 from tinker_actors.actors.work import Work
 from tinker_actors.errors import OutcomeUnknownError, TinkerError, fresh
@@ -25,6 +26,7 @@ from tinker_actors.runtime.transport import Answer, Reply, Request
 
 if TYPE_CHECKING:
     from tinker_actors.actors.polling import Polling
+    from tinker_actors.actors.retrying import Wait
 
 _UNLIMITED = 1 << 60
 _SAMPLE = (("Content-Type", JSON), (SAMPLING_BACKPRESSURE, "1"))
@@ -47,8 +49,9 @@ class Submitting:
         self._polling = polling
         config = desk.config
         self._limited = desk.settings.limited
+        self._budget, self._window = desk.settings.limits.budget, desk.settings.limits.window
         self.dispatch = (
-            Dispatch(config.max_submits, config.throttled_submits, config.dispatch_bytes)
+            Dispatch(config.max_submits, config.throttled_submits, config.dispatch_bytes, self._window)
             if self._limited
             else Dispatch(_UNLIMITED, _UNLIMITED, _UNLIMITED)
         )
@@ -56,6 +59,8 @@ class Submitting:
         self._rooms = Rooms()
         self._line: Line[Work] = Line()
         self._parked: dict[int, list[Work]] = {}
+        self._probe: Wait | None = None
+        self._has_token = False
         self._urgent_until = float("-inf")
         self._left = _TURN
         self._turn: Timer | None = None
@@ -123,6 +128,8 @@ class Submitting:
                 if self._turn is None:
                     self._turn = self._desk.later(0.0, self._next_turn)
                 return
+            if self._desk.failing and not self._may_probe():
+                return
             work = line.popleft()
             if work.state == "queued":
                 self._left -= _PART_BESIDE_URGENT if spare else _PART
@@ -167,9 +174,13 @@ class Submitting:
 
     def _wait(self, now: float) -> None:
         """Come back when a pause is over or the limit may be tried; what is full comes back with the next answer."""
-        if now < self.dispatch.paused_until:
+        until = self._window.until
+        if now < until:
+            if self._wake is not None and self._wake.due > until:
+                self._wake.cancel()
+                self._wake = None
             if self._wake is None:
-                self._wake = self._desk.timers.call_at(self.dispatch.paused_until, self._woken)
+                self._wake = self._desk.timers.call_at(until, self._woken)
         elif self.limit is not None and self.limit.known and self._look is None:
             self._look = self._desk.later(_LOOK_EVERY, self._look_at_limit)
 
@@ -187,6 +198,22 @@ class Submitting:
         assert self.limit is not None
         if self._line.length and not self.limit.allows():
             self.limit.try_more()
+        self.pump()
+
+    def _may_probe(self) -> bool:
+        """Return whether the next sample may be sent although the server may be in trouble; else wait for a token."""
+        if not self._limited or not self._budget.troubled(TYPE_SAMPLE):
+            return True
+        if self._has_token:
+            self._has_token = False
+            return True
+        if self._probe is None:
+            self._probe = self._desk.retrying.line_up(TYPE_SAMPLE, self._got_token)
+        return False
+
+    def _got_token(self) -> None:
+        self._probe = None
+        self._has_token = True
         self.pump()
 
     # ------------------------------------------------------------ sending and what comes back
@@ -231,6 +258,8 @@ class Submitting:
         else:
             outcome = broken_outcome(answer.kind, answer.phase, answer.message, answer.sent, what)
             sent = answer.sent
+        if desk.failing and not isinstance(outcome, Retry):
+            desk.retrying.well(work.tail.request_type)
         if isinstance(outcome, Accepted):
             self._accepted(work, outcome)
         elif isinstance(outcome, Retry) and outcome.kind == "throttle" and self._limited:
@@ -245,10 +274,12 @@ class Submitting:
         now = self._desk.now()
         if self.limit is not None:
             self.limit.accepted(work.number)
+        if self._window.strained and self._window.accepted(now):
+            self._desk.settings.limits.announce(EASED)
         work.at_server = True
         work.request_id = work.tracker.request_id = outcome.request_id
         work.last_sign = now
-        work.failures = 0
+        work.failures = work.limited = 0
         work.sink.accepted(work, outcome)
         self._polling.begin(work, now)
 
@@ -285,22 +316,26 @@ class Submitting:
         out_of_patience = work.patience is not None and now - (work.first_sent or now) >= work.patience
         if (
             out_of_patience
-            or (retry.limit is not None and work.failures >= retry.limit)
+            or (retry.limit is not None and work.limited >= retry.limit)
             or (retry.kind != "throttle" and self._desk.worn_out(work))
         ):
             self._desk.fail(work, retry.error)
             return
-        delay = self._desk.backoff(work.failures, retry)
-        work.failures += 1
+        work.limited += retry.limit is not None
         work.state = "waiting"
+        sent_at = work.tracker.since
         work.tracker.enter("backing off", now, str(retry.error))
-        work.timer = self._desk.later(delay, partial(self._resend, work))
+        self._desk.retrying.again(work.tail.request_type, work, sent_at, retry, partial(self._resend, work))
 
     def _resend(self, work: Work) -> None:
         if work.holder is not self._desk:
             return
         work.timer = None
+        now = self._desk.now()
         work.state = "queued"
-        work.tracker.enter("queued here", self._desk.now(), work.tracker.detail)
+        work.tracker.enter("queued here", now, work.tracker.detail)  # from here on its silence is not the server's
+        if self._budget.troubled(work.tail.request_type) and now >= self._window.until:
+            self._send(work, now)  # it waited for this, whatever the limits are for those that come
+            return
         self._line.append(work, work.rank)
         self.pump()

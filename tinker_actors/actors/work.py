@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tinker_actors.actors.keys import idempotency_key
 from tinker_actors.actors.terms import DEFAULT_TERMS, PRIORITIES, Terms
@@ -23,6 +23,9 @@ from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker, WaitReason
 from tinker_actors.runtime.timers import Timer
 from tinker_actors.runtime.transport import Ticket
+
+if TYPE_CHECKING:
+    from tinker_actors.actors.retrying import Wait
 
 _ids = itertools.count(1)
 
@@ -148,6 +151,8 @@ class Work:
         number: the adaptive limit's number of its last submission.
         channel: where its end is heard of, once it was waited for there.
         told: whether the server said that it is over; it says so once.
+        failures: requests in a row that failed and will be repeated.
+        limited: of these, those that failed in a way that is repeated only so often.
         asked: when the result was asked for last.
         soon: how often in a row the server answered "not yet" without holding the question.
         size: bytes of the result, as far as the server told; reserved while it is fetched.
@@ -157,9 +162,9 @@ class Work:
 
     __slots__ = (
         "admission", "asked", "at_server", "channel", "charge", "deadline", "error", "failures", "first_sent", "head",
-        "holder", "id", "idempotency_key", "last_sign", "number", "patience", "paused", "rank", "renewals", "repeats",
-        "request_id", "resend", "roomed", "session", "sink", "size", "soon", "state", "tail", "terms", "ticket",
-        "timer", "told", "tracker", "unreadable", "way",
+        "holder", "id", "idempotency_key", "last_sign", "limited", "number", "patience", "paused", "rank", "renewals",
+        "repeats", "request_id", "resend", "roomed", "session", "sink", "size", "soon", "state", "tail", "terms",
+        "ticket", "timer", "told", "tracker", "unreadable", "way",
     )  # fmt: skip
 
     def __init__(
@@ -190,7 +195,7 @@ class Work:
         self.idempotency_key = ""
         self.request_id: str | None = None
         self.charge = self.number = self.size = 0
-        self.failures = self.repeats = self.soon = self.unreadable = 0
+        self.failures = self.limited = self.repeats = self.soon = self.unreadable = 0
         self.asked = 0.0
         self.roomed = self.at_server = self.told = False
         self.way: Way = "hear"
@@ -200,7 +205,7 @@ class Work:
         self.first_sent: float | None = None
         self.last_sign: float | None = None
         self.error: TinkerError | None = None
-        self.timer: Timer | None = None
+        self.timer: Timer | Wait | None = None
         self.deadline: Timer | None = None
         self.ticket: Ticket | None = None
         self.holder: object | None = None
@@ -235,6 +240,7 @@ class Call:
     """
 
     __slots__ = (
+        "attempts",
         "body",
         "error",
         "failures",
@@ -242,6 +248,7 @@ class Call:
         "holder",
         "id",
         "idempotency_key",
+        "limited",
         "method",
         "on_done",
         "on_failed",
@@ -249,6 +256,7 @@ class Call:
         "patience",
         "read",
         "retried",
+        "sent",
         "session",
         "ticket",
         "timeout",
@@ -283,9 +291,10 @@ class Call:
         self.retried = endpoint.retried
         self.patience = patience
         self.timeout = timeout
-        self.failures = 0
+        self.attempts = self.failures = self.limited = 0
+        self.sent = 0.0
         self.first_sent: float | None = None
         self.error: TinkerError | None = None
-        self.timer: Timer | None = None
+        self.timer: Timer | Wait | None = None
         self.ticket: Ticket | None = None
         self.holder: object | None = None

@@ -121,14 +121,13 @@ class Channel:
     Attributes:
         waiting: by request id: who waits, and since when in seconds; the first has waited longest.
         available: whether the server tells completions of it.
-        failures: failed requests in a row.
-        bad_requests: of these, answers that no repetition is likely to mend.
+        bad_requests: answers in a row that no repetition is likely to mend.
         news: whether the last answer told of anything that was not known.
     """
 
     __slots__ = (
-        "_carried", "_cursor", "_early", "_fetched", "_target", "_unclaimed", "available", "bad_requests", "failures",
-        "news", "waiting",
+        "_carried", "_cursor", "_early", "_fetched", "_target", "_unclaimed", "available", "bad_requests", "news",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, sampling_session_id: str, clone_id: int) -> None:
@@ -140,7 +139,6 @@ class Channel:
         self._early: dict[str, Completion] = {}
         self.waiting: dict[str, tuple[Any, float]] = {}
         self.available = True
-        self.failures = 0
         self.bad_requests = 0
         self.news = False
         self._unclaimed = 0
@@ -186,7 +184,7 @@ class Channel:
 
     def told(self, news: Told) -> list[tuple[Any, Completion]]:
         """Take what the server told; return who waited for it."""
-        self.failures = self.bad_requests = 0
+        self.bad_requests = 0
         acknowledged = self._carried
         self._carried = []
         if news.cursor is not None:

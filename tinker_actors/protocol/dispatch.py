@@ -5,6 +5,8 @@ Plain integers for the one thread that owns them. Time is an argument.
 
 from __future__ import annotations
 
+from tinker_actors.protocol.rate_window import RateWindow
+
 # Wire protocol 7.5: a throttled client counts bytes twenty-fold, and pauses 1 s or, above 128 KiB, 5 s.
 _THROTTLED_BYTE_FACTOR = 20
 _LARGE_REQUEST = 131_072
@@ -26,17 +28,20 @@ class Dispatch:
         max_submits: requests being submitted at a time.
         throttled_submits: the same while throttled.
         max_bytes: estimated bytes being submitted at a time.
+        window: for how long nothing is submitted after a refusal; shared by the lanes of a server.
     """
 
-    __slots__ = ("_balance", "_free_bytes", "_max_submits", "_submits", "_throttled_submits", "paused_until")
+    __slots__ = ("_balance", "_free_bytes", "_max_submits", "_submits", "_throttled_submits", "window")
 
-    def __init__(self, max_submits: int, throttled_submits: int, max_bytes: int) -> None:
+    def __init__(
+        self, max_submits: int, throttled_submits: int, max_bytes: int, window: RateWindow | None = None
+    ) -> None:
         self._max_submits = max_submits
         self._throttled_submits = throttled_submits
         self._balance = max_bytes
         self._free_bytes = max_bytes // _FREE_SHARE
         self._submits = 0
-        self.paused_until = float("-inf")
+        self.window = window or RateWindow()
 
     @property
     def submits(self) -> int:
@@ -50,7 +55,7 @@ class Dispatch:
             now: the time.
             leave_free: keep a quarter of the limits free for others.
         """
-        if now < self.paused_until:
+        if now < self.window.until:
             return False
         limit = self._throttled_submits if self.throttled(now) else self._max_submits
         if leave_free:
@@ -59,7 +64,7 @@ class Dispatch:
 
     def throttled(self, now: float) -> bool:
         """Return whether a pause is in force or ended less than 10 s ago."""
-        return now < self.paused_until + _RECENTLY
+        return now < self.window.until + _RECENTLY
 
     def sent(self, weight: int, now: float) -> int:
         """Count a request of `weight` estimated bytes in; return what `answered` has to be given back."""
@@ -82,4 +87,4 @@ class Dispatch:
             after: what the server's Retry-After said, in seconds, or None.
         """
         wait = after if after is not None else (_SHORT_PAUSE if weight <= _LARGE_REQUEST else _LONG_PAUSE)
-        self.paused_until = max(self.paused_until, now + wait)
+        self.window.refused(wait, now)

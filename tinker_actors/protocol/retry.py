@@ -1,29 +1,17 @@
 """Retry: how long to wait, and whether trying again can help.
 
-One layer decides about repeating, with full jitter, the server's own wish, and a budget that all lanes of a base
-URL share. An empty budget means a delay, never a failure: only deadlines and permanent errors end an operation.
+One layer decides about repeating, with full jitter, the server's own wish, and a budget (`retry_budget.py`) for servers
+in trouble. It delays and never fails anything: only deadlines and permanent errors end an operation.
 """
 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Mapping
 from datetime import UTC
-from typing import Literal
-
-RetryKind = Literal["transient", "throttle"]
 
 MAX_RETRY_AFTER = 600.0
 """Longest wait, in seconds, that a server can ask for; a longer wish is cut to this."""
-
-MAX_BUDGET_DELAY = 60.0
-"""Longest delay, in seconds, that an empty budget can cause."""
-
-_TRANSIENT_COST = 14.0
-_THROTTLE_COST = 5.0
-_SUCCESS_GAIN = 1.0
-_REFILL_PER_SECOND = 14.0
 
 _RETRYABLE = frozenset({408, 409, 425, 429})
 _FIRST_SERVER_ERROR = 500
@@ -31,7 +19,7 @@ _FIRST_SERVER_ERROR = 500
 _LARGEST_EXPONENT = 1000  # 2.0**1024 overflows; every cap is reached long before
 
 
-def full_jitter(attempt: int, unit: float, *, base: float = 0.5, cap: float = 30.0) -> float:
+def full_jitter(attempt: int, unit: float, *, base: float = 0.1, cap: float = 10.0) -> float:
     """Return a backoff in seconds, drawn evenly from zero to an exponentially growing limit ("full jitter").
 
     Args:
@@ -116,54 +104,3 @@ def retryable_status(status: int, headers: Mapping[str, str]) -> bool:
     if wish in ("true", "false"):
         return wish == "true"
     return status in _RETRYABLE or status >= _FIRST_SERVER_ERROR
-
-
-class RetryBudget:
-    """A token bucket that keeps retries of many operations from hurting a server in trouble.
-
-    Each retry costs tokens (14 after a transient failure, 5 after a throttle), each success gives one back, and 14 a
-    second flow in. As long as there are enough, a retry goes ahead; without, it is told how long to wait until the
-    debt is paid. Shared by the lanes of one base URL; thread-safe.
-
-    Args:
-        capacity: most tokens it can hold; it starts full.
-        now: the monotonic clock, in seconds.
-    """
-
-    def __init__(self, capacity: float = 500.0, now: float = 0.0) -> None:
-        self._capacity = capacity
-        self._tokens = capacity
-        self._updated = now
-        self._lock = threading.Lock()
-
-    def delay_before_retry(self, kind: RetryKind, now: float) -> float:
-        """Charge one retry and return how many seconds it has to wait, at most `MAX_BUDGET_DELAY`.
-
-        Args:
-            kind: `"throttle"` for a 429, `"transient"` for everything else.
-            now: the monotonic clock, in seconds.
-        """
-        cost = _THROTTLE_COST if kind == "throttle" else _TRANSIENT_COST
-        with self._lock:
-            self._refill(now)
-            # A debt beyond the longest delay is forgiven, so that a long outage is not paid for afterwards.
-            self._tokens = max(self._tokens - cost, -MAX_BUDGET_DELAY * _REFILL_PER_SECOND)
-            return max(0.0, -self._tokens / _REFILL_PER_SECOND)
-
-    def succeeded(self, now: float) -> None:
-        """Note a success, which gives one token back.
-
-        Args:
-            now: the monotonic clock, in seconds.
-        """
-        if self._tokens >= self._capacity:  # nothing to be gained; the usual case
-            return
-        with self._lock:
-            self._refill(now)
-            self._tokens = min(self._tokens + _SUCCESS_GAIN, self._capacity)
-
-    def _refill(self, now: float) -> None:
-        # Lanes read the clock before they take the lock, so `now` can be a little behind.
-        elapsed = max(0.0, now - self._updated)
-        self._updated = max(now, self._updated)
-        self._tokens = min(self._tokens + elapsed * _REFILL_PER_SECOND, self._capacity)
