@@ -16,6 +16,14 @@ import msgspec
 
 from tinker_actors.errors import ConfigError
 
+_CLOUDFLARE = {
+    "CF-Access-Client-Id": "CLOUDFLARE_ACCESS_CLIENT_ID",
+    "CF-Access-Client-Secret": "CLOUDFLARE_ACCESS_CLIENT_SECRET",
+}
+
+CREDENTIALS = frozenset({"TINKER_API_KEY", *_CLOUDFLARE.values()})
+"""Environment variables that are for the server that the environment names, and nobody else."""
+
 DEFAULT_BASE_URL = "https://tinker.thinkingmachines.dev/services/tinker-prod"
 
 _NOWHERE_TO_GO = (
@@ -239,8 +247,4 @@ def is_loopback(host: str) -> bool:
 
 
 def _cloudflare(env: Mapping[str, str]) -> dict[str, str]:
-    names = {
-        "CF-Access-Client-Id": "CLOUDFLARE_ACCESS_CLIENT_ID",
-        "CF-Access-Client-Secret": "CLOUDFLARE_ACCESS_CLIENT_SECRET",
-    }
-    return {header: env[name] for header, name in names.items() if env.get(name)}
+    return {header: env[name] for header, name in _CLOUDFLARE.items() if env.get(name)}

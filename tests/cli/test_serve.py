@@ -71,10 +71,15 @@ def test_a_host_that_others_can_reach_needs_the_option(spawn):
     assert len(said.splitlines()) == 1
 
 
-def test_serve_asks_for_the_keys_that_it_is_given(spawn):
-    process = spawn("serve", "--port", "0", "--api-key", "tml-a=b=ann", "--api-key", "tml-c=bob", "--jwt")
+def test_serve_asks_for_the_keys_that_it_is_given_and_shows_none_in_the_process_list(spawn, tmp_path: Path):
+    (tmp_path / "keys").write_text("tml-d=dan\n")
+    given = ["--api-key", "tml-a=b=ann", "--api-key", "tml-c=bob", "--api-key-file", str(tmp_path / "keys")]
+    process = spawn("serve", "--port", "0", *given, "--jwt")
     url = line_with(process, "Serving at ").split()[-1]
-    for key, status in (("tml-a=b", 200), ("tml-c", 200), ("tml-a", 401), ("", 401)):
+    shown = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    assert b"--jwt" in shown
+    assert b"tml-" not in shown
+    for key, status in (("tml-a=b", 200), ("tml-c", 200), ("tml-d", 200), ("tml-a", 401), ("", 401)):
         request = urllib.request.Request(f"{url}/api/v1/sessions", headers={"X-API-Key": key})
         try:
             with urllib.request.urlopen(request, timeout=HANG) as answer:

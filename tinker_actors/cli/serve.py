@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,8 @@ import click
 
 from tinker_actors.cli.extras import LOCAL, require
 from tinker_actors.errors import ConfigError
+from tinker_actors.local import keys
+from tinker_actors.local.launching import prepare
 
 DEFAULT_PORT = 8000
 
@@ -33,20 +33,21 @@ def named_folder(_: click.Context, __: click.Parameter, values: tuple[str, ...])
 
 
 def keys_and_owners(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """Read `KEY=OWNER` options; a key may hold a `=`, an owner not.
+    """Read `KEY=OWNER` options.
 
     Raises:
-        click.BadParameter: one is not that; it is not repeated, because it may be a key.
+        click.BadParameter: one is not that, or given twice; it is not repeated, because it may be a key.
     """
-    keys: dict[str, str] = {}
+    found: dict[str, str] = {}
     for value in values:
-        key, _equals, owner = value.rpartition("=")
-        if not key or not owner:
-            raise click.BadParameter("not KEY=OWNER")
-        if key in keys:
+        try:
+            key, owner = keys.key_and_owner(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+        if key in found:
             raise click.BadParameter(f"a key is given twice, the second time for {owner!r}")
-        keys[key] = owner
-    return keys
+        found[key] = owner
+    return found
 
 
 @click.command(context_settings={"show_default": True})
@@ -85,12 +86,20 @@ def keys_and_owners(_: click.Context, __: click.Parameter, values: tuple[str, ..
 )
 @click.option("--fault-seed", default=0, help="What the chances of faults depend on.")
 @click.option(
+    "key_files",
+    "--api-key-file",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keys to ask for, a KEY=OWNER on each line; owners do not see each other's work. May be repeated.",
+)
+@click.option(
     "api_keys",
-    "--api-key",
+    keys.OPTION,
     metavar="KEY=OWNER",
     multiple=True,
     callback=keys_and_owners,
-    help="A key to ask for, and whose it is; owners do not see each other's work. May be repeated.",
+    help="One such key. It stays in the shell's history and is in the process list for a moment. May be repeated.",
 )
 @click.option("--jwt", is_flag=True, help="Tell clients to change their key for a token that expires.")
 @click.option("--insecure", is_flag=True, help="Allow a host that other machines can reach. Nobody is asked for a key.")
@@ -119,6 +128,7 @@ def serve(
     admin: bool,
     faults: tuple[str, ...],
     fault_seed: int,
+    key_files: tuple[Path, ...],
     api_keys: dict[str, str],
     jwt: bool,
     insecure: bool,
@@ -129,39 +139,28 @@ def serve(
 
     It has the base model local/tiny, needs no GPU and no network, asks for a key only if it is given some, and keeps
     what clients save in files. Use it with ServiceClient(base_url=...) and the address it prints, or with the
-    environment variable TINKER_BASE_URL.
+    environment variable TINKER_BASE_URL. Keys may be in the environment variable TINKER_LOCAL_API_KEYS too, as a JSON
+    object of keys and their owners.
     """
     require(LOCAL)
-    _with_one_blas_thread(arguments)
+    prepare("tinker_actors", arguments, api_keys)
     from tinker_actors.local.serving import serve as run  # noqa: PLC0415 - loads the engine and the HTTP server
     from tinker_actors.local.stand_ins import parse_stand_in  # noqa: PLC0415 - the same
     from tinker_actors.local.temporary import keep  # noqa: PLC0415 - the same
 
+    asked_for = keys.take_keys(key_files)
     if data_dir is not None:
         keep(data_dir)
     try:
         run(
             host, port, models, data_dir,
-            insecure=insecure, allowed_hosts=allowed_hosts, api_keys=api_keys, jwt=jwt, log_level=log_level,
-            admin=admin, faults=faults, fault_seed=fault_seed,
+            insecure=insecure, allowed_hosts=allowed_hosts, api_keys=asked_for, jwt=jwt,
+            log_level=log_level, admin=admin, faults=faults, fault_seed=fault_seed,
             stand_ins=dict(map(parse_stand_in, stand_ins)), adopt=adopt,
             announce=lambda ready: _announce(ready, kept=data_dir is not None),
         )  # fmt: skip
     except OSError as error:
         raise ConfigError(f"The server can't listen on {host}, port {port}: {error.strerror or error}.") from error
-
-
-def _with_one_blas_thread(arguments: list[str]) -> None:
-    """Replace this process by one in which numpy's matrix products use one thread, unless it is that already.
-
-    numpy reads the number when it loads, and importing the package has loaded it. One thread makes results repeatable.
-    """
-    from tinker_actors.local.process import BLAS_VARIABLES  # noqa: PLC0415 - only for this command
-
-    if any(os.environ.get(name) != "1" for name in BLAS_VARIABLES):
-        environment = {**os.environ, **dict.fromkeys(BLAS_VARIABLES, "1")}
-        command = [sys.executable, "-m", "tinker_actors", *arguments]
-        os.execve(sys.executable, command, environment)  # noqa: S606 - ourselves, with the same arguments
 
 
 def _announce(ready: dict[str, Any], *, kept: bool) -> None:

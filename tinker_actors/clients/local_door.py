@@ -1,14 +1,19 @@
 """The `local:` door: an embedded server of the process's own, started on first use.
 
 `local:` keeps its data in a temporary folder that goes with the server; `local:PATH` keeps them in PATH. Services with
-the same address share the server; it stops with the last of them.
+the same address share the server; it stops with the last of them. It asks nobody for a key and gets none: neither this
+process's own credentials, which are for another server, nor one that was passed.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
+import msgspec
+
+from tinker_actors.config import CREDENTIALS, Config, resolve
 from tinker_actors.runtime.forks import on_fork
 
 SCHEME = "local:"
@@ -20,6 +25,23 @@ _guard = threading.Lock()
 def is_local(base_url: str | None) -> bool:
     """Return whether an address asks for an embedded server."""
     return base_url is not None and base_url.startswith(SCHEME)
+
+
+def resolve_keyless(
+    config: Config | None,
+    *,
+    base_url: str | None,
+    api_key: str | None,  # noqa: ARG001 - that is the point
+    project_id: str | None,
+) -> Config:
+    """Return the config for talking to an embedded server: like `config.resolve`, but without credentials.
+
+    Raises:
+        ConfigError: see `config.resolve`.
+    """
+    keyless = msgspec.structs.replace(config or Config(), api_key=None)
+    environment = {name: value for name, value in os.environ.items() if name not in CREDENTIALS}
+    return resolve(keyless, base_url=base_url, project_id=project_id, env=environment)
 
 
 def enter(address: str) -> str:

@@ -62,7 +62,7 @@ class ServiceClient:
         display_name: the session's name for people.
         base_url: the server; `"local:"` starts an embedded one, `"local:PATH"` one that keeps its data in PATH.
             Default: `TINKER_BASE_URL`, else the hosted service.
-        api_key: the credential; default: `TINKER_API_KEY`. Not needed on loopback.
+        api_key: the credential; default: `TINKER_API_KEY`. Not needed on loopback, and not sent to `"local:"`.
         config: everything else; see `Config`.
 
     Attributes:
@@ -88,7 +88,8 @@ class ServiceClient:
         self._address = address if local_door.is_local(address) else None
         url = local_door.enter(self._address) if self._address is not None else base_url
         try:
-            resolved = resolve(config, base_url=url, api_key=api_key, project_id=project_id)
+            found = resolve if self._address is None else local_door.resolve_keyless
+            resolved = found(config, base_url=url, api_key=api_key, project_id=project_id)
             self._open(resolved, SessionSettings(checked_metadata(user_metadata), display_name), machine())
         except BaseException:
             if self._address is not None:

@@ -1,29 +1,28 @@
-"""`python -m tinker_actors.local`: the embedded server as a program.
-
-numpy reads how many threads to use when it loads, and importing this package has loaded it. So where the environment
-does not say one thread, the process is replaced by one whose environment does.
-"""
+"""`python -m tinker_actors.local`: the embedded server as a program."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tinker_actors.errors import TinkerError
-from tinker_actors.local.process import BLAS_VARIABLES, KEYS_VARIABLE
+from tinker_actors.local import keys
+from tinker_actors.local.keys import take_keys
+from tinker_actors.local.launching import prepare
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until it is stopped. Returns the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
-    if any(os.environ.get(name) != "1" for name in BLAS_VARIABLES):
-        environment = {**os.environ, **dict.fromkeys(BLAS_VARIABLES, "1")}
-        os.execve(sys.executable, [sys.executable, "-m", "tinker_actors.local", *given], environment)  # noqa: S606 - ourselves
+    try:
+        prepare("tinker_actors.local", given, dict(options.api_key))
+    except TinkerError as error:
+        sys.stderr.write(f"The server can't start: {error}\n")
+        return 1
     # Only now, so that a wrong option is answered at once and a replaced process has not loaded them in vain.
     try:
         from tinker_actors.local.core import Limits  # noqa: PLC0415 - see above
@@ -40,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.data_dir,
             insecure=options.insecure,
             allowed_hosts=options.allowed_host,
-            api_keys={**json.loads(os.environ.pop(KEYS_VARIABLE, "{}")), **dict(options.api_key)},
+            api_keys=take_keys(options.api_key_file),
             jwt=options.jwt,
             engine=options.engine,
             limits=Limits(**options.limits),
@@ -61,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tinker_actors.local", description="An embedded Tinker server.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tinker_actors.local", description="An embedded Tinker server.", allow_abbrev=False
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
     parser.add_argument(
@@ -85,7 +86,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--fault-seed", type=int, default=0, help="what the chances of faults depend on")
     parser.add_argument(
-        "--api-key", type=key_and_owner, action="append", default=[], metavar="KEY=OWNER", help="a key to ask for"
+        "--api-key-file",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="keys to ask for: KEY=OWNER lines",
+    )
+    parser.add_argument(
+        keys.OPTION, type=key_and_owner, action="append", default=[], metavar="KEY=OWNER", help="a key to ask for"
     )
     parser.add_argument("--jwt", action="store_true", help="tell clients to change their key for a token")
     parser.add_argument("--until-eof", action="store_true", help="stop when stdin ends")
@@ -100,15 +109,15 @@ def _named_folder(text: str) -> tuple[str, Path]:
 
 
 def key_and_owner(text: str) -> tuple[str, str]:
-    """Return the key and the owner of `KEY=OWNER`; the key may hold a `=`, the owner not.
+    """Return the key and the owner of `KEY=OWNER`.
 
     Raises:
         argparse.ArgumentTypeError: it is not that; what it is instead is not said, because it may be a key.
     """
-    key, _, owner = text.rpartition("=")
-    if not (key and owner):
-        raise argparse.ArgumentTypeError("not KEY=OWNER")
-    return key, owner
+    try:
+        return keys.key_and_owner(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _object(text: str) -> dict[str, float]:

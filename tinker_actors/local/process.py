@@ -20,16 +20,12 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from tinker_actors.errors import TinkerError
-from tinker_actors.local import temporary
+from tinker_actors.local import keys, temporary
 from tinker_actors.local.faults.control import FaultControl
-
-BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
-"""How many threads numpy's matrix products use is read from these when numpy loads. One makes them repeatable."""
-
-KEYS_VARIABLE = "TINKER_LOCAL_API_KEYS"
-"""Further keys of the server, as a JSON object: key -> owner."""
+from tinker_actors.local.launching import BLAS_VARIABLES
 
 _STDERR_TAIL = 4000
+_WITHHELD = ("TINKER_", "CLOUDFLARE_ACCESS_")  # what names of variables begin with that a child does not get
 
 _running: weakref.WeakSet[LocalServer] = weakref.WeakSet()
 
@@ -243,9 +239,10 @@ class LocalServer:
         return f"<LocalServer {state}>"
 
     def _environment(self) -> dict[str, str]:
-        # Arguments can be read by every user of the machine.
-        keys = {KEYS_VARIABLE: json.dumps(self._api_keys)} if self._api_keys else {}
-        return {**os.environ, **dict.fromkeys(BLAS_VARIABLES, "1"), **keys}
+        # Without this process's own credentials, which are for other servers, and keys of another one's clients.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
+        given = {keys.VARIABLE: json.dumps(self._api_keys)} if self._api_keys else {}
+        return {**kept, **dict.fromkeys(BLAS_VARIABLES, "1"), **given}
 
     def _command(self) -> list[str]:
         command = [sys.executable, "-m", "tinker_actors.local", "--until-eof", "--admin"]

@@ -107,7 +107,7 @@ def serve(
     if not (insecure or access.guarded or is_loopback(host)):
         raise ConfigError(
             f"{host!r} can be reached from other machines, and this server asks nobody for a key.",
-            advice="Listen on 127.0.0.1, give --api-key KEY=OWNER, or say --insecure if the network is yours.",
+            advice="Listen on 127.0.0.1, give --api-key-file FILE, or say --insecure if the network is yours.",
         )
     origins = Origins((host, *allowed_hosts))
     misbehaviour = make_faults(faults, fault_seed, admin=admin)

@@ -12,8 +12,13 @@ from pathlib import Path
 import pytest
 import requests
 
+import tinker_actors as ta
+from tinker_actors.clients import local_door
+from tinker_actors.errors import ConfigError
+from tinker_actors.local import keys
 from tinker_actors.local.__main__ import main
-from tinker_actors.local.process import KEYS_VARIABLE, LocalServer, LocalServerError
+from tinker_actors.local.launching import BLAS_VARIABLES, without_keys
+from tinker_actors.local.process import LocalServer, LocalServerError
 
 ANN, BOB = "tml-ann=with=signs", "tml-bob"
 
@@ -106,17 +111,83 @@ def test_an_option_that_is_no_key_is_refused_without_being_repeated(given, capsy
     assert "tml-secret" not in said
 
 
-def test_keys_may_be_options_too():
-    command = [sys.executable, "-m", "tinker_actors.local", "--engine", "ledger", "--api-key", f"{ANN}=ann"]
-    environment = {**os.environ, KEYS_VARIABLE: '{"tml-bob": "bob"}'}
-    with subprocess.Popen(
-        [*command, "--until-eof"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-    ) as child:
+def test_keys_come_from_options_files_and_the_environment_and_are_not_in_the_process_list(tmp_path):
+    file = tmp_path / "keys"
+    file.write_text("# ours\n\n  tml-cid=cid  \ntml=dan=dan\n")
+    command = [sys.executable, "-m", "tinker_actors.local", "--engine", "ledger", "--until-eof"]
+    command += ["--api-key", f"{ANN}=ann", "--api-key=tml-eve=eve", "--api-key-file", str(file)]
+    environment = {**os.environ, keys.VARIABLE: '{"tml-bob": "bob"}', **dict.fromkeys(BLAS_VARIABLES, "1")}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as child:
         url = child.stdout.readline().split(b'"url":"')[1].split(b'"')[0].decode()
+        shown = Path(f"/proc/{child.pid}/cmdline").read_bytes()
         statuses = [
             requests.get(f"{url}/api/v1/sessions", headers={"X-API-Key": key}, timeout=60).status_code
-            for key in (ANN, BOB, "tml-other")
+            for key in (ANN, BOB, "tml-cid", "tml=dan", "tml-eve", "tml-other", "# ours")
         ]
         child.stdin.close()
         child.wait(60)
-    assert statuses == [200, 200, 401]
+    assert statuses == [200, 200, 200, 200, 200, 401, 401]
+    assert b"tinker_actors.local" in shown
+    for key in (ANN, BOB, "tml-cid", "tml=dan", "tml-eve"):
+        assert key.encode() not in shown
+
+
+def test_only_keys_are_taken_from_the_arguments():
+    given = [
+        "serve",
+        "--api-key",
+        "a=b",
+        "--jwt",
+        "--api-key=c=d",
+        "--api-key-file",
+        "f",
+        "--api-key-file=g",
+        "--api-key",
+    ]
+    assert without_keys(given) == ["serve", "--jwt", "--api-key-file", "f", "--api-key-file=g"]
+
+
+@pytest.mark.parametrize("line", ["tml-secret", "=ann", "tml-secret=", "tml-secret=ann\ntml-secret=bob"])
+def test_a_file_with_something_else_is_refused_by_its_line_which_is_not_repeated(tmp_path, line):
+    file = tmp_path / "keys"
+    file.write_text(f"a=b\n{line}\n")
+    with pytest.raises(ConfigError, match=rf"{file}, line [23]") as caught:
+        keys.keys_in_file(file)
+    assert "tml-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe=x"])
+def test_a_file_that_can_not_be_read_is_named(tmp_path, content):
+    file = tmp_path / "keys"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=f"{file} can't be read"):
+        keys.keys_in_file(file)
+
+
+@pytest.mark.parametrize("value", ["tml-secret", "[]", '{"tml-secret": 1}', "[" * 100])
+def test_a_variable_with_something_else_is_refused_without_being_repeated(value):
+    with pytest.raises(ConfigError, match=keys.VARIABLE) as caught:
+        keys.keys_in({keys.VARIABLE: value})
+    assert "tml-secret" not in str(caught.value)
+    assert keys.keys_in({}) == keys.keys_in({keys.VARIABLE: ""}) == {}
+
+
+REAL = "tml-the-real-key-of-the-user"
+
+
+@pytest.mark.parametrize("passed", [{}, {"api_key": REAL}, {"config": ta.Config(api_key=REAL)}])
+def test_the_server_of_the_local_door_neither_inherits_nor_is_sent_the_users_key(monkeypatch, passed):
+    monkeypatch.setenv("TINKER_API_KEY", REAL)
+    monkeypatch.setenv("CLOUDFLARE_ACCESS_CLIENT_ID", REAL)
+    monkeypatch.setenv("CLOUDFLARE_ACCESS_CLIENT_SECRET", REAL)
+    monkeypatch.setenv(keys.VARIABLE, f'{{"{REAL}": "me"}}')  # of another server
+    with ta.ServiceClient(base_url="local:", **passed) as service:
+        ((server, _),) = local_door._servers.values()
+        assert REAL.encode() not in Path(f"/proc/{server.pid}/environ").read_bytes()
+        config = service._service.config
+        assert REAL not in repr(vars(server))
+        assert config.api_key is None
+        assert REAL not in repr(config.default_headers)
+        sampler = service.create_sampling_client(base_model="local/tiny")
+        assert sampler.sample(ta.ModelInput.from_ints([1]), 1, ta.SamplingParams(max_tokens=1)).result(60).sequences

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import requests
 
-from tinker_actors.local.process import BLAS_VARIABLES
+from tinker_actors.local.launching import BLAS_VARIABLES
 from tinker_actors.local.store.files import DATABASE, FileStore
 
 KILLS = 10
