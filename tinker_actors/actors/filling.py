@@ -20,6 +20,7 @@ from tinker_actors.actors.service import Service
 from tinker_actors.actors.work import Work
 from tinker_actors.errors import InvalidInputError, TinkerError
 from tinker_actors.protocol.dialect import OTHER, Dialect
+from tinker_actors.protocol.endpoints import TYPE_FORWARD
 from tinker_actors.protocol.operations import Tail, filler, in_dialect, request_head
 from tinker_actors.protocol.protobuf.compression import ENCODING, compress_zstd
 from tinker_actors.runtime.progress import Tracker
@@ -196,7 +197,8 @@ class Filling:
             ActorSink(self._owner.actor_ref),
             tracker,
             session=self._service.link,
-            resend=self._creation.server_orders,
+            # What has no effect may be repeated on every server; some close a connection, unannounced, behind a 500.
+            resend=self._creation.server_orders or tail.request_type == TYPE_FORWARD,
         )
 
     def _outgoing(self, tail: Tail, head: bytes) -> tuple[Tail, bytes]:
