@@ -38,7 +38,7 @@ NEVER = {
 ONLY_TO_TRAIN = {
     "tinker_actors.actors.creation", "tinker_actors.actors.filling", "tinker_actors.actors.training",
     "tinker_actors.clients.policy", "tinker_actors.clients.steps", "tinker_actors.clients.training",
-    "tinker_actors.protocol.gate", "tinker_actors.protocol.reduction",
+    "tinker_actors.protocol.order", "tinker_actors.protocol.reduction",
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ id, the status, the attempts made, whether trying again can help, and a sentence
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 Category = Literal["unknown", "server", "user"]
@@ -26,11 +27,14 @@ class TinkerError(Exception):
         attempts: how many times the request was sent.
         outcome: what is known about its effect on the server.
         advice: what to do about it; empty when there is nothing useful to say.
+        on_told: called whenever this error, or a replica of it, is given to the user: raised, returned or delivered
+            to a callback. What he calls from then on, he calls knowing of it. None where nobody asks.
     """
 
     default_advice: ClassVar[str] = ""
     default_category: ClassVar[Category] = "unknown"
     default_retryable: ClassVar[bool] = False
+    on_told: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -80,7 +84,7 @@ class TinkerError(Exception):
         return (_rebuild, (type(self), self.message, self._picklable_state()))
 
     def _picklable_state(self) -> dict[str, Any]:
-        return dict(self.__dict__)
+        return {name: value for name, value in self.__dict__.items() if name != "on_told"}
 
 
 def _summary(cls: type[TinkerError]) -> str:
@@ -166,7 +170,7 @@ class APIError(TinkerError):
 
     def _picklable_state(self) -> dict[str, Any]:
         # A request or response object of a caller's HTTP library may hold sockets and credentials.
-        return {**self.__dict__, "request": None, "response": None}
+        return {**super()._picklable_state(), "request": None, "response": None}
 
 
 class APIResponseValidationError(APIError):
@@ -280,15 +284,24 @@ class PrecedingOperationFailed(TinkerError):  # noqa: N818 - the name users read
 
     Attributes:
         preceding: the error of the operation that failed first, or None when only the server knows it.
+        preceding_seq_id: the number of that operation, where it was the server that said so.
     """
 
     default_category = "user"
-    default_advice = "Repeat the gradient operations of this step, then the optimizer step."
+    default_advice = "Look at what failed, then call this again: what is called from now on is done."
 
-    def __init__(self, message: str = "", *, preceding: BaseException | None = None, **facts: Any) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        preceding: BaseException | None = None,
+        preceding_seq_id: int | None = None,
+        **facts: Any,
+    ) -> None:
         facts.setdefault("outcome", "not_applied")
         super().__init__(message, **facts)
         self.preceding = preceding
+        self.preceding_seq_id = preceding_seq_id
 
 
 class StepTaintedError(TinkerError):
@@ -330,7 +343,7 @@ class DeadlineExceededError(TinkerError, TimeoutError):
         self.future = future
 
     def _picklable_state(self) -> dict[str, Any]:
-        return {**self.__dict__, "future": None}
+        return {**super()._picklable_state(), "future": None}
 
 
 class StalledError(APITimeoutError):

@@ -53,8 +53,7 @@ def test_killing_the_server_in_the_middle_of_a_step_fails_everything_within_the_
         service.close(timeout=0)
     stalled = [error for error in errors if isinstance(error, ta.StalledError)]
     assert stalled
-    # The save is tainted: what the server has of the step that was not sent is not known.
-    typed = (ta.StalledError, ta.PrecedingOperationFailed, ta.StepTaintedError, ta.ClientClosedError)
+    typed = (ta.StalledError, ta.PrecedingOperationFailed, ta.ClientClosedError)
     for error in errors:
         assert isinstance(error, typed), error
     message = str(stalled[0])

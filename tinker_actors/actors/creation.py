@@ -28,6 +28,7 @@ from tinker_actors.protocol.operations import JSON, Tail, load_weights
 from tinker_actors.protocol.outcomes import Read
 from tinker_actors.protocol.replies import get_info_response, weights_info_response
 from tinker_actors.runtime.actor import guarded, tell
+from tinker_actors.runtime.delivery import Inner
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
 from tinker_actors.types.training import LoraConfig
@@ -59,7 +60,7 @@ class Creation:
         self._service = service
         self._ready = ready
         self._expected_id = ""
-        self._server_refuses = False
+        self._discards = False
         self._asked_about: list[APIFuture[Any]] = []  # what the model is, not answered yet
 
     def begin(self) -> None:
@@ -81,7 +82,7 @@ class Creation:
             lora_config=self._lora,
         )
         self._expected_id = f"{taken.session_id}:train:{taken.number}"
-        self._server_refuses = taken.server.refuses_tainted_steps
+        self._discards = taken.server.discards_gradients
         # The session is there, so the server has been asked for its settings, and has answered or has none (a 404).
         self._service.dialect.presume(config_answered=bool(self._service.said))
         encoded = encode_body(body)
@@ -173,18 +174,18 @@ class Creation:
             self._restore(self._origin.path)
         for future in self._asked_about:
             self._ask_about(self.model_id, future)
-        self._owner.model_ready(server_refuses=self._server_refuses)
+        self._owner.model_ready(discards=self._discards)
 
     def _restore(self, path: str) -> None:
         """Load the checkpoint before anything else; the model counts as ready when that has worked."""
         loaded: APIFuture[Any] = APIFuture(Tracker("load_state", self._owner.now()), delivery=_Inline())
         loaded._looked_at = True
-        loaded.add_done_callback(lambda _: self._restored(loaded))
+        loaded.add_done_callback(Inner(self._restored))
         operation = load_weights(path, self._origin.optimizer, self._origin.weights_access_token)
         self._owner.restore_first(Pending(operation, loaded))
 
     def _restored(self, loaded: APIFuture[Any]) -> None:
-        error = loaded.exception(0)
+        error = loaded._failure()
         if error is None:
             self._ready._settle(self.model_id)
         elif isinstance(error, TinkerError):

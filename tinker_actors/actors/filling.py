@@ -24,6 +24,7 @@ from tinker_actors.protocol.endpoints import TYPE_FORWARD
 from tinker_actors.protocol.operations import Tail, filler, in_dialect, request_head
 from tinker_actors.protocol.protobuf.compression import ENCODING, compress_zstd
 from tinker_actors.runtime.progress import Tracker
+from tinker_actors.types.failures import KNOWN_FAILURES, known_failures_text
 
 if TYPE_CHECKING:
     from tinker_actors.actors.training import Training
@@ -185,12 +186,22 @@ class Filling:
         self._offers[work.id] = offer
         self._service.lanes.submit("train", work)
 
-    def work(self, tail: Tail, number: int, tracker: Tracker, sampler_number: int | None = None) -> Work:
-        """Return a work of this model, not handed over yet."""
+    def work(
+        self,
+        tail: Tail,
+        number: int,
+        tracker: Tracker,
+        sampler_number: int | None = None,
+        known: tuple[range, ...] | None = None,
+    ) -> Work:
+        """Return a work of this model, not handed over yet; `known`: what to say of failures that its caller knew."""
         assert self._creation.model_id is not None
         head = request_head(tail, self._creation.model_id, number, sampler_number)
         if tail.data:
             tail, head = self._outgoing(tail, head)
+        if known is not None:
+            headers = (*tail.headers, (KNOWN_FAILURES, known_failures_text(known)))
+            tail = msgspec.structs.replace(tail, headers=headers)
         return Work(
             tail,
             head,

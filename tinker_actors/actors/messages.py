@@ -187,7 +187,17 @@ class ChunkFailed(Message, frozen=True, eq=False):
 
 
 class AcknowledgeFailure(Message, frozen=True, eq=False):
-    """To a training actor: go on with the weights as they are after a tainted step."""
+    """To a training actor: the user goes on with the weights as they are, whatever failed."""
+
+
+class FailureTold(Message, frozen=True, eq=False):
+    """To a training actor: the user was told of a failure; what he calls from now on he calls knowing it.
+
+    Attributes:
+        cause: which failure, in the actor's own count.
+    """
+
+    cause: int
 
 
 class Release(Message, frozen=True, eq=False):

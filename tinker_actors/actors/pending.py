@@ -6,8 +6,9 @@ from typing import Any
 
 from tinker_actors.actors.messages import Adopt, AdoptionFailed, ChunkAccepted, ChunkDone, ChunkFailed, Perform
 from tinker_actors.actors.work import Work
-from tinker_actors.errors import OutcomeUnknownError, TinkerError
+from tinker_actors.errors import OutcomeUnknownError, PrecedingOperationFailed, TinkerError
 from tinker_actors.protocol.operations import Operation, Tail
+from tinker_actors.protocol.order import may_be_done
 from tinker_actors.protocol.outcomes import Accepted, Done
 from tinker_actors.protocol.results import training_result
 from tinker_actors.runtime.actor import Ref, tell
@@ -74,8 +75,8 @@ class Pending:
         sampler: the sampling actor to be told, for weights that are saved for it.
         sampler_number: the number of the sampler that is made along, once it is known.
         first: the first of its numbers, once it is sent.
-        place: its place at the gate.
-        version: how many optimizer steps were sent before it.
+        place: its place in the order of calls.
+        version: how many optimizer steps were called before it.
         tails: its requests, in the dialect in which they were or will be sent.
         stages: chunk indices still to be handed over; a stage begins when everything before it is accepted.
         handed: chunk index of each work under way or done.
@@ -86,8 +87,7 @@ class Pending:
         filled: chunks whose numbers a probe took, or tried to take in every dialect.
         anew: whether it is to be sent once more, under numbers that it does not have yet.
         error: the first failure.
-        refused: whether the server certainly computed nothing for the chunks it did not accept.
-        preceding: for an optimizer step: the failure of a gradient in its step.
+        uncertain: whether the server may have done something of what failed.
     """
 
     __slots__ = (
@@ -102,14 +102,13 @@ class Pending:
         "handed",
         "operation",
         "place",
-        "preceding",
-        "refused",
         "results",
         "sampler",
         "sampler_number",
         "stages",
         "tails",
         "turned",
+        "uncertain",
         "version",
     )
 
@@ -132,8 +131,7 @@ class Pending:
         self.filled: set[int] = set()
         self.anew = False
         self.error: TinkerError | None = None
-        self.refused = True
-        self.preceding: TinkerError | None = None
+        self.uncertain = False
 
     def plan(self, *, server_orders: bool) -> None:
         """Lay out the stages: in order where the server does not order, else the first chunk last.
@@ -162,6 +160,15 @@ class Pending:
     def concluded(self) -> bool:
         """Whether nothing more can come of it."""
         return not self.stages and len(self.handed) == len(self.results) + len(self.failed)
+
+    @property
+    def refused_behind(self) -> bool:
+        """Whether the server said that it refused this because of an operation before it."""
+        return isinstance(self.error, PrecedingOperationFailed) and self.error.preceding_seq_id is not None
+
+    def doubt(self, message: ChunkFailed) -> None:
+        """Note what the failure of a chunk says of what the server did."""
+        self.uncertain = self.uncertain or may_be_done(message.error, accepted=message.accepted)
 
     def open_numbers(self) -> list[int]:
         """Return the numbers that the server did not accept, less those that a probe was sent under.

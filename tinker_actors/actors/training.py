@@ -1,8 +1,8 @@
 """The training actor: one per model; serialises sends and owns their order.
 
 Operations come in call order, already encoded. Each is handed to the train lane with its numbers, the next one when
-the server has accepted it; results come back from the lane, which polls. What a failed gradient does to the operations
-behind it is decided by the gate, and what a refusal may say about our dialect by the service's `DialectChoice`.
+the server has accepted it; results come back from the lane, which polls. What a failure does to the operations behind
+it is decided in `failing`, and what a refusal may say about our dialect by the service's `DialectChoice`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import deque
 from typing import Any
 
 from tinker_actors.actors.creation import Creation
+from tinker_actors.actors.failing import Failing
 from tinker_actors.actors.filling import Filling
 from tinker_actors.actors.messages import (
     AcknowledgeFailure,
@@ -20,6 +21,7 @@ from tinker_actors.actors.messages import (
     ChunkDone,
     ChunkFailed,
     DescribeModel,
+    FailureTold,
     NoSession,
     NumberTaken,
     Perform,
@@ -35,12 +37,10 @@ from tinker_actors.actors.service import Service
 from tinker_actors.actors.training_state import TrainingState
 from tinker_actors.errors import (
     ClientClosedError,
-    PrecedingOperationFailed,
     TinkerError,
 )
-from tinker_actors.events.records import StepRefused
-from tinker_actors.protocol.gate import StepGate, applied_behind, never_filled, outcome_unknown, preceded, server_knows
 from tinker_actors.protocol.operations import Tail, in_dialect
+from tinker_actors.protocol.order import never_filled, outcome_unknown, preceded
 from tinker_actors.runtime.actor import RuntimeActor, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import WaitReason
@@ -65,13 +65,13 @@ class Training(RuntimeActor):
         self._service = service
         self._creation = Creation(self, service, origin, ready)
         self._filling = Filling(self, service, self._creation)
-        config = service.config
-        self._gate = StepGate(stop=config.on_step_failure == "stop")
+        self._failing = Failing(self, service)
         self._queue: deque[Pending] = deque()
         self._sending: Pending | None = None
         self._sent: list[Pending] = []
         self._by_work: dict[int, Pending] = {}
         self._barriers: list[APIFuture[None]] = []
+        self._steps = 0  # optimizer steps called
         self._next_number = 1  # number 0 is the model's creation (wire protocol 6.1)
         self.state = TrainingState()
         self._released = False
@@ -96,7 +96,10 @@ class Training(RuntimeActor):
         elif isinstance(message, DescribeModel):
             self._creation.describe_model(message.future, self.state.ended)
         elif isinstance(message, AcknowledgeFailure):
-            self._gate.clear()
+            self._failing.order.acknowledge()
+            self.advance()
+        elif isinstance(message, FailureTold):
+            self._failing.order.told(message.cause)
         elif isinstance(message, Release):
             self._released = True
             self._lift_barriers()
@@ -113,7 +116,8 @@ class Training(RuntimeActor):
         if self.state.ended is not None:
             return f"ended: {self.state.ended.message}"
         where = self._creation.model_id or "model being created"
-        gate = "" if self._gate.state == "clean" else f", {self._gate.state}"
+        state = self._failing.order.state
+        gate = "" if state == "clean" else f", {state}"
         return f"{where}: {len(self._queue)} queued, {len(self._sent)} sent, next number {self._next_number}{gate}"
 
     def on_dead_letter(self, message: Any) -> None:
@@ -131,15 +135,20 @@ class Training(RuntimeActor):
 
     # ------------------------------------------------------------ from the creation
 
-    def model_ready(self, *, server_refuses: bool) -> None:
+    def model_ready(self, *, discards: bool) -> None:
         """Begin to send: the model is there."""
-        self._gate.server_refuses = server_refuses
+        self._failing.order.discards = discards
         self.advance()
         self._lift_barriers()
 
     def restore_first(self, pending: Pending) -> None:
         """Put an operation before everything that is queued."""
         self._queue.appendleft(pending)
+
+    @property
+    def model_id(self) -> str | None:
+        """The server's id of the model, once it is there."""
+        return self._creation.model_id
 
     def give_up(self, error: TinkerError) -> None:
         """Fail everything that waits and everything that comes. Does nothing the second time."""
@@ -161,6 +170,9 @@ class Training(RuntimeActor):
 
     def _perform(self, message: Perform) -> None:
         pending = Pending(message.operation, message.future, message.sampler)
+        pending.place = self._failing.order.call()
+        self._steps += message.operation.step
+        pending.version = self._steps
         if self.state.ended is not None:
             settle_error(pending, self.state.ended.replica())
             return
@@ -188,31 +200,32 @@ class Training(RuntimeActor):
             again.anew = False
             self._take_numbers(again)
             self._hand_over(again)
-        while self._sending is None and self._queue and self._creation.model_id is not None:
-            pending = self._queue[0]
-            if pending.sampler is not None and pending.sampler_number is None:
-                return
-            if self._filling.keeps_back():
-                return
-            self._queue.popleft()
-            error = self._gate.admit(pending.operation)
-            pending.place = self._gate.place
-            if error is None:
-                self._send(pending)
-            else:
-                self._keep_back(pending, error)
-
-    def _keep_back(self, pending: Pending, error: TinkerError) -> None:
-        if pending.operation.step:
-            self._service.hub.emit(StepRefused(self._creation.model_id or "", error))
-        settle_error(pending, error)
+        while self._queue and self._advance_to(self._queue[0]):
+            pass
         self._lift_barriers()
 
+    def _advance_to(self, pending: Pending) -> bool:
+        """Send or fail the next operation, if that can be done now; return whether it may be the next one's turn."""
+        if self._failing.refuses(pending):
+            self._queue.popleft()
+            return True
+        if self._sending is not None or self._creation.model_id is None:
+            return False
+        if (pending.sampler is not None and pending.sampler_number is None) or self._filling.keeps_back():
+            return False
+        found = self._failing.admits(pending)
+        if found == "wait":
+            return False
+        if found == "discard":
+            pending = self._failing.discarding(pending.place)
+        else:
+            self._queue.popleft()
+        if found != "tainted":
+            self._send(pending)
+        return True
+
     def _send(self, pending: Pending) -> None:
-        operation = pending.operation
         self._take_numbers(pending)
-        self.state.sent += operation.step
-        pending.version = self.state.sent
         self._sending = pending
         self._sent.append(pending)
         self._hand_over(pending)
@@ -243,7 +256,8 @@ class Training(RuntimeActor):
         if tail.data and self._service.dialect.dialect == "json":
             # Encoded before that was known. In the other direction a 415 asks for it: not all data have that form.
             tail = pending.tails[index] = in_dialect(tail, "json")
-        work = self._filling.work(tail, pending.first + index, pending.future._tracker, pending.sampler_number)
+        tracker, known = pending.future._tracker, self._failing.known(pending)
+        work = self._filling.work(tail, pending.first + index, tracker, pending.sampler_number, known)
         pending.handed[work.id] = index
         self._by_work[work.id] = pending
         self._service.lanes.submit("train", work)
@@ -277,8 +291,8 @@ class Training(RuntimeActor):
         for work_id in stuck:
             del self._by_work[work_id]
             pending.failed.add(pending.handed[work_id])
-        pending.refused = pending.refused and not stuck  # once the number is filled, the server may come to them
-        self._failed(pending, preceded(pending.operation.name, error), server_knows=False)
+        pending.uncertain = pending.uncertain or bool(stuck)  # once the number is filled, the server may come to them
+        self._failed(pending, preceded(pending.operation.name, error))
         if self._sending is pending:
             self._sending = None
 
@@ -309,6 +323,7 @@ class Training(RuntimeActor):
                 self._service.dialect.accepted(pending.tails[index].dialect)
             if len(pending.accepted) == len(pending.tails):
                 pending.future._accept(message.outcome.request_id)
+                self._failing.order.accepted(pending.place)
         elif isinstance(message, ChunkDone):
             pending.results[index] = message.outcome.value
             del self._by_work[message.work_id]
@@ -322,69 +337,52 @@ class Training(RuntimeActor):
         self._settle_concluded()
 
     def _chunk_failed(self, pending: Pending, message: ChunkFailed) -> None:
-        if not message.accepted:
-            pending.refused = pending.refused and message.error.outcome == "not_applied"
+        pending.doubt(message)
         if pending.error is not None:
             return
-        self._failed(pending, message.error, server_knows=server_knows(message.error, accepted=message.accepted))
+        self._failed(pending, message.error)
         if outcome_unknown(message.error):
             self._drop_queue(message.error)
 
-    def _failed(self, pending: Pending, error: TinkerError, *, server_knows: bool) -> None:
+    def _failed(self, pending: Pending, error: TinkerError) -> None:
         """Note the first failure of an operation. That of a gradient is final; others wait for their other chunks."""
         if pending.error is not None:
             return
         pending.error = error
+        if pending.refused_behind:
+            return  # because of what, is known when everything before it has ended
+        self._failing.failed(pending, error)
         if pending.operation.gradient:
-            self._gradient_failed(pending, error, server_knows=server_knows)
             settle_error(pending, error)
-
-    def _gradient_failed(self, pending: Pending, error: TinkerError, *, server_knows: bool) -> None:
-        position = self._sent.index(pending)
-        step = next((each for each in self._sent[position + 1 :] if each.operation.step), None)
-        if step is not None:
-            step.preceding = step.preceding or error
-        several = len(pending.tails) > 1 and bool(pending.accepted)
-        self._gate.gradient_failed(
-            error,
-            server_knows=server_knows,
-            step_sent=step is not None,
-            partly=several or not (server_knows or pending.refused),
-            place=pending.place,
-        )
 
     def _drop_queue(self, error: TinkerError) -> None:
         """Fail what was not sent yet: it was called for weights that are not known any more."""
         queue, self._queue = self._queue, deque()
         for pending in queue:
-            self._keep_back(pending, self._gate.keep_back(pending.operation, error))
+            self._failing.keep_back(pending, error)
+        self._lift_barriers()
 
     # ------------------------------------------------------------ settling
 
     def _settle_concluded(self) -> None:
-        """Settle what is complete; an optimizer step only when the gradients before it are."""
-        undecided_gradient = False
+        """Settle what is complete; what may have to say that something before it failed, only when that is decided."""
+        undecided = False
         for pending in list(self._sent):
-            if not pending.concluded or pending is self._sending:
-                undecided_gradient = undecided_gradient or pending.operation.gradient
-            elif not (pending.operation.step and undecided_gradient):
+            waits = undecided and (pending.operation.step or pending.refused_behind)
+            if waits or not pending.concluded or pending is self._sending:
+                undecided = (
+                    undecided or pending.operation.gradient or pending.operation.restores or pending.operation.step
+                )
+            else:
                 self._sent.remove(pending)
                 self._settle(pending)
-        self._lift_barriers()
+        self.advance()
 
     def _settle(self, pending: Pending) -> None:
-        error = pending.error
-        if error is None and pending.preceding is not None and self._service.config.on_step_failure == "stop":
-            error = applied_behind(pending.preceding, pending.future.request_id)
-            self._gate.taint(pending.preceding)
+        error = self._failing.conclude(pending)
         if error is not None:
-            if isinstance(error, PrecedingOperationFailed):
-                error.preceding = error.preceding or pending.preceding
-                self._service.hub.emit(StepRefused(self._creation.model_id or "", error))
             settle_error(pending, error)
             return
-        if pending.operation.restores:
-            self._gate.restored(pending.place)
         pending.adopt(self._creation.base_model)
         pending.future._settle(pending.values())
 

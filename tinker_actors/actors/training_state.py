@@ -6,17 +6,29 @@ from tinker_actors.errors import TinkerError
 
 
 class TrainingState:
-    """Where the training of a model stands. Written by its actor, read by any thread.
+    """Where the training of a model stands. Steps are counted by who calls them, the rest is written by its actor.
+
+    Any thread may read it.
 
     Attributes:
-        sent: how many optimizer steps were sent so far; one that failed afterwards counts too.
         ended: why no operation will be sent any more, or None.
         policies: registry keys of the policies that publish these weights; any thread may add one.
     """
 
-    __slots__ = ("ended", "policies", "sent")
+    __slots__ = ("_steps", "ended", "policies")
 
     def __init__(self) -> None:
-        self.sent = 0
+        self._steps = bytearray()
         self.ended: TinkerError | None = None
         self.policies: set[int] = set()
+
+    def count_step(self) -> None:
+        """Note that an optimizer step is being called."""
+        self._steps.append(
+            0
+        )  # in one piece, without a lock that a signal handler could find held by whom it interrupts
+
+    @property
+    def called(self) -> int:
+        """How many optimizer steps were called so far, whatever becomes of them."""
+        return len(self._steps)

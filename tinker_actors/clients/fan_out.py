@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
 from tinker_actors.errors import InvalidInputError, QueueFullError, WouldDeadlockError
 from tinker_actors.protocol.sampling import as_sampling_params, params_fields
 from tinker_actors.runtime.actor import logger
-from tinker_actors.runtime.delivery import Delivery, bridge_to
+from tinker_actors.runtime.delivery import Delivery, Inner, bridge_to
 from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
@@ -52,7 +52,7 @@ class _Flow:
 
     def add(self, index: int, future: APIFuture[SampleResponse]) -> None:
         self.under_way[index] = future
-        future.add_done_callback(partial(self._done, index))
+        future.add_done_callback(Inner(self._done, index))
 
     def _done(self, index: int, _: Any) -> None:
         self.arrived.append(index)

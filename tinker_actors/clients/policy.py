@@ -93,8 +93,8 @@ class Policy(_OfTraining):
 
     Attributes:
         name: as given.
-        max_lag: how many optimizer steps the newest version may be behind; None for any number. When training has
-            ended there will be no newer version, and the newest there is will do.
+        max_lag: how many optimizer steps the newest version may be behind those called; None for any number. When
+            training has ended there will be no newer version, and the newest there is will do.
     """
 
     def __init__(self, training: TrainingClient, state: PolicyState, max_lag: int | None) -> None:
@@ -112,7 +112,7 @@ class Policy(_OfTraining):
         last stays, in whatever order they become ready.
 
         Returns:
-            A future of the version: how many optimizer steps were sent before, those that failed included. When it
+            A future of the version: how many optimizer steps were called before, those that failed included. When it
             fails, the version before stays in place; if there is none, samples fail with that error until the next
             call.
 
@@ -151,7 +151,7 @@ class Policy(_OfTraining):
     def _least(self) -> int:
         """Return the oldest version that will do. When training has ended, any: there will be no newer one."""
         training = self._state.training
-        return 0 if self.max_lag is None or training.ended is not None else training.sent - self.max_lag
+        return 0 if self.max_lag is None or training.ended is not None else training.called - self.max_lag
 
     def __repr__(self) -> str:
         version = self.weights_version
@@ -272,8 +272,8 @@ def policy_of(training: TrainingClient, name: str, max_lag: int | None) -> Polic
     Args:
         training: whose weights.
         name: which policy.
-        max_lag: a sample that is asked for while the newest version is more than so many optimizer steps behind waits
-            for the next one; None never waits.
+        max_lag: a sample that is asked for while the newest version is more than so many optimizer steps behind those
+            called until then waits for a newer one; None never waits.
 
     Raises:
         InvalidInputError: an empty name, or a lag below 0.

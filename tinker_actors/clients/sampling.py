@@ -16,6 +16,7 @@ from tinker_actors.clients.sample_request import Read, SampleRequest, SamplerLea
 from tinker_actors.clients.source import SampleSource
 from tinker_actors.protocol.replies import get_sampler_response
 from tinker_actors.runtime.actor import Ref
+from tinker_actors.runtime.delivery import Inner
 from tinker_actors.runtime.forks import check_not_forked
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
@@ -100,8 +101,8 @@ class SamplingClient(SampleSource, Handle):
         check_not_forked("get_base_model", service.epoch)
         name: APIFuture[str] = question(service, "get_base_model")
 
-        def ask(ready: Any, _held: Any = self._lease) -> None:  # until then nobody may retire the sampler
-            error = ready.exception()
+        def ask(ready: APIFuture[Any], _held: Any = self._lease) -> None:  # until then nobody may retire the sampler
+            error = ready._failure()
             if error is not None:
                 name._settle(error=error)
                 return
@@ -112,7 +113,7 @@ class SamplingClient(SampleSource, Handle):
             sampler = str(entry.sampling_session_id)
             ask_server(service, "get_sampler", name, _base_model, session=service.link, sampler_id=sampler)
 
-        self._ready.add_done_callback(ask)
+        self._ready.add_done_callback(Inner(ask))
         return name
 
     def __repr__(self) -> str:

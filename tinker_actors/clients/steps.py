@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tinker_actors.errors import TinkerError
-from tinker_actors.runtime.delivery import Delivery
+from tinker_actors.runtime.delivery import Delivery, Inner
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker, WaitReason
 from tinker_actors.types.inputs import Datum
@@ -88,19 +88,21 @@ class Step:
         self._tracker = tracker
         self._tokens = tokens
         self._clock = clock
-        gradient.add_done_callback(self._after_gradient)
+        gradient.add_done_callback(Inner(self._after_gradient))
 
     def _after_gradient(self, _: concurrent.futures.Future[Any]) -> None:
-        error = self._gradient.exception(0)
+        error = self._gradient._failure()
         if error is not None:
-            self._optimizer._looked_at = True  # its failure is the gradient's once more
+            # Who looks at the step hears of both.
+            self._gradient._looked_at = self._optimizer._looked_at = True
             self._fail(error)
             return
-        self._optimizer.add_done_callback(self._after_both)
+        self._optimizer.add_done_callback(Inner(self._after_both))
 
     def _after_both(self, _: concurrent.futures.Future[Any]) -> None:
-        error = self._optimizer.exception(0)
+        error = self._optimizer._failure()
         if error is not None:
+            self._optimizer._looked_at = True
             self._fail(error)
             return
         now = self._clock()

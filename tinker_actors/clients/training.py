@@ -50,8 +50,11 @@ class TrainingClient(Handle):
     nothing waits for a result. So an `optim_step` called right behind a `forward_backward` is on the server when the
     gradient is ready. Usable at once: what is called before the model exists waits for it.
 
-    A gradient operation that fails takes the rest of its step with it: everything up to and including the next
-    `optim_step` fails with `PrecedingOperationFailed`, unless the server had accepted it already.
+    No operation is applied that was called in ignorance of a failure: what was called behind a gradient, step or
+    restore that failed fails with `PrecedingOperationFailed`, until you are told: by `result()`, `exception()`,
+    `await`, a callback or `acknowledge_failure`. What you call then is done, and earlier gradients of the step count.
+    Gradients of a broken step are discarded; where a server can't, gradients and steps fail with `StepTaintedError`
+    until you restore a checkpoint or acknowledge. Saving, `forward` and samplers go on in any case.
     """
 
     def __init__(
@@ -326,7 +329,7 @@ class TrainingClient(Handle):
         self._barrier_future().result(timeout)
 
     def acknowledge_failure(self) -> None:
-        """Go on with the weights as they are, after a step failed with `StepTaintedError`."""
+        """Go on with the weights as they are, whatever failed so far. Gradients that can't be discarded count."""
         tell(self.actor_ref, AcknowledgeFailure())
 
     def __repr__(self) -> str:
@@ -361,6 +364,8 @@ class TrainingClient(Handle):
     ) -> APIFuture[T]:
         self._keeper._check_open(operation.name)
         future = self._future(operation.name, decode, tracker)
+        if operation.step:
+            self._state.count_step()
         self._tell(Perform(operation, future, sampler))
         return future
 

@@ -38,6 +38,7 @@ __all__ = [
     "Operation",
     "OperationName",
     "Tail",
+    "discard",
     "filler",
     "forward_backward",
     "head",
@@ -57,6 +58,7 @@ OperationName = Literal[
     "save_state",
     "load_state",
     "save_weights_for_sampler",
+    "discard",
 ]
 
 
@@ -106,6 +108,7 @@ class Operation(msgspec.Struct, frozen=True, eq=False):
         gradient: it adds to the gradient (a `forward_backward`).
         step: it applies the gradient (an `optim_step`).
         restores: it replaces the weights (a `load_state`).
+        discards: it discards the gradient; the runtime's own.
         token: a token id that the model is known to have, for the filler that can take the number of a request that
             failed, so that what is behind it can go on.
     """
@@ -115,6 +118,7 @@ class Operation(msgspec.Struct, frozen=True, eq=False):
     gradient: bool = False
     step: bool = False
     restores: bool = False
+    discards: bool = False
     token: int = 0
 
 
@@ -243,6 +247,12 @@ def optim_step(params: AdamParams | Mapping[str, Any] | None = None) -> Operatio
     """
     fields = {"adam_params": _adam_fields(params), "type": "optim_step"}
     return Operation(name="optim_step", tails=(_tail("optim_step", endpoints.TYPE_OPTIM_STEP, fields),), step=True)
+
+
+def discard() -> Operation:
+    """Return what discards the gradients on a server that announces `discards_gradients`."""
+    fields = {"adam_params": _adam_fields(None), "discard": True, "type": "optim_step"}
+    return Operation(name="discard", tails=(_tail("optim_step", endpoints.TYPE_OPTIM_STEP, fields),), discards=True)
 
 
 def _adam_fields(params: AdamParams | Mapping[str, Any] | None) -> dict[str, float]:

@@ -130,6 +130,7 @@ def failure(signals: Signals, request_id: str | None) -> TinkerError:
     if signals.preceding_seq_id is not None:
         return PrecedingOperationFailed(
             f"Not applied, because operation {signals.preceding_seq_id} before it failed: {text}",
+            preceding_seq_id=signals.preceding_seq_id if type(signals.preceding_seq_id) is int else None,
             request_id=request_id,
             outcome="not_applied",
         )

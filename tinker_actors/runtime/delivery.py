@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tinker_actors.runtime.forks import on_fork
@@ -25,6 +26,10 @@ logger = logging.getLogger("tinker_actors")
 # Wake-ups of a loop: so many at once, and then one in so many seconds. Less than 100 in any second.
 _AT_ONCE = 10
 _GATHERED = 0.012
+
+
+class Inner(partial[Any]):
+    """A callback of the runtime's own: by its call the user is told nothing (`TinkerError.on_told`)."""
 
 
 class Delivery(Protocol):

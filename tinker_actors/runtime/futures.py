@@ -20,7 +20,7 @@ import pykka
 from tinker_actors.errors import DeadlineExceededError, TinkerError, WouldDeadlockError, fresh
 from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, tell
-from tinker_actors.runtime.delivery import Delivery, DeliveryThread, bridge_to
+from tinker_actors.runtime.delivery import Delivery, DeliveryThread, Inner, bridge_to
 from tinker_actors.runtime.library_future import DECIDED, LibraryFuture
 from tinker_actors.runtime.progress import Progress, Tracker
 from tinker_actors.runtime.threads import on_own_thread
@@ -32,6 +32,7 @@ T = TypeVar("T")
 default_delivery = DeliveryThread()
 
 _NOBODY: tuple[Any, ...] = ()
+
 forks.on_fork(default_delivery.begin_anew)
 
 
@@ -100,6 +101,7 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         if self._exception is None and self._state == states.FINISHED:
             result: T = self._result
             return result
+        self._tell()
         raise concurrent.futures.CancelledError if self._exception is None else fresh(self._exception)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -111,6 +113,7 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         self._looked_at = True
         if self._state != states.FINISHED:
             raise concurrent.futures.CancelledError
+        self._tell()
         return None if self._exception is None else fresh(self._exception)
 
     def get(self, *, timeout: float | None = None) -> T:
@@ -194,7 +197,7 @@ class APIFuture(LibraryFuture[T], Generic[T]):
             if self._state not in DECIDED:
                 self._done_callbacks = [*self._done_callbacks, fn]
                 return
-        self._delivery.post(lambda: fn(self))
+        self._delivery.post(partial(self._run, fn))
 
     def cancel(self) -> bool:
         """Cancel a sample: its work on the server is stopped. Other operations can't be cancelled.
@@ -255,8 +258,24 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         if callbacks:
             self._done_callbacks = _NOBODY
             for fn in callbacks:
-                self._delivery.post(partial(fn, self))
+                self._delivery.post(partial(fn, self) if error is None else partial(self._run, fn))
         return True
+
+    def _run(self, fn: Callable[[APIFuture[T]], object]) -> None:
+        if not isinstance(fn, Inner):
+            self._tell()
+        fn(self)
+
+    def _tell(self) -> None:
+        """Note that the user is given the failure: `TinkerError.on_told`. Not on the way of a success."""
+        told = getattr(self._exception, "on_told", None)
+        if told is not None and self._epoch == forks.epoch:
+            told()
+
+    def _failure(self) -> BaseException | None:
+        """Return the error of a decided future, or None; by this the user is told nothing."""
+        self._wait(0)
+        return self._exception
 
     def _note_end(self) -> None:
         self._tracker.enter("done", self._tracker.since)

@@ -34,8 +34,8 @@ class ClientConfigResponse(Body):
     """What a server switches on in its clients; what is not understood here is ignored.
 
     Attributes:
-        refuses_tainted_steps: the server itself refuses an optimizer step behind a failed gradient operation and
-            discards the gradients. Only the embedded server says so.
+        discards_gradients: the server reads in `X-Known-Failures` what the caller of a request knew, refuses what was
+            called in ignorance of a failure, and discards gradients when asked to. Only the embedded server says so.
     """
 
     fwdbwd_max_chunk_len: int = 1024
@@ -46,7 +46,7 @@ class ClientConfigResponse(Body):
     inflight_response_bytes_semaphore_size: int = 52_428_800
     sample_use_retrieve_futures: bool = False
     sample_join_sampling_session: bool = False
-    refuses_tainted_steps: bool = False
+    discards_gradients: bool = False
 
 
 class CreateSessionRequest(Body, tag_field="type", tag="create_session"):
@@ -177,11 +177,16 @@ class ForwardRequest(Body):
 
 
 class OptimStepRequest(Body, tag_field="type", tag="optim_step"):
-    """`POST optim_step`."""
+    """`POST optim_step`.
+
+    Attributes:
+        discard: discard the gradients instead of applying them; a word of the embedded server.
+    """
 
     model_id: str
     adam_params: AdamParams
     seq_id: int | None = None
+    discard: bool = False
 
 
 # ---------------------------------------------------------------- checkpoints

@@ -20,7 +20,7 @@ def test_the_server_says_what_it_is(driver):
     }
     config = driver.good("client/config", {"sdk_version": "0.38.0"})
     assert config["use_pyqwest_transport"] is False
-    assert config["refuses_tainted_steps"] is True
+    assert config["discards_gradients"] is True
     assert driver.call("client/dynamic_config", {"sdk_version": "0.38.0"})[0] == 200
     assert driver.good("telemetry", {"events": []}) == {"status": "accepted"}
 

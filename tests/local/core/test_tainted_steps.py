@@ -1,8 +1,12 @@
-"""A gradient that failed: the step behind it is refused unapplied, and then all is well again."""
+"""What failed: whatever was called in ignorance of it is refused, a step with its gradients; then all is well again."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
+
+from tinker_actors.local.core import Limits
 
 
 @pytest.fixture
@@ -18,19 +22,24 @@ def test_the_step_behind_a_failed_gradient_is_refused_and_says_why(driver, bodie
     before = driver.submit("forward_backward", bodies.forward_backward(model, 1))
     clean = driver.submit("optim_step", bodies.optim_step(model, 2))
     failed = driver.submit("forward_backward", bodies.forward_backward(model, 3, bodies.datum(), bad(bodies)))
-    also = driver.submit("forward_backward", bodies.forward_backward(model, 4))
-    refused = driver.submit("optim_step", bodies.optim_step(model, 5))
+    also = [
+        driver.submit("forward_backward", bodies.forward_backward(model, 4)),
+        driver.submit("save_weights", {"model_id": model, "seq_id": 5, "path": "behind"}),
+    ]
+    refused = driver.submit("optim_step", bodies.optim_step(model, 6))
     driver.work()
     assert driver.result(before)["type"] == "forward_backward"
     weights = driver.result(clean)["metrics"]["weights:unique"]
     assert driver.result(failed)["category"] == "user"
     assert "datum 1: model_input contains token 1000000" in driver.result(failed)["error"]
-    assert driver.result(also)["type"] == "forward_backward"
+    for request_id in also:
+        assert driver.result(request_id)["preceding_seq_id"] == 3
+        assert "had not been told that forward_backward with seq_id 3 failed" in driver.result(request_id)["error"]
     said = driver.result(refused)
     assert said["category"] == "user"
     assert said["preceding_seq_id"] == 3
-    assert "optim_step with seq_id 5 refused: forward_backward with seq_id 3 failed: datum 1" in said["error"]
-    assert current_weights(driver, bodies, model, 6) == weights
+    assert "optim_step with seq_id 6 refused: forward_backward with seq_id 3 failed: datum 1" in said["error"]
+    assert current_weights(driver, bodies, model, 7) == weights
 
 
 def current_weights(driver, bodies, model, seq_id):
@@ -44,7 +53,9 @@ def current_weights(driver, bodies, model, seq_id):
 def test_what_had_accumulated_is_discarded_and_the_model_is_clean_again(driver, make_driver, bodies, model):
     for number, data in ((1, bodies.datum()), (2, bad(bodies))):
         driver.submit("forward_backward", bodies.forward_backward(model, number, data))
-    driver.submit("optim_step", bodies.optim_step(model, 3))
+    refused = driver.submit("optim_step", bodies.optim_step(model, 3))
+    driver.work()
+    assert driver.result(refused)["preceding_seq_id"] == 2  # and with this answer its client has been told
     driver.submit("forward_backward", bodies.forward_backward(model, 4, bodies.datum([7])))
     last = driver.submit("optim_step", bodies.optim_step(model, 5))
     driver.work()
@@ -79,21 +90,28 @@ def test_loading_weights_makes_a_model_clean(driver, bodies, model):
     saved = driver.submit("save_weights", {"model_id": model, "seq_id": 1, "path": "here"})
     driver.work()
     path = driver.result(saved)["path"]
-    driver.submit("forward_backward", bodies.forward_backward(model, 2, bad(bodies)))
-    driver.submit("load_weights", {"model_id": model, "seq_id": 3, "path": path, "optimizer": True})
-    step = driver.submit("optim_step", bodies.optim_step(model, 4))
+    failed = driver.submit("forward_backward", bodies.forward_backward(model, 2, bad(bodies)))
+    load = {"model_id": model, "seq_id": 3, "path": path, "optimizer": True}
+    ignorant = driver.submit("load_weights", load)
+    driver.work()
+    assert driver.result(ignorant)["preceding_seq_id"] == 2
+    assert "error" in driver.result(failed)
+    driver.submit("load_weights", {**load, "seq_id": 4})
+    step = driver.submit("optim_step", bodies.optim_step(model, 5))
     driver.work()
     assert driver.result(step)["metrics"]["steps:max"] == 1
 
 
 def test_loading_from_nowhere_does_not(driver, bodies, model):
-    driver.submit("forward_backward", bodies.forward_backward(model, 1, bad(bodies)))
+    gradient = driver.submit("forward_backward", bodies.forward_backward(model, 1, bad(bodies)))
+    driver.work()
+    assert "error" in driver.result(gradient)
     nowhere = {"model_id": model, "seq_id": 2, "path": "tinker://x/weights/y", "optimizer": True}
     failed = driver.submit("load_weights", nowhere)
     step = driver.submit("optim_step", bodies.optim_step(model, 3))
     driver.work()
     assert "there is no checkpoint" in driver.result(failed)["error"]
-    assert driver.result(step)["preceding_seq_id"] == 1
+    assert driver.result(step)["preceding_seq_id"] == 2, "what was called for other weights is not applied to these"
 
 
 def test_a_request_refused_at_once_holds_its_place_and_counts_as_failed(driver, bodies, model):
@@ -145,3 +163,148 @@ def test_an_engine_that_breaks_is_the_servers_fault_and_taints_all_the_same(driv
     assert driver.result(failed)["category"] == "server"
     assert driver.result(step)["preceding_seq_id"] == 1
     assert "no room" in caplog.text
+
+
+# ---------------------------------------------------------------- what a client was told
+
+
+def refuse(driver, bodies, model, number):
+    assert driver.call("forward_backward", bodies.forward_backward(model, number, loss="no_such_loss"))[0] == 400
+
+
+def batch(driver, bodies, model, number):
+    """Submit a good batch and its step, and return what becomes of both."""
+    gradient = driver.submit("forward_backward", bodies.forward_backward(model, number))
+    step = driver.submit("optim_step", bodies.optim_step(model, number + 1))
+    driver.work()
+    return driver.result(gradient), driver.result(step)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_what_was_refused_at_once_does_not_stop_a_step_with_gradients_of_its_own(driver, bodies, model, before):
+    for number in range(1, before + 1):
+        driver.submit("forward_backward", bodies.forward_backward(model, number))
+    refuse(driver, bodies, model, before + 1)
+    gradient, step = batch(driver, bodies, model, before + 2)
+    assert gradient["type"] == "forward_backward"
+    assert step["metrics"]["steps:max"] == 1
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_failure_whose_result_was_fetched_does_not_either(driver, bodies, model, told):
+    failed = driver.submit("forward_backward", bodies.forward_backward(model, 1, bad(bodies)))
+    driver.work()
+    if told:
+        assert "error" in driver.result(failed)
+    found = batch(driver, bodies, model, 2)
+    assert ["error" in each for each in found] == [not told, not told]
+
+
+def test_what_a_failure_did_not_concern_goes_on_once_it_was_fetched(driver, bodies, model):
+    failed = driver.submit("forward_backward", bodies.forward_backward(model, 1, bad(bodies)))
+    driver.work()
+    assert "error" in driver.result(failed)
+    assert driver.saved(model, 2, "rescue")
+    saved = driver.submit("save_weights_for_sampler", {"model_id": model, "seq_id": 3, "sampling_session_seq_id": 0})
+    driver.work()
+    assert driver.result(saved)["sampling_session_id"]
+
+
+def test_a_result_that_nobody_will_fetch_any_more_counts_as_fetched(make_driver, bodies):
+    driver = make_driver(Limits(future_records=1))
+    model = driver.model()
+    driver.submit("forward_backward", bodies.forward_backward(model, 1, bad(bodies)))
+    driver.work()
+    driver.submit("save_weights", {"model_id": model, "seq_id": 2, "path": "x"})
+    driver.work()  # it is refused, and there is room for that answer only
+    assert batch(driver, bodies, model, 3)[1]["metrics"]["steps:max"] == 1
+
+
+# How the requests of one call come, the one of them that is refused, and whether the step behind is applied. Clients
+# send the first one last; where they come in order, the later ones look like calls of a client who was told.
+ARRIVALS = [
+    *[(order, refused, False) for order in [(2, 3, 1), (3, 2, 1)] for refused in order],
+    ((1, 2, 3), 3, False),
+    ((1, 2, 3), 2, True),
+    ((1, 2, 3), 1, True),
+]
+
+
+@pytest.mark.parametrize(("order", "refused", "applied"), ARRIVALS)
+def test_the_rest_of_a_call_is_no_gradient_that_came_later(driver, bodies, model, order, refused, applied):
+    for number in order:
+        if number == refused:
+            refuse(driver, bodies, model, number)
+        else:
+            driver.submit("forward_backward", bodies.forward_backward(model, number))
+    step = driver.submit("optim_step", bodies.optim_step(model, 4))
+    driver.work()
+    assert ("metrics" in driver.result(step)) is applied
+
+
+# ---------------------------------------------------------------- what a client says that its caller knew
+
+
+def knowing(driver, path, body, text):
+    answer = driver.raw(path, json.dumps(body).encode(), **{"x-known-failures": text})
+    said = json.loads(answer.body)
+    return said["request_id"] if answer.status == 200 else answer.status
+
+
+def test_who_says_what_he_knew_is_taken_at_his_word(driver, bodies, model):
+    failed = driver.submit("forward_backward", bodies.forward_backward(model, 1, bad(bodies)))
+    driver.work()
+    assert "error" in driver.result(failed)  # which tells his client, but not him
+    ignorant = [
+        knowing(driver, "forward_backward", bodies.forward_backward(model, 2), ""),
+        knowing(driver, "optim_step", bodies.optim_step(model, 3), ""),
+        knowing(driver, "save_weights", {"model_id": model, "seq_id": 4, "path": "x"}, "2, 5-9"),
+    ]
+    told = knowing(driver, "optim_step", bodies.optim_step(model, 5), "1")
+    later = knowing(driver, "optim_step", bodies.optim_step(model, 6), "")
+    driver.work()
+    for request_id in ignorant:
+        assert driver.result(request_id)["preceding_seq_id"] == 1
+    assert driver.result(told)["metrics"]["steps:max"] == 1, "as called, with or without gradients"
+    assert driver.result(later)["metrics"]["steps:max"] == 2, "what one knew is known to all behind him"
+
+
+def test_earlier_gradients_count_for_who_knew(driver, make_driver, bodies, model):
+    knowing(driver, "forward_backward", bodies.forward_backward(model, 1), "")
+    assert knowing(driver, "forward_backward", bodies.forward_backward(model, 2, loss="no_such_loss"), "") == 400
+    step = knowing(driver, "optim_step", bodies.optim_step(model, 3), "2")
+    driver.work()
+    fresh = make_driver()
+    other = fresh.model()
+    expected = batch(fresh, bodies, other, 1)[1]
+    assert driver.result(step)["metrics"]["weights:unique"] == expected["metrics"]["weights:unique"]
+
+
+def test_gradients_are_discarded_when_that_is_asked(driver, make_driver, bodies, model):
+    driver.submit("forward_backward", bodies.forward_backward(model, 1))
+    discarded = driver.submit("optim_step", {**bodies.optim_step(model, 2), "discard": True})
+    driver.submit("forward_backward", bodies.forward_backward(model, 3, bodies.datum([7])))
+    step = driver.submit("optim_step", bodies.optim_step(model, 4))
+    driver.work()
+    assert driver.result(discarded)["metrics"] == {}
+    fresh = make_driver()
+    other = fresh.model()
+    fresh.submit("forward_backward", bodies.forward_backward(other, 1, bodies.datum([7])))
+    only = fresh.submit("optim_step", bodies.optim_step(other, 2))
+    fresh.work()
+    assert driver.result(step)["metrics"]["weights:unique"] == fresh.result(only)["metrics"]["weights:unique"]
+
+
+def test_a_header_that_cant_be_read_is_refused_and_holds_its_place(driver, bodies, model):
+    assert knowing(driver, "optim_step", bodies.optim_step(model, 1), "1-x") == 400
+    step = knowing(driver, "optim_step", bodies.optim_step(model, 2), "1")
+    driver.work()
+    assert driver.result(step)["metrics"]["steps:max"] == 1
+
+
+def test_failures_that_are_known_leave_nothing_behind(driver, bodies, model):
+    for number in range(1, 30):
+        failed = driver.submit("forward_backward", bodies.forward_backward(model, number, bad(bodies)))
+        driver.work()
+        assert "error" in driver.result(failed)
+    assert len(list(driver.core.state.models[model].taints.told)) == 1

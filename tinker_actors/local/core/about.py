@@ -56,7 +56,7 @@ def stand_in_note(info: BaseModelInfo) -> dict[str, bool]:
 
 def client_config(core: CoreState, _request: CoreRequest, _now: float) -> Answer:
     """`POST client/config`."""
-    config = ClientConfigResponse(refuses_tainted_steps=True)
+    config = ClientConfigResponse(discards_gradients=True)
     # The Rust transport of the official client brings nothing on loopback.
     said = {"pjwt_auth_enabled": core.access.jwt, "use_pyqwest_transport": False}
     return ok({**msgspec.to_builtins(config), **_SAMPLING, **said})

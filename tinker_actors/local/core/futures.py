@@ -43,6 +43,7 @@ class Future(msgspec.Struct, eq=False):
         why_waiting: returns why it is still pending, or None if there is nothing to say.
         failed: whether it is finished and the result is a failure.
         on_end: called when it is decided, one way or the other.
+        on_told: called when its client was answered that it failed, or never will be.
         on_forget: called when no trace of the future is left.
     """
 
@@ -59,6 +60,7 @@ class Future(msgspec.Struct, eq=False):
     why_waiting: Callable[[], str | None] | None = None
     failed: bool = False
     on_end: Callable[[], None] | None = None
+    on_told: Callable[[], None] | None = None
     on_forget: Callable[[], None] | None = None
 
     @property
@@ -227,6 +229,8 @@ class FutureTable:
         if request_id in self._futures:
             self._unfetched.pop(request_id, None)
             self._fetched.setdefault(request_id, future)
+            if future.on_told is not None:
+                future.on_told()
         return answer
 
     def not_yet(self, request_id: str) -> Answer:
@@ -287,6 +291,8 @@ class FutureTable:
         del self._futures[future.request_id]
         self._bytes -= len(future.body)
         future.body = b""
+        if future.on_told is not None:
+            future.on_told()
         if future.on_forget is not None:
             future.on_forget()
 

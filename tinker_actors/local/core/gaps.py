@@ -11,9 +11,10 @@ import msgspec
 
 from tinker_actors.local.core.jobs import Success
 from tinker_actors.local.core.messages import NO_RETRY, RefusedError
-from tinker_actors.local.core.models import Model, Operation, Taint
+from tinker_actors.local.core.models import Model, Operation
 from tinker_actors.local.core.ports import TrainedModel
 from tinker_actors.local.core.state import CoreState
+from tinker_actors.local.core.tainting import NOTHING, Taint
 
 
 def give_up_gaps(core: CoreState, now: float) -> None:
@@ -46,17 +47,17 @@ def _give_up(core: CoreState, model: Model) -> None:
     refusal = RefusedError(409, "This number was given up: what was behind it has failed already.", NO_RETRY)
     for numbers in missing:
         model.numbers.give_up(numbers, refusal.answer())
-    if model.taint is None:
-        model.taint = Taint("the operation", missing[0][0], "it never came")
+    taint = Taint("the operation", missing[0][0], "it never came", absent=True)
+    model.taints.note(taint, NOTHING)
     core.turns.offer(model)
 
 
 def _failing(operation: Operation, missing: int, model_id: str) -> Operation:
-    """Return the same operation, as one that fails when its turn comes."""
+    """Return the same operation, as one that fails when its turn comes; others hold only what never came against it."""
 
     def fail(_: TrainedModel) -> Success:
         raise ValueError(
             f"{operation.kind} with seq_id {operation.seq_id} was not done: seq_id {missing} of {model_id} never came."
         )
 
-    return msgspec.structs.replace(operation, work=fail)
+    return msgspec.structs.replace(operation, work=fail, gradient=False, clean_after=False)

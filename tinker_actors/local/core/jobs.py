@@ -37,11 +37,13 @@ class Failure(msgspec.Struct, frozen=True):
         message: what happened, for people.
         category: whose fault it is: the request's or ours.
         preceding_seq_id: for an operation refused because of an earlier one: that one's number.
+        refused: for a step: it was refused, and its gradients were discarded.
     """
 
     message: str
     category: Literal["user", "server"]
     preceding_seq_id: int | None = None
+    refused: bool = False
 
 
 Result = Success | Failure

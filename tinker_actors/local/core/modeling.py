@@ -49,7 +49,7 @@ def create_model(core: CoreState, request: CoreRequest, _now: float) -> Answer:
         model.trained = trained
         remember_run(core, model, owner, body.user_metadata)
 
-    plan = Plan(work=work, creates=True, on_success=created)
+    plan = Plan(work=work, creates=True, always=True, on_success=created)
     answer = accepted(enqueue(core, model, "create_model", plan, None))
     return session.model_numbers.record(body.model_seq_id, request, answer)
 
@@ -83,7 +83,7 @@ def unload_model(core: CoreState, request: CoreRequest, _now: float) -> Answer:
             if operation.future is not None:
                 core.futures.lose(operation.future, f"Model {model.model_id} was unloaded before this was done.")
 
-    return accepted(enqueue(core, model, "unload_model", Plan(work=work, on_success=unloaded), None))
+    return accepted(enqueue(core, model, "unload_model", Plan(work=work, always=True, on_success=unloaded), None))
 
 
 def add_model(

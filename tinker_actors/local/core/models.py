@@ -1,8 +1,8 @@
-"""Models: one adapter in training, its operations in order, and what a failed gradient does to the step behind it.
+"""Models: one adapter in training, its operations in order, and what a failure does to those behind it.
 
-Theory of operation. Operations enter through the sequencer and leave one at a time as jobs. A gradient operation that
-fails taints the model: part of the next step's gradient is missing. The next `optim_step` is then refused unapplied,
-what has accumulated is discarded, and the model is clean again. A refused request holds its number's place, so that
+Theory of operation. Operations enter through the sequencer and leave one at a time as jobs. A gradient, step or load
+that fails taints the model: what was called in ignorance of it is refused (`tainting` says what that means), and a
+step that is refused has what was accumulated for it discarded. A refused request holds its number's place, so that
 later ones do not wait for ever.
 """
 
@@ -18,6 +18,7 @@ from tinker_actors.local.core.jobs import Failure, RefusedStepError, Result, Suc
 from tinker_actors.local.core.numbers import Numbers
 from tinker_actors.local.core.ordering import Sequencer
 from tinker_actors.local.core.ports import TrainedModel
+from tinker_actors.local.core.tainting import NOTHING, Knowledge, Taint, Taints
 from tinker_actors.types.training import LoraConfig
 
 
@@ -31,10 +32,12 @@ class Operation(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         work: computes, on a worker thread; is given the engine's model.
         gradient: whether the next step lacks something if this fails.
         step: whether this is the step.
-        clean_after: whether no gradient is left after a success.
+        clean_after: whether no gradient is left after a success, nor any trace of what failed before.
         creates: whether without this there is no model.
+        always: whether it is done whatever failed before it.
+        knows: which failures its caller knew of.
         on_success: what the core does with the value of a success.
-        refused: for one that was refused: why.
+        refused: for one that was refused and that others build on: that.
     """
 
     kind: str
@@ -45,20 +48,15 @@ class Operation(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     step: bool = False
     clean_after: bool = False
     creates: bool = False
+    always: bool = False
+    knows: Knowledge = NOTHING
     on_success: Callable[[Any], None] | None = None
-    refused: str | None = None
+    refused: Taint | None = None
 
-
-class Taint(msgspec.Struct, frozen=True):
-    """A gradient operation that failed since the last step."""
-
-    kind: str
-    seq_id: int | None
-    message: str
-
-    def __str__(self) -> str:
-        number = "" if self.seq_id is None else f" with seq_id {self.seq_id}"
-        return f"{self.kind}{number} failed: {self.message}"
+    @property
+    def built_on(self) -> bool:
+        """Whether others build on it."""
+        return self.gradient or self.step or self.clean_after
 
 
 class Model:
@@ -71,7 +69,7 @@ class Model:
         lora: how; likewise.
         trained: the engine's model, once it is created.
         creation_failure: why it could not be created.
-        taint: the first gradient operation that failed since the last step.
+        taints: what failed and may not be known yet.
         numbers: the `seq_id`s used.
         sequencer: the operations that wait.
         running: the operation being done.
@@ -87,7 +85,7 @@ class Model:
         self.lora = lora
         self.trained: TrainedModel | None = None
         self.creation_failure: Failure | None = None
-        self.taint: Taint | None = None
+        self.taints = Taints()
         self.numbers = Numbers("seq_id")
         self.sequencer: Sequencer[Operation] = Sequencer()
         self.running: Operation | None = None
@@ -116,35 +114,49 @@ class Model:
 
     def begin(self, operation: Operation) -> Callable[[], Success] | Failure | None:
         """Start an operation: return the work to do, or how it failed without any, or None for a held place."""
-        if operation.future is None:
-            if operation.gradient:
-                self._note_failure(operation, operation.refused or "refused")
+        knows, future = operation.knows, operation.future
+        if future is None:
+            if operation.refused is not None:
+                self.taints.note(operation.refused, knows)
             return None
         if self.creation_failure is not None:
             said = f"{operation.kind} was not done, because {self.model_id} could not be created: "
             return Failure(said + self.creation_failure.message, self.creation_failure.category)
+        if knows.said is not None:
+            self.taints.settle(knows)
+        taint = None if operation.always else self.taints.unknown_to(knows, step=operation.step)
+        if taint is None:
+            self.running = operation
+            return self._bound(operation)
+        future.on_told = lambda: self.taints.tell(taint)
+        if not operation.step:
+            return _not_done(operation, taint)
         self.running = operation
-        if operation.step and self.taint is not None:
-            return self._refusal(operation, self.taint)
-        return self._bound(operation)
+        return self._refusal(operation, taint)
 
     def end(self, operation: Operation, result: Result) -> None:
         """Take note of how an operation ended."""
         self.running = None
         if isinstance(result, Failure):
-            if operation.creates:
-                self.creation_failure = result
-            if operation.gradient:
-                self._note_failure(operation, result.message)
-        elif operation.on_success is not None and not self.closed:
+            self._failed(operation, result)
+            return
+        if operation.on_success is not None and not self.closed:
             operation.on_success(result.value)
-        # Applied, refused or failed: no step leaves a gradient behind.
-        if operation.step or (operation.clean_after and isinstance(result, Success)):
-            self.taint = None
+        if operation.gradient:
+            self.taints.follow(operation.knows)
+        elif operation.step or operation.clean_after:
+            self.taints.clear()
 
-    def _note_failure(self, operation: Operation, message: str) -> None:
-        if self.taint is None:
-            self.taint = Taint(operation.kind, operation.seq_id, message)
+    def _failed(self, operation: Operation, failure: Failure) -> None:
+        if operation.creates:
+            self.creation_failure = failure
+        elif operation.step and failure.refused:
+            self.taints.close()
+        elif operation.built_on:
+            taint = Taint(operation.kind, operation.seq_id, failure.message, gradient=operation.gradient)
+            self.taints.note(taint, operation.knows)
+            assert operation.future is not None
+            operation.future.on_told = lambda: self.taints.tell(taint)
 
     def _bound(self, operation: Operation) -> Callable[[], Success]:
         work, trained = operation.work, self.trained
@@ -159,10 +171,17 @@ class Model:
             f"{operation.kind}{number} refused: {taint} "
             f"The step was not applied, and the gradients accumulated for it were discarded."
         )
+        failure = Failure(message, "user", preceding_seq_id=taint.seq_id, refused=True)
 
         def refuse() -> Success:
             assert trained is not None
             trained.discard_gradients()
-            raise RefusedStepError(Failure(message, "user", preceding_seq_id=taint.seq_id))
+            raise RefusedStepError(failure)
 
         return refuse
+
+
+def _not_done(operation: Operation, taint: Taint) -> Failure:
+    number = "" if operation.seq_id is None else f" with seq_id {operation.seq_id}"
+    message = f"{operation.kind}{number} was not done: its caller had not been told that {taint}"
+    return Failure(message, "user", preceding_seq_id=taint.seq_id)

@@ -17,12 +17,17 @@ from tinker_actors.local.core.models import Model, Operation
 from tinker_actors.local.core.numbers import Numbers, digest_of, require_number
 from tinker_actors.local.core.ports import TrainedModel
 from tinker_actors.local.core.reading import read
+from tinker_actors.local.core.tainting import NOTHING, Knowledge, Taint, knowledge_of
+from tinker_actors.types.failures import KNOWN_FAILURES
 
 if TYPE_CHECKING:
     from tinker_actors.local.core.state import CoreState
 
 FILLER = "forward"
 """The one operation that may take the place of a refused one: it changes nothing, so late is as good as in time."""
+
+
+_BUILT_ON = frozenset({"forward_backward", "optim_step", "load_weights"})
 
 
 class Plan(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -37,6 +42,7 @@ class Plan(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     step: bool = False
     clean_after: bool = False
     creates: bool = False
+    always: bool = False
     on_success: Callable[[Any], None] | None = None
     claims: tuple[Numbers, int] | None = None
 
@@ -110,7 +116,10 @@ def submit_read(
     if filler and kind != FILLER:
         raise model.numbers.conflict(body.seq_id)
     try:
+        knows = _knowledge(model, body.seq_id, request)
         plan = prepare(core, model, body)
+        if filler:
+            plan = msgspec.structs.replace(plan, always=True)
         claimed = plan.claims[0].replay(plan.claims[1], request) if plan.claims else None
     except RefusedError as refusal:
         if not filler:
@@ -118,7 +127,7 @@ def submit_read(
         raise
     if claimed is not None:
         return claimed
-    future = enqueue(core, model, kind, plan, None if filler else body.seq_id)
+    future = enqueue(core, model, kind, plan, None if filler else body.seq_id, knows)
     answer = model.numbers.record(body.seq_id, request, accepted(future))
     if body.seq_id is not None:
         future.seq_id, future.digest = body.seq_id, model.numbers.digest(body.seq_id)
@@ -145,7 +154,9 @@ def accepted(future: Future) -> Answer:
     return ok({"request_id": future.request_id, "model_id": future.model_id})
 
 
-def enqueue(core: CoreState, model: Model, kind: str, plan: Plan, seq_id: int | None) -> Future:
+def enqueue(
+    core: CoreState, model: Model, kind: str, plan: Plan, seq_id: int | None, knows: Knowledge = NOTHING
+) -> Future:
     """Put an operation in its model's line, and return its future."""
     future = core.futures.create(kind, model.session_id)
     future.model_id = model.model_id
@@ -159,6 +170,8 @@ def enqueue(core: CoreState, model: Model, kind: str, plan: Plan, seq_id: int | 
         step=plan.step,
         clean_after=plan.clean_after,
         creates=plan.creates,
+        always=plan.always,
+        knows=knows,
         on_success=plan.on_success,
     )
     model.sequencer.put(seq_id, operation)
@@ -211,6 +224,14 @@ def _finished_earlier(core: CoreState, request: CoreRequest, body: Any) -> Answe
     return ok({"request_id": record.request_id, "model_id": body.model_id})
 
 
+def _knowledge(model: Model, seq_id: int | None, request: CoreRequest) -> Knowledge:
+    header = request.headers.get(KNOWN_FAILURES.lower())
+    try:
+        return knowledge_of(header, model.taints.told, seq_id, model.sequencer.next_number)
+    except ValueError as error:
+        raise RefusedError(400, f"{KNOWN_FAILURES}: {error}.") from None
+
+
 def _hold_place(
     core: CoreState, model: Model, seq_id: int | None, request: CoreRequest, kind: str, refusal: RefusedError
 ) -> None:
@@ -218,6 +239,13 @@ def _hold_place(
     if seq_id is None:
         return
     model.numbers.record(seq_id, request, refusal.answer(), refused=True)
-    operation = Operation(kind=kind, seq_id=seq_id, gradient=kind == "forward_backward", refused=refusal.detail)
-    model.sequencer.put(seq_id, operation)
+    try:
+        knows = _knowledge(model, seq_id, request)
+    except RefusedError:
+        knows = NOTHING
+    taint = None
+    if kind in _BUILT_ON:
+        taint = Taint(kind, seq_id, refusal.detail, gradient=kind == "forward_backward")
+        model.taints.tell(taint)
+    model.sequencer.put(seq_id, Operation(kind=kind, seq_id=seq_id, knows=knows, refused=taint))
     core.turns.offer(model)

@@ -85,12 +85,19 @@ def _plan_pass(core: CoreState, model: Model, given: ForwardBackwardInput, *, gr
 
 
 def _prepare_optim_step(_core: CoreState, _model: Model, body: OptimStepRequest) -> Plan:
+    if body.discard:
+        return Plan(work=_discard, always=True)
     params = body.adam_params
 
     def work(trained: TrainedModel) -> Success:
         return Success(codec.encode({"type": "optim_step", "metrics": trained.optim_step(params)}))
 
     return Plan(work=work, step=True)
+
+
+def _discard(trained: TrainedModel) -> Success:
+    trained.discard_gradients()
+    return Success(codec.encode({"type": "optim_step", "metrics": {}}))
 
 
 def _encoded(kind: str, output: PassOutput) -> bytes:

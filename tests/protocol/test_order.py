@@ -1,0 +1,371 @@
+"""The order of a model's operations: every way in which a failure can meet what was called before and after it."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+
+import pytest
+
+from tinker_actors.errors import PrecedingOperationFailed, RequestFailedError, StepTaintedError
+from tinker_actors.protocol.operations import Operation
+from tinker_actors.protocol.order import STEP_ENDS, Order, applied_behind, kind_of, preceded, tainted, verdict
+from tinker_actors.types.failures import EVERY
+
+OPERATIONS = {
+    "grad": Operation("forward_backward", (), gradient=True),
+    "step": Operation("optim_step", (), step=True),
+    "save": Operation("save_state", ()),
+    "load": Operation("load_state", (), restores=True),
+}
+ERROR = RequestFailedError("the cause")
+
+# ---------------------------------------------------------------- the tables
+
+FACTS = ("ignorant", "spoiled", "unsettled", "stranded", "discards")
+
+
+@pytest.mark.parametrize("kind", ["gradient", "step", "restore", "other"])
+@pytest.mark.parametrize("facts", list(itertools.product([False, True], repeat=len(FACTS))))
+def test_the_verdict_for_each_operation_in_each_situation(kind, facts):
+    given = dict(zip(FACTS, facts, strict=True))
+    found = verdict(kind, **given)
+    if given["ignorant"]:
+        assert found == "ignorant", "whatever it is"
+    elif kind in ("restore", "other"):
+        assert found == "send", "one must be able to save and to restore"
+    elif not (given["spoiled"] or given["unsettled"] or given["stranded"]):
+        assert found == "send", "what the caller was told of does not stop him"
+    elif given["spoiled"]:
+        assert found == "tainted"
+    elif given["unsettled"]:
+        assert found == "wait"
+    else:
+        assert found == ("discard" if given["discards"] else "tainted")
+
+
+def test_the_kinds():
+    assert [kind_of(operation) for operation in OPERATIONS.values()] == ["gradient", "step", "other", "restore"]
+
+
+def test_only_a_step_in_ignorance_that_may_have_been_applied_spoils():
+    spoils = {case for case, effect in STEP_ENDS.items() if effect == "spoiled"}
+    assert spoils == {(True, "applied"), (True, "unknown")}
+    assert STEP_ENDS[True, "refused"] == STEP_ENDS[False, "applied"] == "nothing"
+
+
+# ---------------------------------------------------------------- stories
+
+
+class Play:
+    """Calls operations and lets them fare as a story says, in words.
+
+    A name calls an operation, which is admitted at once: `grad=send`. `call:step` only calls it, and `turn=ignorant`
+    admits what was called first. A number names an operation by its place: `fails:2`, `ends:2`, `stays:2`, `told:2`.
+    """
+
+    def __init__(self, *, discards, stops=True):
+        self.order = Order(stops=stops, discards=discards)
+        self.called = {}
+        self.queue = []
+
+    def call(self, name):
+        place = self.order.call()
+        self.called[place] = OPERATIONS[name]
+        self.queue.append(place)
+
+    def turn(self, expected):
+        place = self.queue[0]
+        found, error = self.order.admit(self.called[place], place)
+        assert found == (expected or "send"), f"{self.called[place].name} at {place}: {found}"
+        assert (error is None) == (found in ("send", "wait", "discard"))
+        if found == "ignorant":
+            assert isinstance(error, PrecedingOperationFailed)
+        if found == "tainted":
+            assert isinstance(error, StepTaintedError)
+        if found not in ("wait", "discard"):
+            self.queue.pop(0)
+
+    def say(self, word):
+        word, _, expected = word.partition("=")
+        name, _, argument = word.partition(":")
+        if name in OPERATIONS:
+            self.call(name)
+            self.turn(expected)
+        elif name == "call":
+            self.call(argument)
+        elif name == "turn":
+            self.turn(expected)
+        else:
+            getattr(self, name)(*([int(argument)] if argument else []))
+
+    def begins_to_fail(self, place):
+        numbers = range(place, place + 1)
+        self.order.failed(self.called[place], place, ERROR, cause=place, numbers=numbers)
+
+    def fails(self, place):
+        """Fail for good; of a gradient nothing is on the server."""
+        self.begins_to_fail(place)
+        if self.called[place].gradient:
+            self.gone(place)
+
+    def stays(self, place):
+        self.begins_to_fail(place)
+        self.order.gradient_ended(place, ERROR, stayed=True)
+
+    def gone(self, place):
+        self.order.gradient_ended(place, ERROR, stayed=False)
+
+    def _ended(self, place, how):
+        self.order.step_ended(place, how)
+        self.order.ended(place)
+
+    applied = functools.partialmethod(_ended, how="applied")
+    refused = functools.partialmethod(_ended, how="refused")
+    failed = functools.partialmethod(_ended, how="failed")
+    unknown = functools.partialmethod(_ended, how="unknown")
+
+    def loaded(self, place):
+        self.order.restored(place)
+
+    def told(self, place):
+        self.order.told(place)
+
+    def acknowledged(self):
+        self.order.acknowledge()
+
+    def discarded(self):
+        self.order.discarded(None)
+
+    def tell(self, story):
+        for word in story.split():
+            self.say(word)
+
+
+STORIES = [
+    ("nothing fails", "grad step grad grad step save load", "both", "clean"),
+    # Refused whole, its step not called yet.
+    (
+        "whatever was called before it was told fails",
+        "grad fails:1 grad=ignorant save=ignorant load=ignorant",
+        "both",
+        "failed",
+    ),
+    (
+        "also what was called and not sent",
+        "grad call:grad call:save fails:1 turn=ignorant turn=ignorant",
+        "both",
+        "failed",
+    ),
+    ("what is called afterwards is sent", "grad fails:1 told:1 save grad step", "both", "clean"),
+    (
+        "what was called in between fails all the same",
+        "grad fails:1 call:grad told:1 turn=ignorant grad step",
+        "both",
+        "clean",
+    ),
+    ("earlier gradients count", "grad grad fails:2 told:2 step applied:3 grad step", "both", "clean"),
+    ("a step of which nothing is left is no step less", "grad fails:1 told:1 step grad step", "both", "clean"),
+    # Refused whole, its step called.
+    ("nothing stayed", "grad fails:1 step=ignorant told:1 grad step", "both", "clean"),
+    ("gradients stayed", "grad grad fails:2 step=ignorant told:2 grad=discard", "discards", "clean"),
+    (
+        "gradients stayed",
+        "grad grad fails:2 step=ignorant told:2 grad=tainted step=tainted save load",
+        "applies",
+        "tainted",
+    ),
+    (
+        "they are discarded once",
+        "grad grad fails:2 step=ignorant told:2 grad=discard call:step turn=wait discarded turn turn",
+        "discards",
+        "clean",
+    ),
+    (
+        "an acknowledgement tells of all",
+        "grad grad fails:2 step=ignorant acknowledged grad=discard",
+        "discards",
+        "clean",
+    ),
+    ("an acknowledgement tells of all", "grad grad fails:2 step=ignorant acknowledged grad step", "applies", "clean"),
+    (
+        "what was acknowledged stays on the server",
+        "grad grad fails:2 step=ignorant acknowledged grad fails:4 step=ignorant told:4 grad=tainted",
+        "applies",
+        "tainted",
+    ),
+    ("a restore helps", "grad grad fails:2 step=ignorant told:2 load loaded:4 grad step", "both", "clean"),
+    (
+        "gradients of earlier steps don't count",
+        "grad grad step applied:3 grad fails:4 step=ignorant told:4 grad",
+        "both",
+        "clean",
+    ),
+    # In part.
+    ("a part stays", "grad stays:1 told:1 grad=tainted save", "applies", "tainted"),
+    ("a part stays", "grad stays:1 told:1 save grad=discard", "discards", "clean"),
+    ("nobody knows yet whether", "grad begins_to_fail:1 told:1 call:grad turn=wait gone:1 turn", "both", "clean"),
+    ("nobody knows yet whether", "grad begins_to_fail:1 told:1 call:save turn", "both", "clean"),
+    (
+        "a step that is kept back before that is known",
+        "grad begins_to_fail:1 step=ignorant gone:1 told:1 grad step",
+        "both",
+        "clean",
+    ),
+    # The step was sent already.
+    ("the server refused it", "grad step fails:1 grad=ignorant refused:2 told:1 grad step", "both", "clean"),
+    ("what it left is not known yet", "grad step fails:1 told:1 call:grad turn=wait refused:2 turn", "both", "clean"),
+    ("saving does not wait for that", "grad step fails:1 told:1 save", "both", "clean"),
+    (
+        "it was applied",
+        "grad step fails:1 applied:2 told:1 grad=tainted step=tainted save acknowledged grad",
+        "both",
+        "clean",
+    ),
+    ("it was applied", "grad step fails:1 applied:2 told:1 load grad=tainted loaded:3 grad step", "both", "clean"),
+    (
+        "it failed, and its gradients stayed",
+        "grad grad step fails:2 failed:3 told:2 grad=tainted",
+        "applies",
+        "tainted",
+    ),
+    ("it failed, and its gradients stayed", "grad grad step fails:2 failed:3 told:2 grad=discard", "discards", "clean"),
+    ("it failed, and nothing stayed", "grad step fails:1 failed:2 told:1 grad step", "both", "clean"),
+    ("nobody knows what became of it", "grad step fails:1 unknown:2 told:1 grad=tainted", "both", "tainted"),
+    # What else others build on.
+    ("a step that fails", "grad step fails:2 grad=ignorant failed:2 told:2 grad step", "both", "clean"),
+    (
+        "a step behind one that failed",
+        "grad step fails:2 failed:2 step=ignorant told:2 grad=tainted",
+        "applies",
+        "tainted",
+    ),
+    ("a load that fails", "load fails:1 grad=ignorant step=ignorant told:1 grad step", "both", "clean"),
+    ("a step behind a load that failed", "load grad step fails:1 applied:3 told:1 grad=tainted", "both", "tainted"),
+    ("nobody builds on a save", "save fails:1 grad step", "both", "clean"),
+    # Restoring.
+    ("it excuses what failed before it", "grad load fails:1 loaded:2 grad step", "both", "clean"),
+    (
+        "it does not excuse what failed behind it",
+        "load grad fails:2 loaded:1 grad=ignorant told:2 grad",
+        "both",
+        "clean",
+    ),
+    (
+        "one that was sent before a failure clears what it left",
+        "grad grad load stays:2 loaded:3 grad step",
+        "both",
+        "clean",
+    ),
+    # Several failures.
+    (
+        "to be told of one is not to be told of another",
+        "grad grad fails:1 fails:2 told:1 grad=ignorant told:2 grad",
+        "both",
+        "clean",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("story", "discards", "state"),
+    [
+        pytest.param(story, discards, state, id=f"{title} ({'discards' if discards else 'applies'})")
+        for title, story, which, state in STORIES
+        for discards in {"both": [True, False], "discards": [True], "applies": [False]}[which]
+    ],
+)
+def test_the_stories(story, discards, state):
+    play = Play(discards=discards)
+    play.tell(story)
+    assert play.order.state == state
+
+
+@pytest.mark.parametrize("discards", [True, False])
+def test_who_goes_on_whatever_fails_is_never_stopped(discards):
+    play = Play(discards=discards, stops=False)
+    play.tell("grad grad fails:1 grad stays:2 step fails:4 applied:4 load fails:5 grad step")
+    assert play.order.state == "clean"
+    assert play.order.known(9) == (EVERY,)
+
+
+def test_the_step_that_was_applied_in_ignorance_hears_of_what():
+    order = Order()
+    gradient, step = order.call(), order.call()
+    for name, place in (("grad", gradient), ("step", step)):
+        order.admit(OPERATIONS[name], place)
+    order.failed(OPERATIONS["grad"], gradient, ERROR, cause=1)
+    fault = order.step_ended(step, "applied")
+    assert fault is not None
+    assert fault.error is ERROR
+
+
+@pytest.mark.parametrize("name", ["grad", "step", "save", "load"])
+def test_what_is_not_sent_for_another_reason_has_failed_too(name):
+    play = Play(discards=False)
+    play.call(name)
+    error = play.order.keep_back(OPERATIONS[name], 1, ERROR, cause=7)
+    assert isinstance(error, PrecedingOperationFailed)
+    assert error.preceding is ERROR
+    play.call("grad")
+    assert (play.order.ignorant_of(2) is None) == (name == "save")
+    play.order.told(7)
+    play.call("grad")
+    assert play.order.ignorant_of(3) is None
+
+
+# ---------------------------------------------------------------- what is known
+
+
+def test_what_a_caller_knew_is_said_until_the_server_has_heard_it():
+    play = Play(discards=True)
+    play.tell("grad fails:1 call:grad told:1 turn=ignorant grad")
+    order = play.order
+    assert order.known(2) == ()
+    assert order.known(3) == (range(1, 2),)
+    play.say("grad")
+    assert order.known(4) == (range(1, 2),)
+    order.ended(1)
+    order.accepted(3)
+    assert order.known(4) == ()
+
+
+def test_a_failure_is_remembered_as_long_as_something_is_under_way_that_was_called_in_ignorance_of_it():
+    play = Play(discards=True)
+    play.tell("grad grad fails:1 told:1 grad")
+    order = play.order
+    order.accepted(3)
+    order.ended(1)
+    assert order.ignorant_of(2) is not None
+    assert order.ignorant_of(3) is None
+    order.ended(2)
+    order.ended(3)
+    assert order.ignorant_of(2) is None
+
+
+def test_nothing_is_remembered_for_longer_than_somebody_can_be_ignorant():
+    order = Order(discards=True)
+    for _ in range(200):
+        place = order.call()
+        order.admit(OPERATIONS["grad"], place)
+        order.failed(OPERATIONS["grad"], place, ERROR, cause=place, numbers=range(place, place + 1))
+        order.gradient_ended(place, ERROR, stayed=False)
+        order.ended(place)
+        order.told(place)
+        order.accepted(place)
+        assert len(order._faults) <= 2
+
+
+def test_what_is_said_of_it():
+    error = RequestFailedError("the cause")
+    told = []
+    error.on_told = lambda: told.append(1)
+    consequence = preceded("optim_step", error)
+    assert (consequence.outcome, consequence.preceding) == ("not_applied", error)
+    assert "optim_step was not sent" in str(consequence)
+    assert "the cause" in str(consequence)
+    consequence.on_told()
+    applied_behind(error, "r1").on_told()
+    assert told == [1, 1]
+    assert "acknowledge_failure" in str(tainted("optim_step", error))
+    assert "the cause" in str(tainted("optim_step", error))

@@ -1,0 +1,411 @@
+"""The order of a model's operations: what a failure does to those behind it.
+
+No operation is applied that was called in ignorance of a failure; what the caller has been told does not stop what he
+calls next. He is *told* when a failure is raised to him, delivered to a callback, or acknowledged. A *fault* is the
+failure of an operation that others build on: a gradient, an optimizer step, the restoring of a checkpoint.
+
+    the operation was called                 what becomes of it
+    ---------------------------------------  --------------------------------------------------------------------
+    before its caller was told of a fault    it is ignorant: it fails and is not sent, with what it closes stranded
+    afterwards, and it is no gradient/step   it is sent: one must be able to save before one gives up
+    afterwards, a gradient or step:
+      an ignorant step was applied           tainted, until a checkpoint is restored or a person acknowledges
+      what a fault left is not known yet     it waits
+      gradients are stranded on the server   they are discarded first; where no server can do that: tainted
+      nothing of this                        it is sent; earlier gradients of its step count
+
+Gradients are *stranded* when the step that would have applied them was not sent, or when a part of an operation was
+computed and the rest was not. An ignorant operation that the server had accepted already can't be called back: a
+server that reads what its caller knew refuses it (`STEP_ENDS` has what follows from its end), others apply it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from tinker_actors.errors import (
+    APIResponseValidationError,
+    OutcomeUnknownError,
+    PrecedingOperationFailed,
+    StalledError,
+    StepTaintedError,
+    TinkerError,
+)
+from tinker_actors.protocol.operations import Operation
+from tinker_actors.types.failures import EVERY
+
+Kind = Literal["gradient", "step", "restore", "other"]
+Verdict = Literal["send", "wait", "discard", "ignorant", "tainted"]
+Ended = Literal["applied", "refused", "failed", "unknown"]
+Effect = Literal["nothing", "kept", "stranded", "spoiled"]
+
+_REFUSED = (400, 422)
+
+STEP_ENDS: dict[tuple[bool, Ended], Effect] = {
+    (False, "applied"): "nothing",
+    (False, "refused"): "nothing",
+    (False, "failed"): "kept",
+    (False, "unknown"): "kept",
+    (True, "applied"): "spoiled",
+    (True, "refused"): "nothing",
+    (True, "failed"): "stranded",
+    (True, "unknown"): "spoiled",
+}
+"""What an optimizer step leaves, by whether it was sent in ignorance of a fault and by how it ended.
+
+`"refused"` means that the server discarded its gradients, `"kept"` that they count for the next step."""
+
+
+def verdict(
+    kind: Kind,
+    *,
+    ignorant: bool,
+    spoiled: bool = False,
+    unsettled: bool = False,
+    stranded: bool = False,
+    discards: bool,
+) -> Verdict:
+    """Return what becomes of an operation whose turn it is; the module has the table.
+
+    Args:
+        kind: of the operation.
+        ignorant: it was called before its caller was told of a fault before it.
+        spoiled: the server applied a step in ignorance.
+        unsettled: what a fault left on the server is not known yet.
+        stranded: gradients are on the server that no step is to apply.
+        discards: the server can discard gradients.
+    """
+    if ignorant:
+        return "ignorant"
+    if kind in ("restore", "other"):
+        return "send"
+    if spoiled:
+        return "tainted"
+    if unsettled:
+        return "wait"
+    if stranded:
+        return "discard" if discards else "tainted"
+    return "send"
+
+
+def kind_of(operation: Operation) -> Kind:
+    """Return what an operation does to the weights."""
+    if operation.gradient:
+        return "gradient"
+    if operation.step:
+        return "step"
+    return "restore" if operation.restores else "other"
+
+
+def outcome_unknown(error: TinkerError) -> bool:
+    """Return whether nobody knows what became of an operation: the server stalled, forgot it, or tells nonsense."""
+    return isinstance(error, StalledError | OutcomeUnknownError | APIResponseValidationError)
+
+
+def may_be_done(error: TinkerError, *, accepted: bool) -> bool:
+    """Return whether the server may have done something of a request that failed.
+
+    Args:
+        error: how it failed.
+        accepted: whether the server had accepted it. What it then failed it did not do; what it refused as such (400,
+            422) neither.
+    """
+    if accepted:
+        return outcome_unknown(error)
+    return error.outcome != "not_applied" and error.status_code not in _REFUSED
+
+
+class Fault(msgspec.Struct, eq=False):
+    """A failure that others build on, until nobody can be ignorant of it any more.
+
+    Attributes:
+        place: of the operation that failed.
+        cause: which failure it is; several operations can fail of one.
+        error: what to name as the reason.
+        numbers: the `seq_id`s of the operation; empty for one that was not sent.
+        told_at: the place of the last operation called before its caller was told, or None while he is not.
+        announced: the server accepted an operation that said that this was known.
+    """
+
+    place: int
+    cause: int
+    error: TinkerError
+    numbers: range
+    told_at: int | None = None
+    announced: bool = False
+
+    def known_to(self, place: int) -> bool:
+        """Return whether the operation at `place` was called after this was told."""
+        return self.told_at is not None and self.told_at < place
+
+
+class Order:
+    """Where the operations of one model stand. Plain state for the one actor that owns it.
+
+    Operations are named by their place, the count of calls. Every call is told to `call`, every operation that is sent
+    or kept back was admitted in call order, every one that was sent ends with `ended`, once.
+
+    Args:
+        stops: whether failures stop anything; False sends everything, as the official SDK does.
+        discards: whether the server refuses what was called in ignorance, and discards gradients.
+
+    Attributes:
+        discards: as given; it may be found out later, before the first operation.
+    """
+
+    def __init__(self, *, stops: bool = True, discards: bool = False) -> None:
+        self.discards = discards
+        self._stops = stops
+        self._calls = 0
+        self._admitted = 0
+        self._in_flight: set[int] = set()
+        self._faults: list[Fault] = []
+        self._gradients: set[int] = set()  # on the server, for the step that was not called yet
+        self._steps: dict[int, set[int]] = {}  # sent and not ended, with their gradients
+        self._misled: dict[int, Fault] = {}  # of these, the ignorant ones
+        self._undecided: set[int] = set()  # gradients that failed, of which more may come
+        self._stranded: set[int] = set()
+        self._stranded_by: TinkerError | None = None
+        self._spoiled: tuple[int, TinkerError] | None = None
+        self._discarding = False
+        self._restored = -1
+
+    @property
+    def state(self) -> Literal["clean", "failed", "tainted"]:
+        """`"tainted"`: only a restore or an acknowledgement helps; `"failed"`: somebody has yet to be told."""
+        if self._spoiled is not None or (self._stranded and not self.discards):
+            return "tainted"
+        return "failed" if any(fault.told_at is None for fault in self._faults) else "clean"
+
+    # ------------------------------------------------------------ calls and turns
+
+    def call(self) -> int:
+        """Note a call, and return its place."""
+        self._calls += 1
+        return self._calls
+
+    def ignorant_of(self, place: int) -> Fault | None:
+        """Return a fault that the caller of the operation at `place` had not been told of, or None."""
+        return next((each for each in self._faults if each.place < place and not each.known_to(place)), None)
+
+    def admit(self, operation: Operation, place: int) -> tuple[Verdict, TinkerError | None]:
+        """Decide about the next operation, and return the verdict with the error to fail it with, if it fails.
+
+        After `"wait"` and `"discard"` the same operation is to be asked about again: when something has ended, and
+        when `discarded` was told.
+        """
+        kind, fault = kind_of(operation), self.ignorant_of(place)
+        found = verdict(
+            kind,
+            ignorant=fault is not None,
+            spoiled=self._spoiled is not None,
+            unsettled=self._unsettled(),
+            stranded=bool(self._stranded),
+            discards=self.discards,
+        )
+        if found in ("wait", "discard"):
+            self._discarding = self._discarding or found == "discard"
+            return found, None
+        self._admitted = place
+        error: TinkerError | None = None
+        if found == "send":
+            self._sent(kind, place)
+        elif fault is not None:
+            error = self._not_sent(operation, fault.error)
+        else:
+            error = tainted(operation.name, self._spoiled[1] if self._spoiled else self._stranded_by)
+        self._forget()
+        return found, error
+
+    def keep_back(self, operation: Operation, place: int, error: TinkerError, cause: int) -> TinkerError:
+        """Return what to fail an operation with that is not sent because of `error`. In the place of `admit`.
+
+        What others build on and is not sent has failed.
+        """
+        self._admitted = place
+        fault = self.ignorant_of(place)
+        if fault is None:
+            self.failed(operation, place, error, cause)
+            self._undecided.discard(place)
+        return self._not_sent(operation, error if fault is None else fault.error)
+
+    def _sent(self, kind: Kind, place: int) -> None:
+        self._in_flight.add(place)
+        if kind == "gradient":
+            self._gradients.add(place)
+        elif kind == "step":
+            self._steps[place], self._gradients = self._gradients, set()
+
+    def _not_sent(self, operation: Operation, error: TinkerError) -> TinkerError:
+        if operation.step and self._stops:
+            self._strand(self._gradients, error)
+            self._gradients = set()
+        return preceded(operation.name, error)
+
+    def _strand(self, places: set[int], error: TinkerError | None) -> None:
+        if places:
+            self._stranded |= places
+            self._stranded_by = error
+
+    def _unsettled(self) -> bool:
+        return self._discarding or bool(self._undecided) or any(step > self._restored for step in self._misled)
+
+    # ------------------------------------------------------------ what is known
+
+    def known(self, place: int) -> tuple[range, ...]:
+        """Return the numbers of the failures that the caller of the operation at `place` knew of."""
+        if not self._stops:
+            return (EVERY,)
+        return tuple(fault.numbers for fault in self._faults if fault.known_to(place) and fault.numbers)
+
+    def accepted(self, place: int) -> None:
+        """Note that the server accepted the operation at `place`, and so has heard what its caller knew."""
+        for fault in self._faults:
+            fault.announced = fault.announced or fault.known_to(place)
+        self._forget()
+
+    def told(self, cause: int) -> None:
+        """Note that the user was told of a failure: what he calls from now on, he calls knowing it."""
+        for fault in self._faults:
+            if fault.cause == cause and fault.told_at is None:
+                fault.told_at = self._calls
+        self._forget()
+
+    def acknowledge(self) -> None:
+        """Note that the user goes on with the weights as they are, whatever failed."""
+        for fault in self._faults:
+            self.told(fault.cause)
+        self._spoiled = None
+        if not self.discards:
+            self._gradients |= self._stranded
+            self._stranded = set()
+
+    def _forget(self) -> None:
+        """Drop the faults that no operation can be ignorant of any more, and that need not be announced."""
+        if self._faults:
+            oldest = min(self._in_flight, default=self._admitted + 1)
+            self._faults = [
+                fault for fault in self._faults if not self._is_over(fault, min(oldest, self._admitted + 1))
+            ]
+
+    def _is_over(self, fault: Fault, oldest: int) -> bool:
+        return fault.known_to(oldest) and (fault.announced or not self.discards or not fault.numbers)
+
+    # ------------------------------------------------------------ failures and ends
+
+    def failed(
+        self, operation: Operation, place: int, error: TinkerError, cause: int, numbers: range = range(0)
+    ) -> None:
+        """Note that an operation failed for good; of a gradient more may come until its `gradient_ended`."""
+        kind = kind_of(operation)
+        if not self._stops or kind == "other" or place < self._restored:
+            return
+        fault = Fault(place, cause, error, numbers)
+        self._faults.append(fault)
+        if kind == "gradient":
+            self._undecided.add(place)
+        for step in self._steps:
+            if step > place:
+                self._misled.setdefault(step, fault)
+
+    def gradient_ended(self, place: int, error: TinkerError, *, stayed: bool) -> None:
+        """Note that nothing more comes of a gradient that failed with `error`. `stayed`: some may be on the server."""
+        self._undecided.discard(place)
+        if not stayed:
+            for places in (self._gradients, self._stranded, *self._steps.values()):
+                places.discard(place)
+        elif place in self._gradients and self._stops:
+            self._gradients.discard(place)
+            self._strand({place}, error)
+
+    def step_ended(self, place: int, ended: Ended) -> Fault | None:
+        """Note how a step ended that was sent. Return the fault in ignorance of which it was applied, or None."""
+        gradients = self._steps.pop(place, set())
+        fault = self._misled.pop(place, None)
+        effect = STEP_ENDS[fault is not None, ended]
+        if effect == "kept":
+            later = next((step for step in sorted(self._steps) if step > place), None)
+            (self._gradients if later is None else self._steps[later]).update(gradients)
+        elif fault is not None and effect == "stranded":
+            self._strand(gradients, fault.error)
+        elif fault is not None and effect == "spoiled" and place > self._restored:
+            self._spoiled = self._spoiled or (place, fault.error)
+        return fault if ended == "applied" else None
+
+    def restored(self, place: int) -> None:
+        """Note that the restore at `place` succeeded: what failed before it does not matter any more."""
+        self._restored = place
+        self._faults = [fault for fault in self._faults if fault.place > place]
+        for places in (self._gradients, self._stranded, self._undecided):
+            places.difference_update([each for each in places if each < place])
+        self._misled = {step: fault for step, fault in self._misled.items() if step < place or fault.place > place}
+        if self._spoiled is not None and self._spoiled[0] < place:
+            self._spoiled = None
+
+    def discarded(self, error: TinkerError | None) -> None:
+        """Note that the server discarded all gradients, or why it is not known whether it did."""
+        self._discarding = False
+        if error is None:
+            self._gradients, self._stranded = set(), set()
+        else:
+            self._spoiled = self._spoiled or (self._admitted, error)
+
+    def ended(self, place: int) -> None:
+        """Note that nothing more comes of an operation that was sent."""
+        self._in_flight.discard(place)
+        self._forget()
+
+
+# ---------------------------------------------------------------- what is said of it
+
+
+def never_filled(number: int, refusal: TinkerError) -> TinkerError:
+    """Return why nothing can be sent behind a number under which the server takes nothing (wire protocol 6.1).
+
+    Args:
+        number: the `seq_id`.
+        refusal: what the server said to the last thing that was offered to it under this number.
+    """
+    return TinkerError(
+        f"The server refused the request with number {number} and also everything without effect that was sent in its "
+        f"place. It runs the requests of a model in the order of their numbers, so it would never come to what is "
+        f"behind this one. It said: {refusal.message}",
+        status_code=refusal.status_code,
+        category=refusal.category,
+        outcome="not_applied",
+        advice="The next call tries again. For a server that waits for no number, say Config(server_orders=False).",
+    )
+
+
+def applied_behind(error: TinkerError, request_id: str | None) -> StepTaintedError:
+    """Return the error for an optimizer step that the server applied although what it builds on failed with `error`."""
+    tainting = StepTaintedError(
+        f"The server applied the optimizer step although an operation before it failed: {error}",
+        preceding=error,
+        request_id=request_id,
+        outcome="applied",
+    )
+    tainting.on_told = error.on_told
+    return tainting
+
+
+def tainted(name: str, error: TinkerError | None) -> StepTaintedError:
+    """Return the error for an operation that would build on what the failure `error` left on the server."""
+    return StepTaintedError(
+        f"{name} was not sent: an operation before it failed, and the server holds, or has applied, gradients of that "
+        f"step, which it can't be told to discard: {error}",
+        preceding=error,
+        outcome="not_applied",
+    )
+
+
+def preceded(name: str, error: TinkerError) -> PrecedingOperationFailed:
+    """Return the error for an operation that was kept back because of `error`. Who is told of it is told of both."""
+    consequence = PrecedingOperationFailed(
+        f"{name} was not sent, because an operation before it failed, which its caller had not been told: {error}",
+        preceding=error,
+    )
+    consequence.on_told = error.on_told
+    return consequence
