@@ -70,9 +70,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         max_chunk_len: datums in one request; default: what the server says, else 1,024.
         max_chunk_bytes: estimated bytes in one request; default: what the server says, else 5,000,000.
         server_orders: whether the server executes by `seq_id` and repeats answers to resent requests; default: found
-            out from its ids. Without it, operations are sent one at a time and never resent.
-        on_step_failure: `"stop"` fails the optimizer step behind a failed gradient, `"continue"` applies it all the
-            same, as the official SDK does.
+            out from its ids. Without it, operations are sent one at a time and, but for `forward`, never resent.
+        on_step_failure: `"stop"` fails what was called behind a failed gradient, step or restore before you were told
+            of it, `"continue"` does it all the same, as the official SDK does.
         seed: seeds the jitter of retries; default: drawn from the system.
     """
 

@@ -8,8 +8,9 @@ import itertools
 import pytest
 
 from tinker_actors.errors import PrecedingOperationFailed, RequestFailedError, StepTaintedError
+from tinker_actors.protocol.consequences import applied_behind, preceded, tainted
 from tinker_actors.protocol.operations import Operation
-from tinker_actors.protocol.order import STEP_ENDS, Order, applied_behind, kind_of, preceded, tainted, verdict
+from tinker_actors.protocol.order import STEP_ENDS, Order, kind_of, verdict
 from tinker_actors.types.failures import EVERY
 
 OPERATIONS = {

@@ -14,8 +14,9 @@ from tinker_actors.actors.pending import Pending, settle_error
 from tinker_actors.actors.service import Service
 from tinker_actors.errors import PrecedingOperationFailed, TinkerError
 from tinker_actors.events.records import StepRefused
+from tinker_actors.protocol.consequences import applied_behind
 from tinker_actors.protocol.operations import discard
-from tinker_actors.protocol.order import Ended, Order, Verdict, applied_behind
+from tinker_actors.protocol.order import Ended, Order, Verdict
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker

@@ -7,8 +7,8 @@ from typing import Any
 from tinker_actors.actors.messages import Adopt, AdoptionFailed, ChunkAccepted, ChunkDone, ChunkFailed, Perform
 from tinker_actors.actors.work import Work
 from tinker_actors.errors import OutcomeUnknownError, PrecedingOperationFailed, TinkerError
+from tinker_actors.protocol.consequences import may_be_done
 from tinker_actors.protocol.operations import Operation, Tail
-from tinker_actors.protocol.order import may_be_done
 from tinker_actors.protocol.outcomes import Accepted, Done
 from tinker_actors.protocol.results import training_result
 from tinker_actors.runtime.actor import Ref, tell

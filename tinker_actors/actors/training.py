@@ -39,8 +39,8 @@ from tinker_actors.errors import (
     ClientClosedError,
     TinkerError,
 )
+from tinker_actors.protocol.consequences import never_filled, outcome_unknown, preceded
 from tinker_actors.protocol.operations import Tail, in_dialect
-from tinker_actors.protocol.order import never_filled, outcome_unknown, preceded
 from tinker_actors.runtime.actor import RuntimeActor, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import WaitReason

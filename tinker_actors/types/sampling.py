@@ -197,7 +197,7 @@ class SampleResponse:
             for.
         topk_prompt_logprobs: one entry per prompt token: None, or the k likeliest `(token, logprob)`; or arrays.
         prompt_cache_hit_tokens: prompt tokens the server had in its cache.
-        weights_version: number of optimizer steps sent before the weights that answered were saved, those that failed
+        weights_version: number of optimizer steps called before the weights that answered were saved, those that failed
             included: 0 for a base model, None for a sampler made from a path.
         target_prompt_logprobs: log-probabilities of the tokens that were asked about, in the request's shape and
             form, or None.

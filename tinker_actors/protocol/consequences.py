@@ -1,0 +1,82 @@
+"""Consequences: what the failure of one operation says of the server, and what is said to those behind it."""
+
+from __future__ import annotations
+
+from tinker_actors.errors import (
+    APIResponseValidationError,
+    OutcomeUnknownError,
+    PrecedingOperationFailed,
+    StalledError,
+    StepTaintedError,
+    TinkerError,
+)
+
+_REFUSED = (400, 422)
+
+
+def outcome_unknown(error: TinkerError) -> bool:
+    """Return whether nobody knows what became of an operation: the server stalled, forgot it, or tells nonsense."""
+    return isinstance(error, StalledError | OutcomeUnknownError | APIResponseValidationError)
+
+
+def may_be_done(error: TinkerError, *, accepted: bool) -> bool:
+    """Return whether the server may have done something of a request that failed.
+
+    Args:
+        error: how it failed.
+        accepted: whether the server had accepted it. What it then failed it did not do; what it refused as such (400,
+            422) neither.
+    """
+    if accepted:
+        return outcome_unknown(error)
+    return error.outcome != "not_applied" and error.status_code not in _REFUSED
+
+
+def never_filled(number: int, refusal: TinkerError) -> TinkerError:
+    """Return why nothing can be sent behind a number under which the server takes nothing (wire protocol 6.1).
+
+    Args:
+        number: the `seq_id`.
+        refusal: what the server said to the last thing that was offered to it under this number.
+    """
+    return TinkerError(
+        f"The server refused the request with number {number} and also everything without effect that was sent in its "
+        f"place. It runs the requests of a model in the order of their numbers, so it would never come to what is "
+        f"behind this one. It said: {refusal.message}",
+        status_code=refusal.status_code,
+        category=refusal.category,
+        outcome="not_applied",
+        advice="The next call tries again. For a server that waits for no number, say Config(server_orders=False).",
+    )
+
+
+def applied_behind(error: TinkerError, request_id: str | None) -> StepTaintedError:
+    """Return the error for an optimizer step that the server applied although what it builds on failed with `error`."""
+    tainting = StepTaintedError(
+        f"The server applied the optimizer step although an operation before it failed: {error}",
+        preceding=error,
+        request_id=request_id,
+        outcome="applied",
+    )
+    tainting.on_told = error.on_told
+    return tainting
+
+
+def tainted(name: str, error: TinkerError | None) -> StepTaintedError:
+    """Return the error for an operation that would build on what the failure `error` left on the server."""
+    return StepTaintedError(
+        f"{name} was not sent: an operation before it failed, and the server holds, or has applied, gradients of that "
+        f"step, which it can't be told to discard: {error}",
+        preceding=error,
+        outcome="not_applied",
+    )
+
+
+def preceded(name: str, error: TinkerError) -> PrecedingOperationFailed:
+    """Return the error for an operation that was kept back because of `error`. Who is told of it is told of both."""
+    consequence = PrecedingOperationFailed(
+        f"{name} was not sent, because an operation before it failed, which its caller had not been told: {error}",
+        preceding=error,
+    )
+    consequence.on_told = error.on_told
+    return consequence
