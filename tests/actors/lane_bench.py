@@ -29,12 +29,16 @@ class Sent:
         self.endpoint = request.path.rsplit("/", 1)[1]
         self.headers = dict((*request.headers, *request.own_headers))
         self.timeout = request.timeout
+        self.once = request.once
         self.body = json.loads(b"".join(request.body))
         self.at = peer.runtime.clock.now()
 
     def cancel(self):
         self.peer.pending.remove(self)
         self.peer.given_up.append(self)
+
+    def reject(self):
+        self.peer.rejected.append(self)
 
     def answer(self, body=b"{}", status=200, **headers):
         self.peer.pending.remove(self)
@@ -53,7 +57,7 @@ class Peer:
 
     def __init__(self, runtime):
         self.runtime = runtime
-        self.all, self.pending, self.given_up = [], [], []
+        self.all, self.pending, self.given_up, self.rejected = [], [], [], []
         self.at_once = {}
 
     capacity = 1 << 30
@@ -149,11 +153,13 @@ class LaneBench:
     def now(self):
         return self.runtime.clock.now()
 
-    def sample(self, name, terms=DEFAULT_TERMS, channel=None):
+    def sample(self, name, terms=DEFAULT_TERMS, channel=None, *, resend=True):
         sample = Sample(name, channel)
         tail = Tail("/api/v1/asample", b'"x":1}', "application/json", 10, "Sample")
         tracker = Tracker("sample", self.now)
-        self.works[name] = work = Work(tail, None, sample, tracker, session=self.session, admission=sample, terms=terms)
+        self.works[name] = work = Work(
+            tail, None, sample, tracker, session=self.session, admission=sample, terms=terms, resend=resend
+        )
         self.settings.table[work.id] = work
         if self.settings.arrivals.put(work):
             tell(self.ref, ARRIVED)

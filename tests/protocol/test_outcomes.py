@@ -25,6 +25,7 @@ from tinker_actors.protocol.outcomes import (
     poll_outcome,
     reply_outcome,
     submit_outcome,
+    taken_id,
 )
 from tinker_actors.protocol.signals import read_signals, word_of
 
@@ -117,13 +118,34 @@ def test_trouble_that_can_pass_is_retried_after_what_the_server_asks(decide, sta
     assert isinstance(outcome, Retry)
     assert (outcome.kind, outcome.after, outcome.limit) == (kind, 3.0, limit)
     assert type(outcome.error) is errors.class_for_status(status)
-    assert outcome.error.outcome == "unknown"
+    # What a server did not take had no effect; that a poll was not taken says nothing about the operation.
+    assert outcome.error.outcome == ("not_applied" if status in (425, 429) and decide is not poll else "unknown")
     assert outcome.error.retryable is True
 
 
 @pytest.mark.parametrize("decide", [submit, reply])
-def test_a_408_outside_a_poll_is_retried(decide):
-    assert isinstance(decide(408), Retry)
+def test_a_408_outside_a_poll_says_that_the_request_was_not_received(decide):
+    outcome = decide(408)
+    assert isinstance(outcome, Retry)
+    assert outcome.error.outcome == "not_applied"
+
+
+@pytest.mark.parametrize("decide", [submit, reply, poll])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_that_was_not_followed_is_refused_by_name(decide, status):
+    location = "https://user:secret@other.example:8443/v2/x?token=secret#secret"
+    outcome = decide(status, b"<html>moved</html>", {"location": location, "content-type": "text/html"})
+    assert isinstance(outcome, Failed)
+    assert "redirected to 'https://other.example:8443/v2/x'" in str(outcome.error)
+    assert "secret" not in str(outcome.error)
+    assert outcome.error.advice
+
+
+def test_an_id_that_another_operation_has_is_asked_for_again():
+    outcome = taken_id("sample", "r-1")
+    assert isinstance(outcome.error, errors.APIResponseValidationError)
+    assert outcome.limit == UNREADABLE_RETRIES
+    assert "'r-1'" in str(outcome.error)
 
 
 @pytest.mark.parametrize("decide", [submit, reply, poll])

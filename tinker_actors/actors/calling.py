@@ -48,7 +48,7 @@ class Calling:
     def _answered(self, call: Call, answer: Answer) -> None:
         if call.holder is not self._desk:
             return
-        call.ticket = None
+        ticket, call.ticket = call.ticket, None
         if isinstance(answer, Reply):
             wall = self._desk.settings.wall()
             outcome = reply_outcome(answer.status, answer.headers, answer.body, wall, call.what, call.read)
@@ -61,6 +61,8 @@ class Calling:
         elif isinstance(outcome, Retry):
             self._again(call, outcome)
         elif isinstance(outcome, Unreadable):
+            assert ticket is not None
+            ticket.reject()
             self._again(call, Retry("transient", outcome.error, None, UNREADABLE_RETRIES))
         elif isinstance(outcome, Suspect):
             self._desk.suspect(call, outcome.error)

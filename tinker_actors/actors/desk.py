@@ -79,6 +79,7 @@ class Desk:
     Attributes:
         now: the monotonic time in seconds.
         check_every: seconds between two looks at who has waited for too long.
+        request_ids: those of the accepted operations in the table, each of which has its own.
         submitting: the hand that counts what is being submitted and what is at the server.
         polling: the hand that counts polls and fetches.
         retrying: the hand that sends again what failed.
@@ -92,6 +93,7 @@ class Desk:
         self.settings = settings
         self.config = settings.config
         self.table = settings.table
+        self.request_ids: set[str] = set()
         self.timers = executor.timers
         self.now: Callable[[], float] = executor.clock.now
         self.transport = transport
@@ -149,8 +151,10 @@ class Desk:
                 self.submitting.dropped(work)
             else:
                 self.polling.dropped(work)
-        if work.channel is not None and work.request_id is not None:
-            work.channel.drop(work.request_id)
+        if work.request_id is not None:
+            self.request_ids.discard(work.request_id)
+            if work.channel is not None:
+                work.channel.drop(work.request_id)
         if work.at_server or work.roomed:
             self.submitting.ended(work)
         work.state = "done"

@@ -224,7 +224,11 @@ class Lane(RuntimeActor):
         """Have the sink give a forgotten work a new head, unless the server forgets it again and again."""
         if work.request_id is None or work.renewals >= _MOST_RENEWALS or self._desk.worn_out(work):
             return False
-        return work.sink.gone(work, error)
+        forgotten = work.request_id
+        if not work.sink.gone(work, error):
+            return False
+        self._desk.request_ids.discard(forgotten)
+        return True
 
     def _drop_session(self, session: SessionLink, error: TinkerError) -> None:
         for item in list(self._desk.table.values()):

@@ -243,7 +243,7 @@ class Polling:
         desk = self._desk
         if work.holder is not desk:
             return
-        work.ticket = None
+        ticket, work.ticket = work.ticket, None
         self.dropped(work)
         assert work.request_id is not None
         if isinstance(answer, Reply):
@@ -261,6 +261,8 @@ class Polling:
         elif isinstance(outcome, Retry):
             self._again(work, outcome)
         elif isinstance(outcome, Unreadable):
+            assert ticket is not None
+            ticket.reject()
             self._not_read(work, outcome)
         else:
             work.failures = work.limited = 0

@@ -14,12 +14,20 @@ from tinker_actors.actors.keys import idempotency_key
 from tinker_actors.actors.messages import EASED
 from tinker_actors.actors.rooms import Rooms
 from tinker_actors.actors.work import Work
-from tinker_actors.errors import OutcomeUnknownError, TinkerError, fresh
+from tinker_actors.errors import APIResponseValidationError, OutcomeUnknownError, TinkerError, fresh
 from tinker_actors.protocol.adaptive import AdaptiveLimit
 from tinker_actors.protocol.dispatch import Dispatch
 from tinker_actors.protocol.endpoints import IDEMPOTENCY_KEY, JSON, SAMPLING_BACKPRESSURE, TYPE_SAMPLE
 from tinker_actors.protocol.lines import LEAST, Line
-from tinker_actors.protocol.outcomes import Accepted, Failed, Retry, Suspect, broken_outcome, submit_outcome
+from tinker_actors.protocol.outcomes import (
+    Accepted,
+    Failed,
+    Retry,
+    Suspect,
+    broken_outcome,
+    submit_outcome,
+    taken_id,
+)
 from tinker_actors.protocol.retry import full_jitter
 from tinker_actors.runtime.timers import Timer
 from tinker_actors.runtime.transport import Answer, Reply, Request
@@ -100,6 +108,8 @@ class Submitting:
     def adopt(self, work: Work) -> None:
         """Count a work that a lane before this one had accepted."""
         work.at_server = True
+        if work.request_id is not None:
+            self._desk.request_ids.add(work.request_id)
         if self.limit is not None:
             self.limit.adopted()
 
@@ -235,6 +245,7 @@ class Submitting:
             body=(work.head, tail.body),
             timeout=self._desk.config.request_timeout,
             own_headers=((IDEMPOTENCY_KEY, work.idempotency_key),),
+            once=not work.resend,
         )
         work.state = "submitting"
         work.charge = self.dispatch.sent(tail.weight, now)
@@ -248,16 +259,16 @@ class Submitting:
         desk = self._desk
         if work.holder is not desk:
             return
-        work.ticket = None
+        ticket, work.ticket = work.ticket, None
         self.dispatch.answered(work.charge)
         what = work.tracker.what
-        sent = True
         if isinstance(answer, Reply):
             doubtful, wall = work.tail.doubtful, desk.settings.wall()
             outcome = submit_outcome(answer.status, answer.headers, answer.body, wall, what, doubtful=doubtful)
         else:
             outcome = broken_outcome(answer.kind, answer.phase, answer.message, answer.sent, what)
-            sent = answer.sent
+        if isinstance(outcome, Accepted) and outcome.request_id in desk.request_ids:
+            outcome = taken_id(what, outcome.request_id)
         if desk.failing and not isinstance(outcome, Retry):
             desk.retrying.well(work.tail.request_type)
         if isinstance(outcome, Accepted):
@@ -267,7 +278,10 @@ class Submitting:
         else:
             if self.limit is not None:
                 self.limit.lost()
-            self._not_accepted(work, outcome, sent=sent)
+            if isinstance(outcome, Retry) and isinstance(outcome.error, APIResponseValidationError):
+                assert ticket is not None
+                ticket.reject()
+            self._not_accepted(work, outcome)
         self.pump()
 
     def _accepted(self, work: Work, outcome: Accepted) -> None:
@@ -278,6 +292,7 @@ class Submitting:
             self._desk.settings.limits.announce(EASED)
         work.at_server = True
         work.request_id = work.tracker.request_id = outcome.request_id
+        self._desk.request_ids.add(outcome.request_id)
         work.last_sign = now
         work.failures = work.limited = 0
         work.sink.accepted(work, outcome)
@@ -293,17 +308,17 @@ class Submitting:
         work.tracker.enter("throttled", now, str(retry.error))
         self._line.give_back(work, work.rank, work.id)
 
-    def _not_accepted(self, work: Work, outcome: Retry | Failed | Suspect, *, sent: bool) -> None:
+    def _not_accepted(self, work: Work, outcome: Retry | Failed | Suspect) -> None:
         if isinstance(outcome, Retry):
-            self._again(work, outcome, sent=sent)
+            self._again(work, outcome)
         elif isinstance(outcome, Suspect):
             self._desk.suspect(work, outcome.error)
         else:
             self._desk.fail(work, outcome.error)
 
-    def _again(self, work: Work, retry: Retry, *, sent: bool) -> None:
+    def _again(self, work: Work, retry: Retry) -> None:
         now = self._desk.now()
-        if sent and not work.resend and retry.kind != "throttle":
+        if retry.error.outcome == "unknown" and not work.resend:
             self._desk.fail(
                 work,
                 OutcomeUnknownError(

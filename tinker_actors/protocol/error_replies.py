@@ -18,6 +18,9 @@ from tinker_actors.protocol.retry import retryable_status
 
 CHECK_BASE_URL = "Check that the base URL is the address of a Tinker server, without /api/v1."
 
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_WHERE_REDIRECTED = "Check that the base URL has the scheme, host and port that the server itself answers on."
+
 _LONGEST_TEXT = 2000
 _LONGEST_TITLE = 120
 _MOST_PROBLEMS = 5
@@ -116,7 +119,9 @@ def status_error(
     """
     value: Any = None
     advice: str | None = None
-    if is_html(media_type(headers), body):
+    if status in _REDIRECTS and "location" in headers:
+        text, advice = _redirected(headers["location"]), _WHERE_REDIRECTED
+    elif is_html(media_type(headers), body):
         text, advice = html_text(body), CHECK_BASE_URL
     else:
         value = json_body(body) if len(body) <= _LARGEST_KEPT_BODY else None
@@ -129,6 +134,19 @@ def status_error(
         retryable=retryable_status(status, headers),
         outcome=outcome,
         advice=advice,
+    )
+
+
+def _redirected(location: str) -> str:
+    """Return what is wrong with a redirect, and where it leads, without what may be secret: user, query, fragment."""
+    shown = location.partition("#")[0].partition("?")[0]
+    scheme, slashes, rest = shown.partition("//")
+    if slashes:
+        host, slash, path = rest.partition("/")
+        shown = f"{scheme}//{host.rpartition('@')[2]}{slash}{path}"
+    return (
+        f"it was redirected to {shown[:_LONGEST_TITLE]!r}. Only 307 and 308 within the server are followed, and only a "
+        f"few in a row"
     )
 
 

@@ -51,6 +51,8 @@ _CONFLICT = 409
 _TOO_MANY_REQUESTS = 429
 _INTERNAL_SERVER_ERROR = 500
 _GONE = frozenset({404, 410})
+# The request did not come whole, came too early or was too much (RFC 9110, section 15.5.9; RFC 8470; RFC 6585).
+_NOT_TAKEN = frozenset({408, 425, 429})
 
 _PERMANENT_BREAKS = frozenset({"protocol", "too_large"})
 _PERMANENT_TLS = ("certificate", "wrong version number", "wrong_version_number")
@@ -204,6 +206,22 @@ def submit_outcome(
     return Accepted(future.request_id, future.model_id, future.sample_sequence_ids)
 
 
+def taken_id(what: str, request_id: str) -> Retry:
+    """Return what it means that an operation was accepted under an id that another unfinished one has.
+
+    An answer came twice, or in another's place: believed, it would give one caller the result of another.
+
+    Args:
+        what: the operation's name, for messages.
+        request_id: the id.
+    """
+    error = APIResponseValidationError(
+        f"The server answered {what} with the request id {request_id!r}, which another operation has that is not "
+        f"finished. The answers of the server, or of a proxy before it, are mixed up.",
+    )
+    return Retry("transient", error, None, UNREADABLE_RETRIES)
+
+
 def reply_outcome(
     status: int, headers: Mapping[str, str], body: bytes, now_wall: float, what: str, read: Read
 ) -> ReplyOutcome:
@@ -302,8 +320,9 @@ def _refused(
         body,
         what,
         request_id=request_id,
-        # A request refused as such had no effect; behind anything else the server may have done it.
-        outcome="unknown" if sent or retryable or status in _GONE else "not_applied",
+        # A request refused as such, or not taken at all, had no effect; behind anything else the server may have done
+        # it.
+        outcome="unknown" if sent or status in _GONE or (retryable and status not in _NOT_TAKEN) else "not_applied",
     )
     if status in _GONE:
         return Suspect(error)

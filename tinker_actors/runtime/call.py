@@ -44,6 +44,10 @@ class Pool(Protocol):
         """Take a request out of the pool."""
         ...
 
+    def reject(self, connection: Connection) -> None:
+        """Use a connection no more on which an answer came that can't be its request's."""
+        ...
+
 
 class Call(Exchange):
     """An exchange that somebody waits for; the port's `Ticket`. One object, since each request makes one.
@@ -56,13 +60,15 @@ class Call(Exchange):
         limits: bounds of the response.
 
     Attributes:
-        connection: what it is sent on, or None while it waits for one and at the end.
-        timeout: seconds it may take.
+        request: the request.
+        connection: what it is or was sent on, or None while it waits for one.
+        fresh: whether it has to go on a connection that has carried nothing yet.
+        redirects: how often it was sent on to another path.
         due: see `Deadlines`.
         line: see `Deadlines`.
     """
 
-    __slots__ = ("_on_answer", "_pool", "connection", "due", "line", "timeout")
+    __slots__ = ("_on_answer", "_pool", "connection", "due", "fresh", "line", "redirects", "request")
 
     def __init__(
         self,
@@ -75,16 +81,33 @@ class Call(Exchange):
         super().__init__(request.method, *pieces, limits.max_header_bytes, limits.max_body_bytes)
         self._pool = pool
         self._on_answer: Callable[[Answer], None] | None = on_answer
-        self.timeout = request.timeout
+        self.request = request
+        self.fresh = request.once
+        self.redirects = 0
         self.due = 0.0
         self.line: Line | None = None
         self.connection: Connection | None = None
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether the server may have seen it before, on a connection that was closed."""
+        return self.fresh and not self.request.once
+
+    def begin_again(self, pieces: tuple[bytes, tuple[bytes, ...]]) -> None:
+        """Become an exchange that has not begun; who waits, and for how long, stays."""
+        super().__init__(self.request.method, *pieces, self._max_head, self._max_body)
+        self.connection = None
 
     def cancel(self) -> None:
         """Give up the request; a connection it is on is closed."""
         if self._on_answer is not None:
             self.drop()
             self._pool.leave(self)
+
+    def reject(self) -> None:
+        """Say that the answer can't be this request's."""
+        assert self.connection is not None
+        self._pool.reject(self.connection)
 
     def expire(self) -> None:
         """Fail the request for lack of time. Called by its deadline."""

@@ -8,11 +8,14 @@ directions, and reading goes on until the socket says that there is nothing more
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Protocol
 
 from tinker_actors.runtime.exchange import Exchange
+from tinker_actors.runtime.poller import make_glance
 from tinker_actors.runtime.selector_inbox import READ, WRITE, SelectorInbox
 from tinker_actors.runtime.transport import BrokenKind
 
@@ -21,6 +24,8 @@ _WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSL
 _STEPS_PER_EVENT = 32
 # A TLS record that is not full is the last one of what its sender had to say, as a rule.
 _FULL_RECORD = 16 * 1024
+# How some servers and balancers announce that they close an idle connection (RFC 9110, section 15.5.9).
+_GOODBYE = re.compile(rb"HTTP/1\.[01] 408 ")
 
 
 class ConnectionOwner(Protocol):
@@ -50,22 +55,28 @@ class Connection:
     Attributes:
         exchange: the one under way, or None.
         served: the number of exchanges completed.
-        idle_since: for the owner's use.
+        noisy: whether bytes came that nobody asked for.
+        idle_since: when the owner last had nothing for it to carry; 0 before.
+        era: for the owner's use.
     """
 
     __slots__ = (
         "_buffer",
         "_events",
         "_full_read",
+        "_glance",
         "_inbox",
         "_is_tls",
         "_owner",
         "_read_needs_write",
+        "_released",
         "_sock",
         "_write_blocked",
         "_write_error",
+        "era",
         "exchange",
         "idle_since",
+        "noisy",
         "served",
     )
 
@@ -84,25 +95,38 @@ class Connection:
         self._read_needs_write = False
         self._write_error: OSError | None = None
         self.exchange: Exchange | None = None
+        self._glance: Callable[[int], object] | None = None
+        self._released = 0
         self.idle_since = 0.0
+        self.era = 0
         self.served = 0
+        self.noisy = False
         try:
             inbox.register(sock, READ, self)
         except (OSError, ValueError):
             sock.close()
             raise
 
+    @property
+    def kept(self) -> bool:
+        """Whether it was open for a while or carried something, so that the server may be closing it."""
+        return self.served > 0 or self.idle_since > 0
+
     def begin(self, exchange: Exchange) -> bool:
         """Start an exchange and write what the socket takes at once.
 
         Returns:
-            False when this kept-alive connection turned out to be dead before it took a single byte: close it
-            and use another, nothing has been sent. Any other failure arrives through the owner, later.
+            False when this kept-alive connection turned out to be dead, or to have something to say, before it took
+            a single byte: close it and use another, nothing has been sent. Any other failure arrives through the
+            owner, later.
         """
+        # Where no whole round of the inbox lies between, nobody has looked since the last answer came.
+        if self.served and self._inbox.rounds - self._released < 2 and not self._is_quiet():  # noqa: PLR2004
+            return False
         self.exchange = exchange
         if self._flush(exchange):
             return True
-        if self.served and not exchange.sent:
+        if self.kept and not exchange.sent:
             self.exchange = None
             return False
         self._inbox.post(self._settle_write_error)
@@ -113,9 +137,13 @@ class Connection:
         exchange, self.exchange = self.exchange, None
         self.served += 1
         if exchange is None or not exchange.keep_alive or self._write_error is not None:
+            self.noisy = exchange is not None and exchange.state == "overfed"
             return False
-        # Bytes that lie decrypted in the TLS layer belong to nobody.
-        return not (self._is_tls and self._pending())
+        if self._is_tls and self._pending():
+            self.noisy = True  # bytes that lie decrypted in the TLS layer belong to nobody
+            return False
+        self._released = self._inbox.rounds
+        return True
 
     def close(self) -> None:
         """Close the socket and forget the exchange. May be called twice."""
@@ -128,7 +156,8 @@ class Connection:
         """Write and read what is possible. Called by the inbox."""
         exchange = self.exchange
         if exchange is None:
-            self._read_while_idle()
+            if not self._has_nothing_to_say():
+                self._lose()
             return
         if (exchange.unsent is not None or self._events != READ) and not self._flush(exchange):
             self._settle_write_error()
@@ -216,17 +245,26 @@ class Connection:
         if self.exchange is not None:
             self._drain(self.exchange)
 
-    def _read_while_idle(self) -> None:
-        """Find out why an idle connection is readable: a TLS message of no importance, or its end."""
+    def _is_quiet(self) -> bool:
+        """Look whether an idle connection is readable, and if so, why; False when it can't be used."""
+        if self._glance is None:
+            self._glance = make_glance(self._sock.fileno())
+        return not self._glance(0) or self._has_nothing_to_say()
+
+    def _has_nothing_to_say(self) -> bool:
+        """Find out why an idle connection is readable: a TLS message of no importance, its end, or unrequested bytes.
+
+        Returns:
+            Whether the connection can be used.
+        """
         try:
-            self._sock.recv_into(self._buffer)
+            count = self._sock.recv_into(self._buffer)
         except _WOULD_BLOCK:
-            return
+            return True
         except OSError:
-            # Nobody is waiting; the connection is lost in either way.
-            self._lose()
-        else:
-            self._lose()
+            return False  # nobody is waiting; it is lost in either way
+        self.noisy = count > 0 and _GOODBYE.match(self._buffer[:count]) is None
+        return False
 
     def _lose(self) -> None:
         self.close()
@@ -258,7 +296,7 @@ class Connection:
             kind = "tls"
         elif isinstance(error, TimeoutError):
             kind = "timeout"
-        elif self.served and exchange.state in ("sending", "waiting"):
+        elif self.kept and exchange.state in ("sending", "waiting"):
             # The server closed a kept-alive connection while our request was on its way: an orderly end that
             # shows as a reset because the request met a closed socket.
             kind = "closed"

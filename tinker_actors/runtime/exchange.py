@@ -13,13 +13,15 @@ from tinker_actors.runtime.transport import Answer, Broken, BrokenKind, Phase, R
 
 # "sending" and "waiting" end with the first byte of a response, which may come before the request is out.
 # An interim response (1xx) leads back to waiting for the real one. "ended" while waiting: all of it came at once.
+# "more" is what comes behind a response: nobody asked for it.
 _MOVES: dict[State, dict[Event, State]] = {
     "sending": {"sent": "waiting", "begun": "headers", "broke": "failed"},
     "waiting": {"sent": "waiting", "begun": "headers", "ended": "done", "broke": "failed"},
     "headers": {"sent": "headers", "interim": "waiting", "headed": "body", "broke": "failed"},
     "body": {"sent": "body", "ended": "done", "broke": "failed"},
-    "done": {},
-    "failed": {},
+    "done": {"more": "overfed"},
+    "overfed": {"more": "overfed"},
+    "failed": {"more": "failed"},
 }
 
 # The port's phases: "wait" means that no byte of the response came, "body" that it had begun.
@@ -116,7 +118,7 @@ class Exchange:
         reader = self._reader
         if reader is None:
             if self.outcome is not None:
-                self.keep_alive = False
+                self.overfeed()
                 return
             if self.state == "waiting" and not self._is_head and self._take(data):
                 return
@@ -153,6 +155,11 @@ class Exchange:
         self.move("ended")
         # A server that answers before it has the whole request can't read another one after it.
         self.keep_alive = keep_alive and self.unsent is None
+
+    def overfeed(self) -> None:
+        """Note that bytes came behind the response. Called by what reads it."""
+        self.keep_alive = False
+        self.move("more")
 
     def move(self, event: Event) -> None:
         """Go on to the state that follows. Called by what reads the response."""

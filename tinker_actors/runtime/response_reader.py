@@ -14,8 +14,8 @@ import httptools
 from tinker_actors.runtime.inflating import InflatedBody, codings, inflatable
 from tinker_actors.runtime.transport import Answer, BrokenKind, Reply
 
-State = Literal["sending", "waiting", "headers", "body", "done", "failed"]
-Event = Literal["sent", "begun", "interim", "headed", "ended", "broke"]
+State = Literal["sending", "waiting", "headers", "body", "done", "overfed", "failed"]
+Event = Literal["sent", "begun", "interim", "headed", "ended", "broke", "more"]
 
 _SWITCHING_PROTOCOLS = 101
 _FIRST_FINAL_STATUS = 200
@@ -26,7 +26,6 @@ class Reading(Protocol):
 
     state: State
     outcome: Answer | None
-    keep_alive: bool
 
     def move(self, event: Event) -> None:
         """Note how far the response got."""
@@ -38,6 +37,10 @@ class Reading(Protocol):
 
     def fail(self, kind: BrokenKind, message: str) -> None:
         """End badly."""
+        ...
+
+    def overfeed(self) -> None:
+        """Note that bytes came behind the response."""
         ...
 
 
@@ -119,7 +122,7 @@ class ResponseReader:
         if self._exchange.outcome is None:
             self._exchange.move("begun")
         else:
-            self._exchange.keep_alive = False  # bytes that nobody asked for
+            self._exchange.overfeed()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header; what comes after the body (a trailer) is only counted."""
@@ -151,7 +154,7 @@ class ResponseReader:
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body."""
         if self._exchange.outcome is not None:
-            self._exchange.keep_alive = False
+            self._exchange.overfeed()
             return
         if self._inflated is None:
             self._body += data
@@ -197,7 +200,7 @@ class ResponseReader:
     def _note_parser_error(self, error: Exception) -> None:
         exchange = self._exchange
         if exchange.outcome is not None:
-            exchange.keep_alive = False
+            exchange.overfeed()
         elif self._refusal is not None:
             exchange.fail(*self._refusal)
         else:
@@ -228,7 +231,9 @@ class CountedBody:
         self._body += data if len(data) <= self._missing else data[: self._missing]
         self._missing -= len(data)
         if self._missing <= 0:
-            self.finish(keep_alive=self._missing == 0)
+            self.finish(keep_alive=True)
+        if self._missing < 0:
+            self._exchange.overfeed()
 
     def end(self) -> None:
         """Do nothing: there is no parser."""

@@ -50,10 +50,13 @@ class SelectorInbox:
 
     Attributes:
         timers: the lane's timers, due on the inbox's clock.
+        rounds: how often all sockets that were ready had their turn. What was not ready in a whole round has nothing
+            to say; after two more than one remembers, there was a whole one.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.timers = Timers()
+        self.rounds = 0
         self._now = (clock or MonotonicClock()).now
         self._mailbox: deque[Any] = deque()
         self._posted: deque[Callable[[], object]] = deque()
@@ -193,6 +196,7 @@ class SelectorInbox:
                 self._rest.wait(_REST_AFTER_FAILURE)
             return
         self._run_ready(self._select())
+        self.rounds += 1
         for _ in range(len(self._posted)):
             self._run(self._posted.popleft())
             if self._closed:

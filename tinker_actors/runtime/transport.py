@@ -1,7 +1,9 @@
 """The transport port: one request out, one answer back.
 
 Everything an actor sends goes through this port. The HTTP transport implements it with sockets, the simulated
-network with a seed. A transport makes exactly one attempt; whether to try again is decided elsewhere.
+network with a seed. A transport makes exactly one attempt; whether to try again is decided elsewhere. What is part of
+getting one request to the server is its own affair: a kept connection that the server was closing, and a redirect on
+the same server.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ class Request(msgspec.Struct, frozen=True, eq=False):
         body: the body in pieces, sent in order without being joined.
         timeout: seconds from handing over (a wait for a free connection included) to the complete answer.
         own_headers: names and values that no other request has.
+        once: whether it must not reach the server twice. Then it goes on a fresh connection, which the server can't
+            be closing.
     """
 
     method: str
@@ -33,6 +37,7 @@ class Request(msgspec.Struct, frozen=True, eq=False):
     body: tuple[bytes, ...] = ()
     timeout: float = 60.0
     own_headers: tuple[tuple[str, str], ...] = ()
+    once: bool = False
 
     def __repr__(self) -> str:
         """Return method, path and size; headers and bodies may hold what must not be logged."""
@@ -82,6 +87,10 @@ class Ticket(Protocol):
 
     def cancel(self) -> None:
         """Give up the request: its callback will not run. Only on the transport's own thread."""
+        ...
+
+    def reject(self) -> None:
+        """Say that the answer can't be this request's: what it came on is used no more. Only inside the callback."""
         ...
 
 

@@ -217,6 +217,9 @@ class SimulatedTicket:
         """Give the request up."""
         self._tickets.discard(self)
 
+    def reject(self) -> None:
+        """Do nothing: here no answer comes in place of another."""
+
 
 def _nobody(_: Answer) -> None:
     """Take the answer to a duplicate: nobody waits for it."""

@@ -449,7 +449,9 @@ def test_every_state_that_can_break_has_a_phase_and_final_ones_lead_nowhere():
     breakable = {state for state, moves in _MOVES.items() if "broke" in moves}
 
     assert breakable == set(_PHASES)
-    assert _MOVES["done"] == _MOVES["failed"] == {}
+    final = {"done", "overfed", "failed"}
+    assert {state for state, moves in _MOVES.items() if moves.keys() == {"more"}} == final
+    assert {_MOVES[state]["more"] for state in final} <= final
     assert {state for moves in _MOVES.values() for state in moves.values()} <= set(_MOVES)
 
 

@@ -7,8 +7,6 @@ import socket
 import struct
 import threading
 
-import pytest
-
 from tinker_actors.runtime.transport import Request
 
 HANG = 30.0
@@ -102,23 +100,6 @@ def test_an_answer_nobody_asked_for_ends_the_idle_connection(start, lane):
     unasked.set()
 
     lane.until(lambda: transport.open == 0)
-
-
-@pytest.mark.parametrize("how", ["closed", "reset"])
-def test_a_kept_connection_closed_while_the_request_is_on_its_way(start, lane, how):
-    def handler(server, connection):
-        server.read_request(connection)
-        connection.sendall(OK)
-        server.read_request(connection)
-        if how == "reset":
-            reset(connection)
-
-    _, transport = start(handler)
-    lane.send(transport, get()).reply()
-    answer = lane.send(transport, get()).broken()
-
-    assert (answer.kind, answer.phase, answer.sent) == ("closed", "wait", True)
-    assert transport.open == 0
 
 
 def test_a_kept_connection_that_is_dead_before_it_takes_a_byte_is_replaced(serve, lane):
