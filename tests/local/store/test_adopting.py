@@ -144,3 +144,24 @@ def test_leftovers_and_strangers_are_no_checkpoints(tmp_path, making):
     assert store.checkpoints() == []
     store.close()
     assert sorted(path.name for path in folder.parent.iterdir()) == ["cut", "odd", "pathless"]
+
+
+def test_an_older_database_does_not_end_a_checkpoint_whose_time_was_extended(tmp_path, making):
+    root = tmp_path / "data"
+    make(root, making, making.path, OTHER, ttl_seconds=3600, expires_at=5.0)
+    shutil.copy(root / DATABASE, tmp_path)
+    store = FileStore(root)
+    store.update(msgspec.structs.replace(store.find(making.path), ttl_seconds=None, expires_at=None))
+    store.update(msgspec.structs.replace(store.find(OTHER), ttl_seconds=7200, expires_at=9.0))
+    store.close()
+    drop_database(root)
+    shutil.copy(tmp_path / DATABASE, root)
+    store = FileStore(root)
+    ends = {path: (store.find(path).ttl_seconds, store.find(path).expires_at) for path in (making.path, OTHER)}
+    assert ends == {making.path: (None, None), OTHER: (7200, 9.0)}
+    assert store.read(OTHER).adapter["a"][0, 0] == 2, "the sums are still there"
+    store.update(msgspec.structs.replace(store.find(making.path), expires_at=7.0))
+    store.close()
+    store = FileStore(root)
+    assert store.find(making.path).expires_at == 7.0, "what is said last counts"
+    store.close()

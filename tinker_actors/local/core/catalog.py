@@ -144,7 +144,7 @@ class Catalog:
         """Delete the checkpoints whose time is over."""
         for meta in self._store.checkpoints():
             if is_over(meta, wall):
-                self._store.delete(meta.path)
+                self._store.delete(meta.path, "its time is over")
 
 
 def is_over(meta: CheckpointMeta, wall: float) -> bool:

@@ -189,8 +189,13 @@ class Store(Protocol):
         """
         ...
 
-    def delete(self, path: str) -> None:
-        """Remove a checkpoint, if it is there; when this returns, it does not come back. On the core's own thread."""
+    def delete(self, path: str, why: str = "it was deleted") -> None:
+        """Remove a checkpoint, if it is there; when this returns, it does not come back. On the core's own thread.
+
+        Args:
+            path: the checkpoint's.
+            why: the reason, for the log.
+        """
         ...
 
     def copy(self, source: str, meta: CheckpointMeta) -> None:

@@ -42,8 +42,8 @@ def adopted(
 ) -> Iterator[tuple[CheckpointMeta, Path]]:
     """Yield what is to be listed from now on, the newest first.
 
-    What a manifest says about a checkpoint's end may be out of date, so an adopted one has none; likewise it is not
-    public. One whose path is taken gets a path of its own beside it.
+    What was just found is not to go by itself, nor to be seen by others: an adopted checkpoint has no end and is not
+    public, whatever it was. One whose path is taken gets a path of its own beside it.
 
     Args:
         unlisted: the checkpoints, with what they say about themselves.

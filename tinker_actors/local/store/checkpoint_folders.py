@@ -35,7 +35,7 @@ CONFIG = "adapter_config.json"
 ADAPTER = "adapter_model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 
-_OURS = frozenset({CONFIG, ADAPTER, OPTIMIZER, manifest.NAME})
+_OURS = frozenset({CONFIG, ADAPTER, OPTIMIZER, manifest.NAME, f"{manifest.NAME}.new"})
 _DEPTH = 3  # run, segment, name
 _NAME_LENGTH = 100  # of 255 that a file's name may have: the folder's name is for people, who read this much
 
@@ -113,6 +113,32 @@ class CheckpointFolders:
         """
         with contextlib.suppress(FileNotFoundError):  # it was taken away from outside
             marks.put(folder)
+
+    def describe(self, folder: Path, meta: CheckpointMeta) -> None:
+        """Let a folder say of itself what has become true of its checkpoint, if it says anything.
+
+        Raises:
+            OSError: the disk does not take it; then it says what it said.
+        """
+        try:
+            known = manifest.read_manifest(folder)
+        except (FileNotFoundError, CheckpointDamagedError) as error:
+            _LOG.warning("%s does not say what became of its checkpoint: %s", folder, error)
+            return
+        aside = folder / f"{manifest.NAME}.new"
+        try:
+            write_file(aside, manifest.encoded(Manifest(checkpoint=meta, sha256=known.sha256)))
+            aside.replace(folder / manifest.NAME)
+        finally:
+            aside.unlink(missing_ok=True)
+        flush_folder(folder)
+
+    def described(self, folder: Path) -> CheckpointMeta | None:
+        """Return what a folder says about its checkpoint; None where it can't be read."""
+        try:
+            return manifest.read_manifest(folder).checkpoint
+        except (OSError, CheckpointDamagedError):
+            return None
 
     def read(self, folder: Path, meta: CheckpointMeta) -> Checkpoint:
         """Return the checkpoint in a folder.

@@ -148,15 +148,17 @@ class FileStore:
 
         Raises:
             CheckpointMissingError: it is not there, or under another uid.
+            OSError, sqlite3.Error: the disk does not take it.
         """
         with self._lock:
             _, folder = self._require(meta.path, meta.uid)
+            self._folders.describe(folder, meta)
             values = (meta.owner, _text(meta), meta.path)
             self._database.commit(("UPDATE checkpoints SET owner = ?, record = ? WHERE path = ?", values))
             self._index[meta.path] = (meta, folder)
 
-    def delete(self, path: str) -> None:
-        """Remove a checkpoint, if it is there."""
+    def delete(self, path: str, why: str = "it was deleted") -> None:
+        """Remove a checkpoint, if it is there; the reason is for the log."""
         with self._lock:
             found = self._index.get(path)
             if found is None:
@@ -164,7 +166,7 @@ class FileStore:
             with self._giving_up(found[1]):
                 self._database.commit(("DELETE FROM checkpoints WHERE path = ?", (path,)), flush=True)
             del self._index[path]
-        self._writer.remove(found[1], f"{path} was deleted")
+        self._writer.remove(found[1], f"{path}: {why}")
 
     def copy(self, source: str, meta: CheckpointMeta) -> None:
         """Keep the files of one checkpoint under another path too.
@@ -305,10 +307,22 @@ class FileStore:
             if folder is None:
                 gone.append(path)
             else:
-                index[path] = (msgspec.json.decode(record, type=CheckpointMeta), folder)
+                meta = msgspec.json.decode(record, type=CheckpointMeta)
+                index[path] = (meta if meta.expires_at is None else self._with_latest_end(meta, folder), folder)
         if gone:
             _LOG.warning("the files of %d checkpoints are not there, e.g. of %s", len(gone), gone[0])
         return index
+
+    def _with_latest_end(self, meta: CheckpointMeta, folder: Path) -> CheckpointMeta:
+        """Return what is known, with the end that the folder tells of if that is later.
+
+        A database that is an older copy must not end what was given more time since.
+        """
+        said = self._folders.described(folder)
+        if said is None or (said.expires_at is not None and said.expires_at <= (meta.expires_at or 0)):
+            return meta
+        _LOG.warning("%s is kept for longer than the database says, which seems to be an older one", meta.path)
+        return msgspec.structs.replace(meta, ttl_seconds=said.ttl_seconds, expires_at=said.expires_at)
 
     def _forget_old_records(self) -> None:
         self._database.commit((_FORGET_SESSIONS, (KEPT_RECORDS,)), (_FORGET_RUNS, (KEPT_RECORDS,)))

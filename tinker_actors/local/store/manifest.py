@@ -21,7 +21,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What is in `checkpoint.json`.
 
     Attributes:
-        checkpoint: what was known about the checkpoint when it was saved; the database knows what changed later.
+        checkpoint: what is known about the checkpoint, as the database has it too.
         sha256: file name -> SHA-256 of its content in hex, as `sha256sum` prints it.
     """
 

@@ -89,7 +89,7 @@ class MemoryStore:
             found = self._require(meta.path, meta.uid)
             self._checkpoints[meta.path] = msgspec.structs.replace(found, meta=meta)
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, why: str = "") -> None:  # noqa: ARG002 - nothing else goes with it
         """Remove a checkpoint, if it is there."""
         with self._lock:
             self._checkpoints.pop(path, None)
