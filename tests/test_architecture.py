@@ -11,14 +11,18 @@ import pytest
 ROOT = "tinker_actors"
 PACKAGE = Path(__file__).parents[1] / ROOT
 MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in sorted(PACKAGE.rglob("*.py"))}
-ROOMS = [{"errors", "types", "version"}, {"config", "events"}, {"protocol"}, {"runtime"}, {"actors"}, {"clients"}]
+ROOMS = [
+    {"errors", "secrets", "types", "version"}, {"config", "events"}, {"protocol"}, {"runtime"}, {"actors"}, {"clients"},
+]  # fmt: skip
 RANK = {f"{ROOT}.{room}": rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 DOORS = len(ROOMS)  # __init__, __main__, testing, cli
 LONGEST = 400
 
 # The embedded server stands beside the ranks.
 LOCAL = f"{ROOT}.local"
-LOCAL_IMPORTS = (LOCAL, f"{ROOT}.types", f"{ROOT}.errors", f"{ROOT}.protocol.codec", f"{ROOT}.protocol.protobuf")
+LOCAL_IMPORTS = (
+    LOCAL, f"{ROOT}.types", f"{ROOT}.errors", f"{ROOT}.secrets", f"{ROOT}.protocol.codec", f"{ROOT}.protocol.protobuf",
+)  # fmt: skip
 LOCAL_IS_IMPORTED_BY = (
     LOCAL, f"{ROOT}.testing", f"{ROOT}.cli", f"{ROOT}.clients.local_door", f"{ROOT}.__init__",
 )  # fmt: skip

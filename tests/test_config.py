@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from tinker_actors.clients.service import ServiceClient
-from tinker_actors.config import DEFAULT_BASE_URL, Config, check_key, is_loopback, resolve
+from tinker_actors.config import DEFAULT_BASE_URL, Config, check_key, resolve
 from tinker_actors.errors import ConfigError, TinkerError
+from tinker_actors.types.addresses import is_loopback
 
 KEY = "tml-secret-key"
 LOOPBACK = "http://127.0.0.1:8000"
@@ -287,3 +288,164 @@ def test_the_repr_shows_every_other_setting():
 def test_replacing_a_field_checks_it_again():
     with pytest.raises(ConfigError, match="max_submits"):
         msgspec.structs.replace(Config(), max_submits=0)
+
+
+# ---------------------------------------------------------------- what can't be sent or connected to
+
+
+@pytest.mark.parametrize(
+    ("headers", "says"),
+    [
+        ({"X-Team": "\u7814"}, "outside Latin-1"),
+        ({"X-Team": "\udce9"}, "outside Latin-1"),
+        ({"X-Team": "a\nb: hidden"}, "line break"),
+        ({"X-Team": "hidden\x7f"}, "forbids"),
+        ({"X Team": "hidden"}, "a name that HTTP does not allow"),
+        ({"": "hidden"}, "a name"),
+        ({"X-T\u00e9am": "hidden"}, "a name"),
+        ({"Content-Length": "5"}, "how a message travels"),
+        ({"transfer-encoding": "chunked"}, "how a message travels"),
+        ({"Host": "hidden"}, "how a message travels"),
+        ({"X-A": "hidden", "x-a": "2"}, "twice"),
+    ],
+)
+def test_headers_that_can_not_be_sent_are_refused_without_their_values(headers, says):
+    with pytest.raises(ConfigError, match=says) as caught:
+        Config(default_headers=headers)
+    assert "hidden" not in str(caught.value)
+    assert repr(next(reversed(headers))) in str(caught.value)
+
+
+def test_latin_1_is_sent():
+    assert Config(default_headers={"X-Team": "caf\u00e9\t!"}).default_headers == {"X-Team": "caf\u00e9\t!"}
+
+
+@pytest.mark.parametrize("name", ["CLOUDFLARE_ACCESS_CLIENT_ID", "CLOUDFLARE_ACCESS_CLIENT_SECRET"])
+def test_headers_of_the_environment_are_checked_as_well(name):
+    with pytest.raises(ConfigError, match=name) as caught:
+        resolve(base_url=LOOPBACK, env={name: "hidden\u201d"})
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_header_of_the_environment_gives_way_to_one_in_other_letters():
+    env = {"CLOUDFLARE_ACCESS_CLIENT_ID": "id"}
+    config = resolve(Config(default_headers={"cf-access-client-id": "mine"}), base_url=LOOPBACK, env=env)
+    assert config.default_headers == {"cf-access-client-id": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("proxy", "says"),
+    [
+        ("socks5://u:hidden@127.0.0.1:1080", "a socks5 proxy"),
+        ("127.0.0.1:3128", "without a scheme"),
+        ("proxy", "without a scheme"),
+        ("", "without a scheme"),
+        ("http://u:hidden@127.0.0.1:99999", "can't be read"),
+        ("http://u:hidden@127.0.0.1:port", "can't be read"),
+        ("http://u:hidden@:3128", "needs a host"),
+        ("http://127.0.0.1:0", "port 0"),
+        ("http://pro xy:3128", "can't be one"),
+        ("http://pr\u00f6xy:3128", "not ASCII"),
+        ("http://u:hidden\udce9@proxy:3128", "no URL has"),
+        (" http://u:hidden@proxy:3128", "a space"),
+    ],
+)
+def test_a_proxy_that_can_not_be_one_is_refused_without_being_shown(proxy, says):
+    with pytest.raises(ConfigError, match=says) as caught:
+        Config(proxy=proxy)
+    assert "hidden" not in str(caught.value)
+    assert "proxy" in str(caught.value)
+
+
+def test_a_proxy_in_tls_for_a_server_in_tls_is_refused_and_others_are_not():
+    config = Config(proxy="https://u:hidden@proxy.example.com", api_key=KEY, allow_plaintext_key=True)
+    with pytest.raises(ConfigError, match="TLS") as caught:
+        resolve(config, base_url="https://example.com", env={})
+    assert "hidden" not in str(caught.value)
+    assert resolve(config, base_url="http://example.com", env={}).proxy == config.proxy
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"HTTPS_PROXY": "socks5://u:hidden@127.0.0.1:1"}, "a socks5 proxy"),
+        ({"HTTPS_PROXY": "http://u:hidden@127.0.0.1:99999"}, "can't be read"),
+        ({"SSL_CERT_FILE": __file__}, "certificates"),
+        ({"SSL_CERT_FILE": "/no/such/file"}, "certificates"),
+    ],
+)
+def test_what_the_environment_says_of_the_way_is_checked_when_a_client_is_made(variables, says, monkeypatch):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=says) as caught:
+        ServiceClient(base_url="https://example.com", api_key=KEY)
+    assert "hidden" not in str(caught.value)
+
+
+def test_certificates_that_are_none_are_refused_when_a_client_is_made():
+    with pytest.raises(ConfigError, match="certificates"):
+        ServiceClient(base_url="https://example.com", api_key=KEY, config=Config(cafile=__file__))
+
+
+@pytest.mark.parametrize(
+    ("url", "right"),
+    [
+        ("http://127.0.0.1:8000/my path/", "http://127.0.0.1:8000/my%20path"),
+        ("http://127.0.0.1:8000/caf\u00e9/\u7814", "http://127.0.0.1:8000/caf%C3%A9/%E7%A0%94"),
+        ("http://127.0.0.1:8000/a%20b%2F", "http://127.0.0.1:8000/a%20b%2F"),
+        ("http://127.0.0.1:8000/100%/x", "http://127.0.0.1:8000/100%25/x"),
+        ('http://127.0.0.1:8000/"<>', "http://127.0.0.1:8000/%22%3C%3E"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("https://my_host.example.com./x", "https://my_host.example.com./x"),
+    ],
+)
+def test_the_path_of_a_base_url_is_quoted(url, right):
+    assert resolve(base_url=url, api_key=KEY, env={}).base_url == right
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8000/\udce9",
+        "http://127.0.0.1:8000/a\nb",
+        "http://127.0.0.1:8000\n",
+        " http://127.0.0.1:8000",
+        "http://127.0.0.1:8000/?x=1",
+        "http://127.0.0.1:8000/#x",
+        "http://127.0.0.1:0",
+        "http://my host",
+        "http://b\u00fccher.example",
+        "http://a..b",
+        "http://" + "a" * 64,
+        "http://[::g]",
+        "http://host%00",
+    ],
+)
+def test_what_no_url_can_have_is_refused(url):
+    with pytest.raises(ConfigError, match="The base URL"):
+        resolve(base_url=url, api_key=KEY, env={})
+
+
+@pytest.mark.parametrize("way", ["config", "environment"])
+@pytest.mark.parametrize("bad", ["\ud800", "a\udce9b"])
+@pytest.mark.parametrize("name", ["project_id", "tags"])
+def test_text_that_is_no_unicode_is_refused(name, bad, way):
+    variable = {"project_id": "TINKER_PROJECT_ID", "tags": "TINKER_TAGS"}[name]
+    with pytest.raises(ConfigError, match=f"{name} is .* surrogate"):
+        if way == "config":
+            Config(**{name: (bad,) if name == "tags" else bad})
+        else:
+            resolve(base_url=LOOPBACK, env={variable: bad})
+
+
+@pytest.mark.parametrize("name", POSITIVE)
+@pytest.mark.parametrize("value", [float("inf"), 1e300, 10**400])
+def test_a_number_that_no_timer_or_counter_takes_is_refused(name, value):
+    with pytest.raises(ConfigError, match=name):
+        Config(**{name: value})
+
+
+def test_the_name_of_a_session_is_text():
+    for bad in ("\ud800", 7):
+        with pytest.raises(TinkerError, match="display_name"):
+            ServiceClient(base_url=LOOPBACK, display_name=bad)

@@ -6,15 +6,20 @@ The key is kept out of reprs and pickles.
 
 from __future__ import annotations
 
-import ipaddress
+import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, cast
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
-from tinker_actors.errors import ConfigError
+from tinker_actors.errors import ConfigError, InvalidInputError
+from tinker_actors.secrets import keep_out, secret
+from tinker_actors.types.addresses import base_url as checked_base_url
+from tinker_actors.types.addresses import check_proxy, hide_user, is_loopback
+from tinker_actors.types.headers import FRAMING, header_problem
+from tinker_actors.types.scalars import sendable_text, shown
 
 _CLOUDFLARE = {
     "CF-Access-Client-Id": "CLOUDFLARE_ACCESS_CLIENT_ID",
@@ -41,11 +46,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         api_key: the credential; environment `TINKER_API_KEY`. Not needed on loopback.
         project_id: project of new sessions; environment `TINKER_PROJECT_ID`.
         tags: tags of new sessions; environment `TINKER_TAGS`, comma-separated.
-        default_headers: sent with every request.
+        default_headers: sent with every request: names and values as HTTP can carry them, Latin-1 at most. Those that
+            say how a message travels, like `Host` and `Content-Length`, can't be among them.
         allow_plaintext_key: send the key over `http://` to a host that is not this machine.
         cafile: certificates to trust, a PEM file; default: the system's (`SSL_CERT_FILE` is honoured).
-        proxy: URL of a proxy; default: the environment's (`HTTPS_PROXY`, `HTTP_PROXY`,
-            `NO_PROXY`), except for loopback.
+        proxy: URL of an HTTP proxy, `http://user:password@host:port`; default: the environment's (`HTTPS_PROXY`,
+            `HTTP_PROXY`, `NO_PROXY`), except for loopback.
         connect_timeout: for DNS, TCP and TLS together.
         request_timeout: from handing a request over to its complete answer.
         poll_timeout: the same for asking for a result; servers hold such a request for about 30 s.
@@ -74,6 +80,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         on_step_failure: `"stop"` fails what was called behind a failed gradient, step or restore before you were told
             of it, `"continue"` does it all the same, as the official SDK does.
         seed: seeds the jitter of retries; default: drawn from the system.
+
+    Raises:
+        ConfigError: a value of another type or out of its range, or one that can't be sent or connected to. Keys,
+            headers and proxies are not shown.
     """
 
     base_url: str | None = None
@@ -110,21 +120,37 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(self):
-            try:
-                value = msgspec.convert(getattr(self, field.name), field.type)
-            except msgspec.ValidationError as error:  # it tells the types, not the value
-                raise ConfigError(f"{field.name}: {error}.") from None
-            msgspec.structs.force_setattr(self, field.name, value)
+            msgspec.structs.force_setattr(self, field.name, self._converted(field))
         for name in _POSITIVE:
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} must be greater than 0, not {value!r}.")
+            most = _LONGEST if isinstance(value, float) else _LARGEST
+            if value is not None and not 0 < value <= most:
+                what = "greater than 0" if not value > 0 else f"at most {most:g}"
+                raise ConfigError(f"{name} must be {what}, not {shown(value)}.")
         if self.api_key is not None:
             check_key(self.api_key)
+        _check_headers(self.default_headers)
+        if self.proxy is not None:
+            check_proxy(self.proxy)
+        for name in ("project_id", "cafile", "tags"):
+            _check_sendable(name, getattr(self, name))
+
+    def _converted(self, field: msgspec.structs.FieldInfo) -> Any:
+        """Return a field's value in its type. Without a name of its own, lest a crash report shows it."""
+        try:
+            converted = msgspec.convert(getattr(self, field.name), field.type)
+        except msgspec.ValidationError as error:  # it tells the types, not the value
+            raise ConfigError(f"{field.name}: {error}.") from None
+        if field.name == "default_headers":
+            return {name: secret(each) for name, each in converted.items()}
+        return secret(converted) if field.name in _SECRET else converted
 
     def __repr__(self) -> str:
-        shown = {f: getattr(self, f) for f in self.__struct_fields__ if f not in _SECRET}
-        return f"Config({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Return what may be shown, for this class's own repr and for rich's."""
+        return [(name, getattr(self, name)) for name in self.__struct_fields__ if name not in _SECRET]
 
     def __copy__(self) -> Config:
         """Return the config itself: it is frozen."""
@@ -153,6 +179,11 @@ _POSITIVE = (
 )  # fmt: skip
 
 
+# Seconds, thirty years, which all systems' timers can wait; and what numbers of bytes and pieces may be.
+_LONGEST = 1e9
+_LARGEST = 2**62
+
+
 def _rebuild(fields: dict[str, Any]) -> Config:
     return Config(**fields)
 
@@ -178,28 +209,95 @@ def resolve(
         ConfigError: no server can be found out, a URL without scheme or host or with a port that is none, a key that
             can't be a header, or a key that would cross the network unencrypted.
     """
-    env = os.environ if env is None else env
+    known = _variables(os.environ if env is None else env)
+    env = None  # a crash report that shows this frame must show neither the environment nor the key
     config = config or Config()
-    key = api_key or config.api_key or env.get("TINKER_API_KEY") or None
-    url = base_url or config.base_url or env.get("TINKER_BASE_URL") or None
+    api_key = secret(api_key or config.api_key or known["TINKER_API_KEY"])
+    base_url = hide_user(base_url)
+    if api_key is not None:
+        check_key(api_key)
+    url = hide_user(base_url or config.base_url or known["TINKER_BASE_URL"])
     if url is None:
-        if key is None:
+        if api_key is None:
             raise ConfigError(_NOWHERE_TO_GO)
         url = DEFAULT_BASE_URL
     if config.cafile is not None and not os.path.exists(config.cafile):  # noqa: PTH110 - pathlib is not loaded for this
         raise ConfigError(f"The certificates {config.cafile!r} that cafile names are not there.")
-    url = url.rstrip("/")
-    _check_url(url, key, config)
-    tags = config.tags or tuple(dict.fromkeys(t.strip() for t in env.get("TINKER_TAGS", "").split(",") if t.strip()))
-    headers = {**_cloudflare(env), **config.default_headers}
-    return msgspec.structs.replace(
+    url = checked_base_url(url)
+    _check_reach(urlsplit(url), api_key, config)
+    tags = tuple(dict.fromkeys(tag.strip() for tag in (known["TINKER_TAGS"] or "").split(",") if tag.strip()))
+    resolved = msgspec.structs.replace(
         config,
         base_url=url,
-        api_key=key,
-        project_id=project_id or config.project_id or env.get("TINKER_PROJECT_ID") or None,
-        tags=tags,
-        default_headers=headers,
+        api_key=api_key,
+        project_id=project_id or config.project_id or known["TINKER_PROJECT_ID"],
+        tags=config.tags or tags,
+        default_headers=_with_cloudflare(config.default_headers, known),
     )
+    for held in _credentials(resolved):
+        keep_out(held)
+    return resolved
+
+
+_VARIABLES = ("TINKER_API_KEY", "TINKER_BASE_URL", "TINKER_PROJECT_ID", "TINKER_TAGS", *_CLOUDFLARE.values())
+# A header with such a name carries a credential; with another one its value may be a word of everyday use.
+_TELLING_NAMES = ("auth", "key", "token", "secret", "password", "cookie", "credential")
+
+
+def _variables(env: Mapping[str, str]) -> dict[str, Any]:
+    """Return the variables that count, and what is secret among them as secrets; empty ones are not there."""
+    plain = ("TINKER_BASE_URL", "TINKER_PROJECT_ID", "TINKER_TAGS")
+    return {name: (env.get(name) if name in plain else secret(env.get(name))) or None for name in _VARIABLES}
+
+
+def _with_cloudflare(headers: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, str]:
+    """Return headers with those of the environment; whoever gives one of these names himself has his own."""
+    given = {name.lower() for name in headers}
+    for header, variable in _CLOUDFLARE.items():
+        if known[variable] is not None and (problem := header_problem(header, known[variable])):
+            raise ConfigError(f"The header {header!r} of {variable} {problem}.")
+    added = {header: known[name] for header, name in _CLOUDFLARE.items() if known[name] and header.lower() not in given}
+    return {**added, **headers}
+
+
+def _credentials(config: Config) -> Iterator[str]:
+    """Yield what a server or proxy may repeat and nobody shall read."""
+    if config.api_key is not None:
+        yield config.api_key
+    for name, value in config.default_headers.items():
+        if any(word in name.lower() for word in _TELLING_NAMES):
+            yield value
+    yield from proxy_credentials(config.proxy)
+
+
+def proxy_credentials(proxy: str | None) -> Iterator[str]:
+    """Yield the password in the URL of a proxy, and the header that carries it."""
+    parts = urlsplit(proxy or "")
+    if parts.password:
+        yield unquote(parts.password)
+        yield base64.b64encode(f"{unquote(parts.username or '')}:{unquote(parts.password)}".encode()).decode()
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    seen: set[str] = set()
+    for name in headers:
+        problem = header_problem(name, headers[name])
+        if problem is None and name.lower() in FRAMING:
+            problem = "says how a message travels, which is for the client to say"
+        if problem is None and name.lower() in seen:
+            problem = "is there twice, in different letters"
+        if problem is not None:
+            raise ConfigError(f"The header {name!r} of default_headers {problem}.")
+        seen.add(name.lower())
+
+
+def _check_sendable(name: str, value: str | tuple[str, ...] | None) -> None:
+    try:
+        for text in value if isinstance(value, tuple) else (value,):
+            if text is not None:
+                sendable_text(text, name)
+    except InvalidInputError as error:
+        raise ConfigError(error.message) from None
 
 
 def check_key(key: str) -> None:
@@ -215,16 +313,11 @@ def check_key(key: str) -> None:
         )
 
 
-def _check_url(url: str, key: str | None, config: Config) -> None:
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises where it is no port
-    except ValueError as error:
-        raise ConfigError(f"The base URL {url!r} can't be read: {error}.") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"The base URL {url!r} needs a scheme and a host, like http://127.0.0.1:8000 or https://...")
-    if parts.username or parts.password:
-        raise ConfigError("The base URL holds a user name or password; pass the key as api_key instead.")
+def _check_reach(parts: SplitResult, key: str | None, config: Config) -> None:
+    """Check that key, proxy and server go together."""
+    if config.proxy is not None:
+        check_proxy(config.proxy, parts.scheme)
+    assert parts.hostname is not None
     if is_loopback(parts.hostname):
         return
     if key is None:
@@ -234,17 +327,3 @@ def _check_url(url: str, key: str | None, config: Config) -> None:
             f"The key would go to {parts.hostname} unencrypted. Use https://, or Config(allow_plaintext_key=True) if "
             f"the network between is yours."
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether `host` is this machine: `localhost` or a loopback address."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _cloudflare(env: Mapping[str, str]) -> dict[str, str]:
-    return {header: env[name] for header, name in _CLOUDFLARE.items() if env.get(name)}

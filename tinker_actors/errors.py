@@ -11,6 +11,8 @@ import copy
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
+from tinker_actors.secrets import without_secrets
+
 Category = Literal["unknown", "server", "user"]
 Outcome = Literal["not_applied", "applied", "unknown"]
 
@@ -48,7 +50,7 @@ class TinkerError(Exception):
         outcome: Outcome = "unknown",
         advice: str | None = None,
     ) -> None:
-        self.message = message or _summary(type(self))
+        self.message = without_secrets(message) if message else _summary(type(self))
         super().__init__(self.message)
         self.request_id = request_id
         self.status_code = status_code
@@ -63,7 +65,7 @@ class TinkerError(Exception):
         if self.status_code is not None:
             facts.append(f"status {self.status_code}")
         if self.request_id is not None:
-            facts.append(f"request {self.request_id}")
+            facts.append(f"request {without_secrets(self.request_id)}")
         if self.attempts > 1:
             facts.append(f"{self.attempts} attempts")
         text = self.message

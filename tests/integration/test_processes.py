@@ -6,6 +6,7 @@ import base64
 import contextlib
 import copy
 import gc
+import http.server
 import importlib
 import json
 import multiprocessing
@@ -25,6 +26,7 @@ from tinker_actors.actors.service import SamplerEntry
 from tinker_actors.actors.tree import Close
 from tinker_actors.clients import attachment
 from tinker_actors.clients.attachment import SamplerState, rebuild_sampler
+from tinker_actors.clients.trust import mark_of
 
 from ..forked import Child, in_child, raised  # noqa: TID252 - the tests are no package that is installed
 from .conftest import HANG
@@ -131,6 +133,75 @@ def test_where_a_copy_has_no_key_its_calls_say_so_and_not_the_unpickling():
     copied = rebuild_sampler(SamplerState("s", "s:sample:0", ta.Config(base_url=NOWHERE)))
     with pytest.raises(ta.ConfigError, match=r"No API key for tinker\.example\.com"):
         greedy(copied, "x")
+    with pytest.raises(ta.ConfigError):
+        copied.result(HANG)
+
+
+@pytest.fixture
+def address():
+    """A server that answers nothing and keeps what it was sent."""
+    heard: list[str] = []
+
+    class Listening(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            heard.append(str(self.headers))
+            self.send_error(500)
+
+        do_GET = do_POST  # noqa: N815 - the name http.server looks for
+
+        def log_message(self, *_):
+            pass
+
+    web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Listening)
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{web.server_port}", heard
+    web.shutdown()
+    web.server_close()
+
+
+def arrived_by_pickle(url, mark=""):
+    return pickle.loads(pickle.dumps(SamplerState("s", "s:sample:0", ta.Config(base_url=url), mark=mark)))
+
+
+@pytest.mark.parametrize("way", ["pickle", "handle", "wrong mark", "mark of another address"])
+def test_an_address_from_outside_is_not_sent_the_key_of_this_process(address, way, monkeypatch):
+    url, heard = address
+    monkeypatch.setenv("TINKER_API_KEY", "tml-mine-alone")
+    monkeypatch.setenv("CLOUDFLARE_ACCESS_CLIENT_SECRET", "mine-as-well")
+    if way == "handle":
+        copied = ta.SamplingClient.from_sampler_handle(handle_of(holder={"base_url": url}))
+    else:
+        marks = {"wrong mark": mark_of(url, "tml-other"), "mark of another address": mark_of(NOWHERE, "tml-mine-alone")}
+        copied = rebuild_sampler(arrived_by_pickle(url, marks.get(way, "")))
+    eventually(lambda: heard)
+    assert not any("mine" in headers for headers in heard)
+    del copied
+
+
+@pytest.mark.parametrize("way", ["configured", "marked"])
+def test_an_address_that_may_have_the_key_is_sent_it(address, way, monkeypatch):
+    url, heard = address
+    monkeypatch.setenv("TINKER_API_KEY", "tml-mine-alone")
+    if way == "configured":
+        monkeypatch.setenv("TINKER_BASE_URL", f"{url}/")
+    copied = rebuild_sampler(arrived_by_pickle(url, mark_of(url, "tml-mine-alone") if way == "marked" else ""))
+    eventually(lambda: heard)
+    assert all("tml-mine-alone" in headers for headers in heard)
+    del copied
+
+
+def test_the_key_of_this_process_goes_to_no_other_machine_either(monkeypatch):
+    monkeypatch.setenv("TINKER_API_KEY", "tml-mine-alone")
+    copied = rebuild_sampler(arrived_by_pickle(NOWHERE))
+    with pytest.raises(ta.ConfigError, match=r"tinker\.example\.com.*TINKER_BASE_URL"):
+        copied.result(HANG)
+    with pytest.raises(ta.ConfigError, match=r"tinker\.example\.com"):
+        ta.SamplingClient.from_sampler_handle(handle_of())
+
+
+@pytest.mark.parametrize("url", ["http://[", "ftp://x", "http://a b", "", None])
+def test_a_pickle_with_an_address_that_is_none_fails_at_its_calls(url):
+    copied = rebuild_sampler(arrived_by_pickle(url))
     with pytest.raises(ta.ConfigError):
         copied.result(HANG)
 

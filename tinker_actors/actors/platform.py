@@ -8,9 +8,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from tinker_actors.config import Config, is_loopback
+from tinker_actors.config import Config, proxy_credentials
+from tinker_actors.errors import ConfigError
 from tinker_actors.protocol.endpoints import API_KEY
 from tinker_actors.runtime.actor import Executor
 from tinker_actors.runtime.clock import MonotonicClock, WallClock
@@ -20,6 +21,11 @@ from tinker_actors.runtime.futures import default_delivery
 from tinker_actors.runtime.lane_thread import LaneThread
 from tinker_actors.runtime.selector_inbox import SelectorInbox
 from tinker_actors.runtime.transport import Transport
+from tinker_actors.secrets import keep_out, secret
+from tinker_actors.types.addresses import check_proxy, is_loopback
+
+if TYPE_CHECKING:
+    from tinker_actors.runtime.connector import Target
 
 PROTOCOL_VERSION = "0.15.0"
 """The dialect we speak: JSON both ways, as the official SDK of that version does. Sent as `sdk_version`."""
@@ -47,32 +53,48 @@ class SocketPlatform:
         self._version = version
 
     def lane(self, name: str, config: Config) -> tuple[Executor, Callable[[], Transport]]:
-        """Return a thread with a selector, and a maker of HTTP transports."""
+        """Return a thread with a selector, and a maker of HTTP transports.
+
+        Raises:
+            ConfigError: certificates that can't be read, or a proxy of the environment that can't be used.
+        """
+        target = _target(config)
         clock = MonotonicClock()
         inbox = SelectorInbox(clock)
 
         def connect() -> Transport:
-            return _transport(inbox, clock, config, self._version)
+            return _transport(inbox, clock, config, target, self._version)
 
         return LaneThread(f"{name}-lane", inbox, clock, polite=name == "sample"), connect
 
 
-def _transport(inbox: SelectorInbox, clock: MonotonicClock, config: Config, version: str) -> Transport:
-    # Sockets, TLS and the parser load with the first lane, not with the package.
-    from tinker_actors.runtime.connector import Target  # noqa: PLC0415
-    from tinker_actors.runtime.http_transport import HttpTransport, Limits  # noqa: PLC0415
+def _target(config: Config) -> Target:
+    """Return where connections go, by the configuration and what the environment says of proxies and certificates.
+
+    Raises:
+        ConfigError: certificates that can't be read, or a proxy of the environment that can't be used.
+    """
+    from tinker_actors.runtime.connector import Target  # noqa: PLC0415 - sockets load with the first lane
 
     url = config.url
     assert url.hostname is not None
     secure = url.scheme == "https"
     context, proxy = None, config.proxy
     if secure or (proxy is None and not is_loopback(url.hostname)):
-        from tinker_actors.runtime import dialing  # noqa: PLC0415
+        from tinker_actors.runtime import dialing  # noqa: PLC0415 - so does TLS
 
-        context = dialing.default_ssl_context(config.cafile) if secure else None
+        try:
+            context = dialing.default_ssl_context(config.cafile) if secure else None
+        except OSError as error:
+            named = config.cafile or "that SSL_CERT_FILE or REQUESTS_CA_BUNDLE names"
+            raise ConfigError(f"The certificates {named} can't be read: {error}.") from error
         if proxy is None and not is_loopback(url.hostname):
-            proxy = dialing.proxy_from_environment(url.geturl())
-    target = Target(
+            proxy = secret(dialing.proxy_from_environment(url.geturl()))
+            if proxy is not None:
+                check_proxy(proxy, url.scheme, "The proxy that the environment names")
+                for held in proxy_credentials(proxy):
+                    keep_out(held)
+    return Target(
         scheme=url.scheme,
         host=url.hostname,
         port=url.port or (443 if secure else 80),
@@ -80,11 +102,16 @@ def _transport(inbox: SelectorInbox, clock: MonotonicClock, config: Config, vers
         proxy=proxy,
         connect_timeout=config.connect_timeout,
     )
+
+
+def _transport(inbox: SelectorInbox, clock: MonotonicClock, config: Config, target: Target, version: str) -> Transport:
+    from tinker_actors.runtime.http_transport import HttpTransport, Limits  # noqa: PLC0415 - the parser, too
+
     return HttpTransport(
         inbox,
         clock,
         target,
-        url.path,
+        config.url.path,
         headers=_headers(config, version),
         limits=Limits(max_connections=config.max_connections),
     )

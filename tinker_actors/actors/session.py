@@ -34,6 +34,7 @@ from tinker_actors.protocol.outcomes import Read
 from tinker_actors.protocol.replies import acknowledgement, client_config_response, create_session_response
 from tinker_actors.protocol.rounds import Rounds
 from tinker_actors.runtime.actor import Ref, RuntimeActor, logger, tell
+from tinker_actors.secrets import without_secrets
 from tinker_actors.types.wire import (
     Body,
     ClientConfigRequest,
@@ -206,7 +207,7 @@ class Session(RuntimeActor):
             (logger.error, created.error_message),
         ):
             if text:
-                level("The server says: %s", text)
+                level("The server says: %s", without_secrets(text))
         self._hub.emit(SessionCreated(created.session_id))
         self._enter(created.session_id)
 

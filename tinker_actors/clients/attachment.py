@@ -22,7 +22,8 @@ from tinker_actors.actors.tree import Close, Keep, Supervisor, Watch
 from tinker_actors.clients.machine import machine
 from tinker_actors.clients.place import callers_place
 from tinker_actors.clients.sampling import SamplingClient
-from tinker_actors.config import Config, resolve
+from tinker_actors.clients.trust import config_for, mark_of
+from tinker_actors.config import Config
 from tinker_actors.errors import ClientClosedError, ConfigError
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.forks import check_not_forked, finalize, on_fork
@@ -31,6 +32,8 @@ from tinker_actors.runtime.progress import Tracker
 
 # A worker that unpickles a copy for each of its tasks shall not connect anew for each: what was copied stays this long.
 _LINGER = 60.0
+# For the lanes of a copy that may talk to nobody. Nothing is sent.
+_NOWHERE = "http://localhost:9"
 
 
 class SamplerState(msgspec.Struct, frozen=True, eq=False):
@@ -45,6 +48,7 @@ class SamplerState(msgspec.Struct, frozen=True, eq=False):
         weights_version: optimizer steps behind its weights, when known.
         said: what the server said in `client/config`, as JSON; empty to have the copy ask.
         options: arguments for `with_options`, for a pickled view.
+        mark: shows, to those who have the same key, that the address is one that this key may go to.
     """
 
     session_id: str
@@ -55,6 +59,7 @@ class SamplerState(msgspec.Struct, frozen=True, eq=False):
     weights_version: int | None = None
     said: bytes = b""
     options: dict[str, Any] = {}
+    mark: str = ""
 
 
 def sampler_state(client: SamplingClient, options: dict[str, Any] | None = None) -> SamplerState:
@@ -84,6 +89,7 @@ def sampler_state(client: SamplingClient, options: dict[str, Any] | None = None)
         weights_version=entry.weights_version,
         said=service.said,
         options=options or {},
+        mark=mark_of(str(service.config.base_url), service.config.api_key),
     )
 
 
@@ -91,13 +97,15 @@ def rebuild_sampler(state: SamplerState) -> SamplingClient:
     """Return a copy, made in this process; what unpickling calls.
 
     Address and limits are the original's, credentials this process's own: `TINKER_API_KEY` and the other variables.
-    Where they don't fit the address, the copy is there and every call of it fails with the `ConfigError`: an error
-    raised while a task is unpickled would take a worker of a process pool down instead of reaching its owner.
+    They go to that address only as `trust` says. Where they may not, or don't fit it, the copy is there and every call
+    of it fails with the `ConfigError`: an error raised while a task is unpickled
+    would take a worker of a process pool down instead of reaching its owner.
     """
     try:
-        config, refusal = resolve(state.config), None
+        config = config_for(str(state.config.base_url), "pickled sampler", config=state.config, mark=state.mark)
+        refusal = None
     except ConfigError as error:
-        config, refusal = Config(base_url=state.config.base_url), error.with_traceback(None)
+        config, refusal = Config(base_url=_NOWHERE), error.with_traceback(None)
     settings = SessionSettings(session_id=state.session_id, said=state.said, refusal=refusal)
     return copy_of(state, config, settings)
 

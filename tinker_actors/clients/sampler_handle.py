@@ -7,18 +7,19 @@ credential, and is read as what it is: something from outside.
 from __future__ import annotations
 
 import base64
-import os
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import msgspec
 
 from tinker_actors.actors.session_messages import SessionSettings
 from tinker_actors.clients.attachment import SamplerState, copy_of
 from tinker_actors.clients.sampling import SamplingClient
-from tinker_actors.config import DEFAULT_BASE_URL, Config, is_loopback, resolve
-from tinker_actors.errors import ConfigError, InvalidInputError
+from tinker_actors.clients.trust import config_for
+from tinker_actors.config import Config, resolve
+from tinker_actors.errors import InvalidInputError
 from tinker_actors.protocol.codec import UNREADABLE
+from tinker_actors.secrets import secret
+from tinker_actors.types.addresses import place, same_server
 
 # A handle is some hundred characters long, with the server's settings a few thousand.
 _LONGEST = 64 * 1024
@@ -71,19 +72,12 @@ def sampler_from_handle(
         InvalidInputError: the text is no handle, or holds a credential.
         ConfigError: the handle's server is none of the trusted ones, or address and key don't fit together.
     """
+    api_key = secret(api_key)
     state, address = _read(handle)
     trusted = base_url or (config.base_url if config is not None else None)
     if trusted is not None:
         return _arrive(state, resolve(config, base_url=trusted, api_key=api_key))
-    ours = os.environ.get("TINKER_BASE_URL") or DEFAULT_BASE_URL
-    if _same_server(address, ours):
-        return _arrive(state, resolve(config, base_url=ours, api_key=api_key))
-    if is_loopback(_parts(address)[1]):
-        return _arrive(state, resolve(config, base_url=address, api_key=api_key, env={}))
-    raise ConfigError(
-        f"The handle names the server {address[:200]!r}, which is neither the configured one nor on this machine. Pass "
-        f"base_url= to say which server to use."
-    )
+    return _arrive(state, config_for(address, "handle", config=config, key=api_key))
 
 
 def sampler_on(config: Config, handle: str) -> SamplingClient:
@@ -97,7 +91,7 @@ def sampler_on(config: Config, handle: str) -> SamplingClient:
         InvalidInputError: the text is no handle, or names another server.
     """
     state, address = _read(handle)
-    if not _same_server(address, str(config.base_url)):
+    if not same_server(address, str(config.base_url)):
         raise InvalidInputError(f"The handle names the server {address[:200]!r}; this client talks to another one.")
     return _arrive(state, config)
 
@@ -127,22 +121,14 @@ def _read(handle: object) -> tuple[SamplerState, str]:
     if not isinstance(handle, str) or not handle or len(handle) > _LONGEST:
         raise InvalidInputError(f"A sampler handle is a text of 1 to {_LONGEST} characters.")
     try:
-        content = base64.b64decode(handle + "=" * (-len(handle) % 4), altchars=b"-_", validate=True)
-        read = msgspec.json.decode(content, type=_Handle)
-        host = _parts(read.holder.base_url)[1]
+        # In one go: there may be somebody's credential in it, which a crash report with locals must not show.
+        read = msgspec.json.decode(
+            base64.b64decode(handle + "=" * (-len(handle) % 4), altchars=b"-_", validate=True), type=_Handle
+        )
+        host = place(read.holder.base_url)[1]
     except UNREADABLE as error:  # base64's and the URL's too; msgspec's tell the place, not the value
         raise InvalidInputError(f"This is no sampler handle: {error}.") from None
     if not host:
         raise InvalidInputError("This is no sampler handle: the server's address has no host.")
     state = SamplerState(read.session_id, read.sampling_session_id, Config(), read.base_model)
     return state, read.holder.base_url
-
-
-def _same_server(one: str, other: str) -> bool:
-    return _parts(one) == _parts(other)
-
-
-def _parts(url: str) -> tuple[str, str, int | None, str]:
-    parts = urlsplit(url)
-    standard = {"http": 80, "https": 443}.get(parts.scheme)
-    return parts.scheme, parts.hostname or "", parts.port or standard, parts.path.rstrip("/")

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tinker_actors.actors.messages import Shutdown
 from tinker_actors.actors.origin import Origin
@@ -17,6 +17,7 @@ from tinker_actors.actors.service import Service
 from tinker_actors.actors.session_messages import SessionSettings
 from tinker_actors.actors.tree import Close, Supervisor, Watch
 from tinker_actors.clients import local_door
+from tinker_actors.clients.closing import DRAIN, Status, abandon, check_ending, detail_of
 from tinker_actors.clients.handle import closed_error, ended_error
 from tinker_actors.clients.machine import machine
 from tinker_actors.clients.place import callers_place
@@ -34,20 +35,20 @@ from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.hub import EventHub
 from tinker_actors.runtime.progress import Tracker
 from tinker_actors.runtime.threads import on_own_thread
+from tinker_actors.secrets import secret
+from tinker_actors.types.addresses import hide_user
 from tinker_actors.types.paths import ParsedCheckpointTinkerPath, require_tinker_path
-from tinker_actors.types.scalars import checked_int, checked_text
+from tinker_actors.types.scalars import checked_int, checked_text, sendable_text
 from tinker_actors.types.service import GetServerCapabilitiesResponse
 from tinker_actors.types.training import LoraConfig
 
 if TYPE_CHECKING:
     from tinker_actors.clients.training import TrainingClient
 
-Status = Literal["success", "errored", "interrupted"]
-
 _child_numbers = itertools.count(1)
 
-# How long leaving a `with` block waits for what is in flight: after success, and after an exception.
-_DRAIN, _DRAIN_AFTER_ERROR = 30.0, 5.0
+# How long leaving a `with` block after an exception waits for what is in flight, in seconds.
+_DRAIN_AFTER_ERROR = 5.0
 _FAREWELL = 10.0  # on top of that, before closing goes on without the actors: they owe their end sooner
 
 
@@ -71,7 +72,7 @@ class ServiceClient:
 
     Raises:
         ConfigError: there is no server to talk to, or address and key don't fit together.
-        InvalidInputError: metadata without a JSON form.
+        InvalidInputError: metadata without a JSON form, or a name that is no text.
     """
 
     def __init__(
@@ -84,13 +85,16 @@ class ServiceClient:
         api_key: str | None = None,
         config: Config | None = None,
     ) -> None:
+        api_key = secret(api_key)
+        base_url = hide_user(base_url)
         address = base_url or (config.base_url if config is not None else None)
         self._address = address if local_door.is_local(address) else None
         url = local_door.enter(self._address) if self._address is not None else base_url
         try:
             found = resolve if self._address is None else local_door.resolve_keyless
             resolved = found(config, base_url=url, api_key=api_key, project_id=project_id)
-            self._open(resolved, SessionSettings(checked_metadata(user_metadata), display_name), machine())
+            name = None if display_name is None else sendable_text(display_name, "display_name")
+            self._open(resolved, SessionSettings(checked_metadata(user_metadata), name), machine())
         except BaseException:
             if self._address is not None:
                 local_door.leave(self._address)
@@ -112,7 +116,7 @@ class ServiceClient:
             self._service.let_go()
             raise
         self.events: EventHub = self._service.hub
-        self._finalizer = finalize(self, _abandon, self._service, self._address)
+        self._finalizer = finalize(self, abandon, self._service, self._address)
 
     # ------------------------------------------------------------ models
 
@@ -287,7 +291,7 @@ class ServiceClient:
 
     # ------------------------------------------------------------ ending
 
-    def close(self, status: Status = "success", detail: str | None = None, *, timeout: float = _DRAIN) -> None:
+    def close(self, status: Status = "success", detail: str | None = None, *, timeout: float = DRAIN) -> None:
         """End the service: take nothing new, finish what is in flight, tell the server, stop the actors.
 
         What was called is finished, whoever still holds a handle. What is not finished in time fails with
@@ -302,7 +306,9 @@ class ServiceClient:
 
         Raises:
             WouldDeadlockError: called on one of the runtime's own threads; the service stays open.
+            InvalidInputError: another status, a detail that can't be sent, or no number; the service stays open.
         """
+        check_ending(status, detail, timeout)
         service = self._service
         check_not_forked("close", service.epoch)
         if not service.over.done() and on_own_thread():
@@ -362,11 +368,13 @@ class ServiceClient:
         if kind is None:
             self.close()
         elif issubclass(kind, Exception):
-            self.close("errored", f"{kind.__name__}: {error}"[:500], timeout=_DRAIN_AFTER_ERROR)
+            self.close("errored", detail_of(error), timeout=_DRAIN_AFTER_ERROR)
         else:
             self.close("interrupted", kind.__name__, timeout=0.0)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_service"):  # while it is being made
+            return "<ServiceClient>"
         state = "closed" if self.closed else "open"
         return f"<ServiceClient {state}: {self._service.config.base_url}>"
 
@@ -381,10 +389,3 @@ class ServiceClient:
     def _future(self, what: str) -> APIFuture[Any]:
         platform = self._service.platform
         return APIFuture(Tracker(what, platform.control.clock.now()), delivery=platform.delivery)
-
-
-def _abandon(service: Service, address: str | None) -> None:
-    """End a service whose handle was dropped without `close`. Runs wherever the garbage collector does."""
-    if address is not None:
-        service.over.add_done_callback(lambda _: local_door.leave(address))
-    tell(service.supervisor, Close("success", "the client was dropped", _DRAIN))

@@ -15,6 +15,7 @@ import msgspec
 from tinker_actors.errors import APIResponseValidationError, APIStatusError, Outcome, class_for_status
 from tinker_actors.protocol.codec import UNREADABLE, Reader, preview
 from tinker_actors.protocol.retry import retryable_status
+from tinker_actors.secrets import scrubbed, without_secrets
 
 CHECK_BASE_URL = "Check that the base URL is the address of a Tinker server, without /api/v1."
 
@@ -125,6 +126,8 @@ def status_error(
         text, advice = html_text(body), CHECK_BASE_URL
     else:
         value = json_body(body) if len(body) <= _LARGEST_KEPT_BODY else None
+        if value is not None and without_secrets(shown := body.decode("utf-8", "replace")) != shown:
+            value = scrubbed(value)
         text = detail_text(value) or (preview(body, 200) if body.strip() else "no reason given")
     return class_for_status(status)(
         f"{what} failed: {text}",

@@ -30,6 +30,7 @@ from tinker_actors.protocol.error_replies import (
 )
 from tinker_actors.protocol.retry import milliseconds, retry_after, retryable_status
 from tinker_actors.protocol.signals import Signals, failure, read_signals, says_failure, word_of
+from tinker_actors.secrets import without_secrets
 from tinker_actors.types.wire import UntypedAPIFuture
 
 JSON = "application/json"
@@ -375,7 +376,7 @@ def _try_later(signals: Signals | None, headers: Mapping[str, str], now_wall: fl
 
 
 def _text_or_none(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return without_secrets(value) if isinstance(value, str) else None
 
 
 def _poll_refused(

@@ -16,6 +16,7 @@ import numpy as np
 
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.protocol.codec import encode
+from tinker_actors.secrets import Secret, keep_out
 from tinker_actors.types.scalars import checked_int, checked_number, checked_text, sendable_text, shown
 
 _DAY = 86_400
@@ -116,7 +117,11 @@ def checked_access_token(token: Any) -> str | None:
     Raises:
         InvalidInputError: no text, or none that can be sent. The message does not show it.
     """
-    return None if token is None else checked_text(token, "weights_access_token", secret=True)
+    if token is None:
+        return None
+    text = Secret(checked_text(token, "weights_access_token", secret=True))
+    keep_out(text)
+    return text
 
 
 def checked_name(name: Any) -> str:

@@ -19,6 +19,10 @@ WRITE = 2
 _IN, _OUT = getattr(select, "EPOLLIN", 1), getattr(select, "EPOLLOUT", 4)
 
 
+# epoll counts in an int of C; whoever waits longer is woken in between and waits on.
+_MOST_MILLISECONDS = 2**31 - 2**10
+
+
 class Poller(Protocol):
     """Watches descriptors. For one thread; any call may raise OSError, ValueError or KeyError."""
 
@@ -64,7 +68,7 @@ class EpollPoller:
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         """Return what is ready. The timeout is rounded up to epoll's milliseconds, so that no timer is too early."""
         if timeout:
-            timeout = math.ceil(timeout * 1e3) * 1e-3
+            timeout = min(math.ceil(timeout * 1e3), _MOST_MILLISECONDS) * 1e-3
         ready = self._epoll.poll(timeout)
         for index, (fd, events) in enumerate(ready):
             if events != _IN:  # the usual one is the same number in both worlds

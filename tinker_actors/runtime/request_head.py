@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tinker_actors.runtime.transport import Request
+from tinker_actors.types.headers import header_problem
 
 # Methods whose requests say `Content-Length: 0` when they have no body (RFC 9110, section 8.6).
 _EXPECTS_BODY = frozenset({"POST", "PUT", "PATCH"})
@@ -62,8 +63,8 @@ class RequestHead:
         start = self._known.get(key)
         if start is None:
             start = self._learn(key)
-        for name, value in request.own_headers:
-            start += _encode(name, value)
+        if request.own_headers:
+            start = _Start(start + b"".join(_encode(name, value) for name, value in request.own_headers))
         if not body:
             return start + (b"Content-Length: 0\r\n\r\n" if request.method in _EXPECTS_BODY else b"\r\n"), ()
         length = len(body[0]) if len(body) == 1 else sum(map(len, body))
@@ -72,7 +73,7 @@ class RequestHead:
         return b"%bContent-Length: %d\r\n\r\n" % (start, length), body
 
     def _learn(self, key: tuple[str, str, Headers]) -> bytes:
-        start = self._start(*key)
+        start = _Start(self._start(*key))
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
         self._known[key] = start
@@ -95,14 +96,16 @@ class RequestHead:
 
 
 def _encode(name: str, value: str) -> bytes:
-    if "\r" in value or "\n" in value or "\0" in value or not _is_name(name):
-        raise ValueError(f"the header {name!r} holds a line break or another character HTTP forbids")
-    try:
-        return f"{name}: {value}\r\n".encode("latin-1")
-    except UnicodeEncodeError:
-        # The original error carries the value.
-        raise ValueError(f"the header {name!r} holds a character outside Latin-1") from None
+    problem = header_problem(name, value)
+    if problem is not None:
+        raise ValueError(f"the header {name!r} {problem}")
+    return f"{name}: {value}\r\n".encode("latin-1")
 
 
-def _is_name(name: str) -> bool:
-    return name.isascii() and name.isprintable() and name != "" and " " not in name and ":" not in name
+class _Start(bytes):
+    """The beginning of a request. There are credentials in it, so crash reports that show locals must not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes>"
