@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.protocol.values import checked_access_token, checked_loss_config, checked_metadata
-from tinker_actors.types.scalars import checked_flag, checked_int, checked_number, shown
+from tinker_actors.types.scalars import checked_flag, checked_int, checked_number, checked_text, shown
 
 
 def test_a_config_of_numbers_and_strings_becomes_plain_values():
@@ -101,6 +102,16 @@ def test_a_secret_is_not_shown():
         with pytest.raises(InvalidInputError, match="weights_access_token") as caught:
             checked_access_token(bad)
         assert "secret" not in str(caught.value)
+
+
+class Names(str, enum.Enum):  # noqa: UP042 - what is tested
+    TINY = "local/tiny"
+
+
+@pytest.mark.parametrize("text", [Names.TINY, np.str_("local/tiny")])
+def test_text_of_a_derived_class_is_plain_text(text):
+    assert checked_text(text, "x") == "local/tiny"
+    assert type(checked_text(text, "x")) is str
 
 
 class Broken:

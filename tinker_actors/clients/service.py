@@ -146,7 +146,7 @@ class ServiceClient:
                 not exist only the server knows: `result()`, `await` and every operation of the handle say so.
             ClientClosedError: this client was closed.
         """
-        checked_text(base_model, "base_model")
+        base_model = checked_text(base_model, "base_model")
         drawn = None if seed is None else checked_int(seed, "seed")
         lora = LoraConfig(checked_int(rank, "rank", least=1), drawn, train_unembed, train_mlp, train_attn)
         metadata = checked_metadata(user_metadata)
@@ -201,7 +201,8 @@ class ServiceClient:
     def _from_state(
         self, path: str, base_model: str | None, given: Mapping[str, Any] | None, token: str | None, *, optimizer: bool
     ) -> TrainingClient:
-        ParsedCheckpointTinkerPath.from_tinker_path(checked_text(path, "path"))
+        path = checked_text(path, "path")
+        ParsedCheckpointTinkerPath.from_tinker_path(path)
         return self._new_model(
             Origin(
                 callers_place(),

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.protocol.codec import encode
-from tinker_actors.secrets import Secret, keep_out
+from tinker_actors.secrets import keep_out
 from tinker_actors.types.scalars import checked_int, checked_number, checked_text, sendable_text, shown
 
 _DAY = 86_400
@@ -119,7 +119,7 @@ def checked_access_token(token: Any) -> str | None:
     """
     if token is None:
         return None
-    text = Secret(checked_text(token, "weights_access_token", secret=True))
+    text = checked_text(token, "weights_access_token", secret=True)
     keep_out(text)
     return text
 

@@ -136,7 +136,7 @@ def checked_text(value: Any, where: str, *, secret: bool = False) -> str:
 
 
 def sendable_text(value: Any, where: str, *, secret: bool = False) -> str:
-    """Return text that can be sent, an empty one included.
+    """Return text that can be sent, an empty one included, as a plain str.
 
     Raises:
         InvalidInputError: no text, or no Unicode, as file names and variables of other encodings are; the message
@@ -151,4 +151,4 @@ def sendable_text(value: Any, where: str, *, secret: bool = False) -> str:
         raise InvalidInputError(
             f"{where} is {seen}, which can't be sent: its character {error.start} is half of a surrogate pair."
         ) from None
-    return value
+    return str.__str__(value)  # also of a class derived from it, such as an enumeration's, which JSON does not know
