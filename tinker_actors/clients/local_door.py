@@ -40,7 +40,7 @@ def resolve_keyless(
         ConfigError: see `config.resolve`.
     """
     keyless = msgspec.structs.replace(config or Config(), api_key=None)
-    api_key = None  # a crash report that shows this frame must show neither a key nor the environment
+    del api_key  # that is the point; nor must a crash report with locals show it
     return resolve(
         keyless,
         base_url=base_url,
