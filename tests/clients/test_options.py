@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import tinker_actors as ta
 from tinker_actors.actors.terms import DEFAULT_TERMS
-from tinker_actors.clients.options import options_of
+from tinker_actors.clients.options import changed_terms, options_of
 from tinker_actors.errors import DeadlineExceededError, InvalidInputError
 
 PROMPT = ta.ModelInput.from_ints([1, 2, 3])
@@ -101,3 +102,15 @@ def test_what_can_not_be_is_refused_with_what_can(sampler, options, allowed):
 )
 def test_the_options_of_a_view_can_be_had_back(sampler, options):
     assert options_of(sampler.with_options(**options)._terms) == options
+
+
+def test_numbers_of_array_libraries_are_numbers():
+    options = {"timeout": np.float32(2), "max_in_flight": np.int64(3), "retry": np.int64(1)}
+    terms = changed_terms(DEFAULT_TERMS, options)
+    assert (terms.timeout, terms.room.limit, terms.retries) == (2.0, 3, 1)
+
+
+@pytest.mark.parametrize("timeout", [1e300, 10**400])
+def test_a_time_that_no_timer_can_wait_is_refused(timeout):
+    with pytest.raises(InvalidInputError, match="at most"):
+        changed_terms(DEFAULT_TERMS, {"timeout": timeout})

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import msgspec
 
 from tinker_actors.actors.terms import PRIORITIES, Room, Terms
 from tinker_actors.errors import InvalidInputError
+from tinker_actors.types.scalars import checked_int, checked_number, shown
+
+T = TypeVar("T")
+
+_LONGEST = 1e9  # seconds, thirty years, which all systems' timers can wait
 
 
 def changed_terms(terms: Terms, options: dict[str, Any]) -> Terms:
@@ -45,26 +49,41 @@ def options_of(terms: Terms) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value != usual[name] or value is False}
 
 
+def _or_none(check: Callable[[Any, str], T], value: Any) -> T | None:
+    """Return a value as a check makes it, or None where it is refused: the options say themselves what they can be."""
+    try:
+        return check(value, "")
+    except InvalidInputError:
+        return None
+
+
 def _timeout(value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
-        raise InvalidInputError(f"timeout is {value!r}; it must be a number of seconds above 0, or None for none.")
-    return float(value)
+    seconds = _or_none(checked_number, value)
+    if seconds is None or not 0 < seconds <= _LONGEST:
+        raise InvalidInputError(
+            f"timeout is {shown(value)}; it must be a number of seconds above 0 and at most {_LONGEST:g}, or None for "
+            "none."
+        )
+    return seconds
 
 
 def _priority(value: Any) -> str:
     if value not in PRIORITIES:
-        raise InvalidInputError(f"priority is {value!r}; it must be one of {', '.join(map(repr, PRIORITIES))}.")
+        raise InvalidInputError(f"priority is {shown(value)}; it must be one of {', '.join(map(repr, PRIORITIES))}.")
     return str(value)
 
 
 def _room(value: Any) -> Room | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InvalidInputError(f"max_in_flight is {value!r}; it must be a whole number above 0, or None for no limit.")
-    return Room(value)
+    limit = _or_none(checked_int, value)
+    if limit is None or limit < 1:
+        raise InvalidInputError(
+            f"max_in_flight is {shown(value)}; it must be a whole number above 0, or None for no limit."
+        )
+    return Room(limit)
 
 
 def _retries(value: Any) -> int | None:
@@ -72,17 +91,19 @@ def _retries(value: Any) -> int | None:
         return None
     if value is False:
         return 0
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    retries = _or_none(checked_int, value)
+    if retries is None or retries < 0:
         raise InvalidInputError(
-            f"retry is {value!r}; it must be None (until a limit ends it), False (never) or a number of repetitions."
+            f"retry is {shown(value)}; it must be None (until a limit ends it), False (never) or a number of "
+            "repetitions."
         )
-    return value
+    return retries
 
 
 def _tags(value: Any) -> tuple[str, ...]:
     tags = None if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
     if tags is None or not all(isinstance(tag, str) for tag in tags):
-        raise InvalidInputError(f"tags is {value!r}; it must be a list of strings.")
+        raise InvalidInputError(f"tags is {shown(value)}; it must be a list of strings.")
     return tags
 
 

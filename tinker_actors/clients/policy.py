@@ -23,6 +23,7 @@ from tinker_actors.runtime.actor import tell
 from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker, WaitReason
+from tinker_actors.types.scalars import checked_int, shown
 
 if TYPE_CHECKING:
     from tinker_actors.clients.training import TrainingClient
@@ -281,10 +282,8 @@ def policy_of(training: TrainingClient, name: str, max_lag: int | None) -> Polic
     """
     given: Any = name
     if not isinstance(given, str) or not given:
-        raise InvalidInputError(f"name is {name!r}; a policy needs a name.")
-    lag: Any = max_lag
-    if lag is not None and (isinstance(lag, bool) or not isinstance(lag, int) or lag < 0):
-        raise InvalidInputError(f"max_lag is {max_lag!r}; it must be a number of steps from 0 on, or None for any.")
+        raise InvalidInputError(f"name is {shown(name)}; a policy needs a name.")
+    max_lag = None if max_lag is None else checked_int(max_lag, "max_lag", least=0)
     training._keeper._check_open("policy")
     service, trained = training._service, training._state
     state = training._policies.get(name)

@@ -17,6 +17,7 @@ from tinker_actors.errors import (
     APITimeoutError,
     RequestFailedError,
     TinkerError,
+    bare,
 )
 from tinker_actors.protocol.codec import UNREADABLE, Reader
 from tinker_actors.protocol.error_replies import (
@@ -248,7 +249,7 @@ def reply_outcome(
         if signals is not None and says_failure(signals):
             return Failed(failure(signals, None))
         error.status_code = status
-        return Unreadable(error)
+        return Unreadable(bare(error))
 
 
 def poll_outcome(
@@ -360,7 +361,7 @@ def _finished_or_not(
         if is_html(content_type, body):
             error = not_understood(status, headers, body, "retrieve_future")
         error.request_id, error.status_code = request_id, status
-        return Unreadable(error)
+        return Unreadable(bare(error))
 
 
 def _try_later(signals: Signals | None, headers: Mapping[str, str], now_wall: float) -> TryLater:
