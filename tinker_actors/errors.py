@@ -130,16 +130,6 @@ def fresh(error: X) -> X:
     return twin.with_traceback(error.__traceback__)
 
 
-def bare(error: E) -> E:
-    """Return the error, without where it was raised and what led to it.
-
-    For what was wrong with an answer: the message says it, and the frames hold the answer itself, in which a server may
-    have repeated a key. A crash report with locals would show it.
-    """
-    error.__traceback__ = error.__cause__ = error.__context__ = None
-    return error
-
-
 # ---------------------------------------------------------------- yours: found before anything is sent
 
 

@@ -163,3 +163,13 @@ def not_understood(
         shown = preview(body) if body else "empty"
         text, advice = f"The server's answer to {what} can't be understood; it is {shown}.", ""
     return APIResponseValidationError(text, status_code=status, request_id=request_id, advice=advice)
+
+
+def bare(error: APIResponseValidationError) -> APIResponseValidationError:
+    """Return the error, without where it was raised and what led to it.
+
+    For what was wrong with an answer: the message says it, and the frames hold the answer itself, in which a server may
+    have repeated a key. A crash report with locals would show it.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error

@@ -17,11 +17,11 @@ from tinker_actors.errors import (
     APITimeoutError,
     RequestFailedError,
     TinkerError,
-    bare,
 )
 from tinker_actors.protocol.codec import UNREADABLE, Reader
 from tinker_actors.protocol.error_replies import (
     CHECK_BASE_URL,
+    bare,
     detail_text,
     is_html,
     json_body,
