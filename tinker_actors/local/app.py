@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from tinker_actors.local.answers import response_of
 from tinker_actors.local.archiving import Archives
+from tinker_actors.local.aside import in_thread
 from tinker_actors.local.core import Answer, CoreRequest, Hold, ServiceCore
 from tinker_actors.local.core.messages import RefusedError, ok
-from tinker_actors.local.core.reading import too_large
+from tinker_actors.local.core.opening import is_heavy, opened
 from tinker_actors.local.core.streams import Stream, event
-from tinker_actors.local.door import refused
 from tinker_actors.local.event_stream import EventStream
 from tinker_actors.local.workers import Worker
 
@@ -38,7 +39,6 @@ TICK_SECONDS = 1.0
 _STOOD_STILL = 2.0
 
 _JOIN_SECONDS = 2.0
-_STRANGERS_BYTES = 2**20  # of a body that are read before it is asked whose it is
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -60,6 +60,7 @@ class App:
         self._workers: list[Worker] = []
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._closing = False
+        self._reading = asyncio.Lock()  # one at a time: what bodies become while they are read takes memory too
         self.clock_offset = 0.0
         routes = [Route("/{path:path}", self._serve, methods=_METHODS)]
         self.asgi: ASGIApp = Starlette(routes=routes, lifespan=self._lifespan)
@@ -68,6 +69,14 @@ class App:
     def held(self) -> int:
         """How many polls are held."""
         return sum(len(waiters) for waiters in self._waiting.values())
+
+    def check_key(self, headers: Mapping[str, str]) -> None:
+        """Check a request's key before much work is done for it.
+
+        Raises:
+            RefusedError: 401, it is nobody's.
+        """
+        self._core.check_key(headers, self._now())
 
     def release(self) -> None:
         """Answer every held poll at once, and hold none from now on."""
@@ -98,15 +107,16 @@ class App:
                     _LOG.warning("a job is still running; it ends with the process")
 
     async def _serve(self, request: Request) -> Response:
-        try:
-            body = await self._body(request)
-        except RefusedError as refusal:
-            return refused(refusal)
-        except ClientDisconnect:
-            return Response(status_code=499)  # nobody reads it
         query = request.scope["query_string"].decode("latin-1")
         path = request.scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
-        asked = CoreRequest(request.method, f"{path}?{query}" if query else path, dict(request.headers), body)
+        whole = f"{path}?{query}" if query else path
+        try:
+            body = await request.body()
+            asked = await self._opened(CoreRequest(request.method, whole, dict(request.headers), body))
+        except RefusedError as refusal:
+            return response_of(refusal.answer())
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody reads it
         answer = self._handle(asked)
         if isinstance(answer, Stream):
             return EventStream(self._events(answer), partial(self._abandon, answer))
@@ -114,7 +124,7 @@ class App:
             answer = await self._held(answer, request)
         if answer.attachment is not None:
             return await self._archives.respond(answer, answer.attachment, request)
-        return _response(answer)
+        return response_of(answer)
 
     def _handle(self, request: CoreRequest) -> Answer | Hold | Stream:
         try:
@@ -131,21 +141,13 @@ class App:
         for worker in self._workers:
             worker.wake()
 
-    async def _body(self, request: Request) -> bytes:
-        limit = self._core.limits.body_bytes
-        declared = request.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > limit:
-            raise too_large(limit)
-        pieces, size, known = [], 0, False
-        async for piece in request.stream():
-            size += len(piece)
-            if size > limit:
-                raise too_large(limit)
-            if size > _STRANGERS_BYTES and not known:
-                self._core.check_key(request.headers, self._now())
-                known = True
-            pieces.append(piece)
-        return b"".join(pieces)
+    async def _opened(self, request: CoreRequest) -> CoreRequest:
+        """Return a request whose body has been read on another thread, if that takes long."""
+        if not is_heavy(request):
+            return request
+        self.check_key(request.headers)
+        async with self._reading:
+            return await in_thread("read", lambda: opened(request, self._core.limits))
 
     async def _held(self, hold: Hold, request: Request) -> Answer:
         gone = asyncio.ensure_future(request.receive())
@@ -230,7 +232,3 @@ class App:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time() + self.clock_offset
-
-
-def _response(answer: Answer) -> Response:
-    return Response(answer.body, answer.status, dict(answer.headers))

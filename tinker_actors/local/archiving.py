@@ -6,12 +6,9 @@ The same checkpoint gives the same bytes, so a download goes on where it was cut
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import tempfile
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tinker_actors.local import marks
+from tinker_actors.local.aside import in_thread
 from tinker_actors.local.core.keeping import CheckpointDamagedError, CheckpointMissingError, Store
 from tinker_actors.local.core.messages import NO_RETRY, Answer, Attachment, RefusedError
 from tinker_actors.local.core.rest_checkpoints import no_checkpoint
@@ -103,7 +101,7 @@ class Archives:
             path = self._recent.pop(attachment.uid, None)
             if path is None:
                 path = self._place() / f"{attachment.uid}{_SUFFIX}"
-                await in_thread(lambda: self._store.pack(attachment.path, attachment.uid, path))
+                await in_thread("archive", lambda: self._store.pack(attachment.path, attachment.uid, path))
             self._recent[attachment.uid] = path
             file = path.open("rb")
             while len(self._recent) > KEPT:
@@ -149,32 +147,6 @@ class FileResponse(Response):
                 place += len(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def in_thread(work: Callable[[], None]) -> None:
-    """Do something that takes its time in a thread of its own, and wait for it. Raises what it raises."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def tell(error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    def run() -> None:
-        error = None
-        try:
-            work()
-        except Exception as caught:
-            error = caught
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to hear of it
-            loop.call_soon_threadsafe(tell, error)
-
-    threading.Thread(target=run, name="tinker-local-archive", daemon=True).start()
-    await done
 
 
 def _range(request: Request, tag: str) -> str | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tinker_actors.local.answers import refused
 from tinker_actors.local.core.messages import RefusedError
 from tinker_actors.local.core.origins import Origins, require_read_type
 
@@ -38,9 +38,3 @@ class Door:
                 await refused(refusal)(scope, receive, send)
                 return
         await self._inner(scope, receive, send)
-
-
-def refused(refusal: RefusedError) -> Response:
-    """Return the response to a request whose body is not read, so that its connection can't be used again."""
-    answer = refusal.answer()
-    return Response(answer.body, answer.status, {**dict(answer.headers), "connection": "close"})

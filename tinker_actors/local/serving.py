@@ -32,6 +32,7 @@ from tinker_actors.local.engine.tiny import TINY_NAME
 from tinker_actors.local.faults.connection import ConnectionProtocol
 from tinker_actors.local.faults.setup import make_faults
 from tinker_actors.local.heads import HeadProtocol
+from tinker_actors.local.intake import Intake
 from tinker_actors.local.ledger import LEDGER_NAME, LedgerEngine
 from tinker_actors.local.model_folders import load_model_folders
 from tinker_actors.local.numpy_engine import NumpyEngine, ServedModel
@@ -128,7 +129,7 @@ def serve(
         if misbehaviour is not None:
             app.asgi = misbehaviour.around(app, core)
             ready |= {"admin_token": misbehaviour.admin_token} if admin else {}
-        app.asgi = Door(app.asgi, origins)
+        app.asgi = Door(Intake(app.asgi, bounds, app.check_key), origins)
         protocol = HeadProtocol if misbehaviour is None else ConnectionProtocol
         with _clean_exit_on_sigterm():
             asyncio.run(_run(app, protocol, listener, log_level, until_eof, lambda: (announce or _print_line)(ready)))

@@ -55,7 +55,7 @@ def test_ids_in_paths_may_be_percent_encoded_and_queries_are_ignored(driver):
     assert driver.good(f"samplers/{sampler.replace(':', '%3A')}?x=1", method="GET")["sampler_id"] == sampler
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"{}x"])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 30_000, b"{}x"])
 def test_what_is_no_json_is_400(driver, body):
     answer = driver.raw("create_model", body)
     assert answer.status == 400

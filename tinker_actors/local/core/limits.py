@@ -14,7 +14,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers that bound the server.
 
     Attributes:
-        body_bytes: largest request body; beyond it 413.
+        body_bytes: largest request body, of training data; beyond it 413.
+        sample_bytes: largest body of a sample request; beyond it 413.
+        call_bytes: largest body of any other request; beyond it 413.
+        body_values: most values in a request's lists; beyond it 413. Half of it where nothing is trained.
+        arriving_bytes: memory for all bodies that are arriving or being read. When it is used up, the one that has been
+            arriving longest is answered with 408.
+        body_seconds: how long a body may take to arrive; beyond it 408.
+        held_bytes: memory for what waits to be done. An owner gets as much of it as is still free; beyond it 429.
         datums_per_request: most datums of one forward or forward_backward; beyond it 400.
         samples_per_request: largest `num_samples`; beyond it 400.
         topk_logprobs: largest `topk_prompt_logprobs` and `topk_sample_logprobs`; beyond it 400.
@@ -40,7 +47,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         session_seconds: a session without a heartbeat for this long is lost. SkyRL's server uses 300 too.
     """
 
-    body_bytes: int = 128 * _MIB
+    body_bytes: int = 64 * _MIB
+    sample_bytes: int = 16 * _MIB
+    call_bytes: int = 4 * _MIB
+    body_values: int = 2 * _MIB
+    arriving_bytes: int = 160 * _MIB
+    body_seconds: float = 60.0
+    held_bytes: int = 384 * _MIB
     datums_per_request: int = 4096
     samples_per_request: int = 1024
     topk_logprobs: int = 64

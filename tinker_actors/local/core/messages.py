@@ -26,12 +26,17 @@ class CoreRequest(msgspec.Struct, frozen=True, eq=False):
         path: absolute path, percent-encoded, with or without a query.
         headers: names in lower case.
         body: the whole body; empty for none.
+        ahead: what was read of the body before, by what it was read as; a refusal for what could not be. None for a
+            body as it arrived, see `opening`.
+        digest: of path and body, if it was made before.
     """
 
     method: str
     path: str
     headers: Mapping[str, str] = {}
     body: bytes = b""
+    ahead: Mapping[object, Any] | None = None
+    digest: bytes = b""
 
     def __repr__(self) -> str:
         return f"<CoreRequest {self.method} {self.path}>"  # no headers: a key is among them

@@ -49,9 +49,14 @@ class Used(msgspec.Struct, frozen=True):
 
 def digest_of(request: CoreRequest) -> bytes:
     """Return what identifies a request's content: where it goes and what it says."""
-    found = hashlib.blake2b(request.path.encode(), digest_size=16)
+    return request.digest or digest_of_content(request.path, request.body)
+
+
+def digest_of_content(path: str, body: bytes) -> bytes:
+    """Return what identifies a content. For any thread."""
+    found = hashlib.blake2b(path.encode(), digest_size=16)
     found.update(b"\0")
-    found.update(request.body)
+    found.update(body)
     return found.digest()
 
 

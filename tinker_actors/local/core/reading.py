@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from tinker_actors.local.core.dialects import sent_in_protobuf
+from tinker_actors.local.core.intake import too_large
 from tinker_actors.local.core.messages import CoreRequest, RefusedError
 from tinker_actors.protocol import codec
 from tinker_actors.protocol.protobuf import compression, serving
@@ -26,9 +27,21 @@ _LONG = b"0" * 19  # digits; an integer with fewer fits
 _LONG_INTEGER = re.compile(rb"[\[:,\s]-?[0-9]{19,}[\],}\s]")
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 
+MESSAGE = "message"
+"""What `read_message` returns, among what was read ahead of a request."""
 
-def unpacked(request: CoreRequest, limit: int) -> CoreRequest:
-    """Return the request with its body as it was before it was compressed.
+PASS = "pass"  # noqa: S105 - a name, not a secret
+"""What `read_pass` returns, likewise."""
+
+
+def encoding_of(request: CoreRequest) -> str:
+    """Return how a request's body is compressed; empty for not at all."""
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    return "" if encoding == "identity" else encoding
+
+
+def unpacked(request: CoreRequest, limit: int) -> bytes:
+    """Return a request's body as it was before it was compressed.
 
     Args:
         request: the request.
@@ -37,23 +50,17 @@ def unpacked(request: CoreRequest, limit: int) -> CoreRequest:
     Raises:
         RefusedError: 413 for a larger one, 415 for another encoding than zstd, 400 for broken zstd.
     """
-    encoding = request.headers.get("content-encoding", "").strip().lower()
-    if encoding in ("", "identity"):
-        return request
+    encoding = encoding_of(request)
+    if not encoding or not request.body:
+        return request.body
     if encoding != compression.ENCODING:
         raise RefusedError(415, f"This server does not read bodies with content-encoding {encoding[:40]!r}.")
     try:
-        body = compression.decompress_zstd(request.body, limit)
+        return compression.decompress_zstd(request.body, limit)
     except compression.BodyTooLargeError as error:
         raise too_large(limit) from error
     except ValueError as error:
         raise RefusedError(400, f"The body can't be unpacked: {_shortened(error)}.") from error
-    return CoreRequest(request.method, request.path, request.headers, body)
-
-
-def too_large(limit: int) -> RefusedError:
-    """Return the refusal of a body above the limit."""
-    return RefusedError(413, f"The body is larger than this server's limit of {limit} bytes.")
 
 
 def read_message(request: CoreRequest) -> Any:
@@ -62,22 +69,43 @@ def read_message(request: CoreRequest) -> Any:
     Raises:
         RefusedError: 400, there is none.
     """
+    if request.ahead and MESSAGE in request.ahead:
+        return _or_raised(request.ahead[MESSAGE])
     try:
         return serving.parse_forward_backward_request(request.body)
     except ValueError as error:
         raise RefusedError(400, f"The body can't be read: {_shortened(error)}.") from error
 
 
-def read_pass(message: Any) -> ForwardBackwardRequest | ForwardRequest:
+def read_pass(request: CoreRequest, message: Any, most: int) -> ForwardBackwardRequest | ForwardRequest:
     """Return the record that the same request in JSON gives, with arrays in place of lists.
 
+    Args:
+        request: the request.
+        message: its message.
+        most: how many datums it may have.
+
     Raises:
-        RefusedError: 422, the message contradicts itself.
+        RefusedError: 400 for too many datums, 422 for a message that contradicts itself.
     """
+    if request.ahead and PASS in request.ahead:
+        record: ForwardBackwardRequest | ForwardRequest = _or_raised(request.ahead[PASS])
+        return record
+    require_datums(len(message.data), most)
     try:
         return serving.forward_backward_request(message)
     except ValueError as error:
         raise RefusedError(422, f"The body does not have the expected form: {_shortened(error)}.") from error
+
+
+def require_datums(count: int, most: int) -> None:
+    """Check how many datums a request has.
+
+    Raises:
+        RefusedError: 400, too many.
+    """
+    if count > most:
+        raise RefusedError(400, f"The request has {count} datums; this server takes at most {most}.")
 
 
 def read(request: CoreRequest, kind: type[T]) -> T:
@@ -87,6 +115,9 @@ def read(request: CoreRequest, kind: type[T]) -> T:
         RefusedError: 415 for protobuf, 400 for broken JSON, 422 for JSON of another shape, or with an integer that
             fits in no 64 bits: nothing behind this has to expect one.
     """
+    if request.ahead and kind in request.ahead:
+        record: T = _or_raised(request.ahead[kind])
+        return record
     if sent_in_protobuf(request):
         raise RefusedError(415, "This request is read in JSON only; send application/json.")
     record = _read(request.body, kind)
@@ -127,6 +158,12 @@ def _values(record: Any) -> Iterator[tuple[str, Any]]:
             left += [(f"{place}[{index}]", part) for index, part in enumerate(value)]
         else:
             yield place, value
+
+
+def _or_raised(found: Any) -> Any:
+    if isinstance(found, RefusedError):
+        raise found
+    return found
 
 
 def _shortened(error: Exception) -> str:

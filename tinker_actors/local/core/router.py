@@ -7,14 +7,13 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from tinker_actors.local.core import about, archives, checkpointing, modeling, polling, sampling, sessions, training
+from tinker_actors.local.core.intake import PREFIX
 from tinker_actors.local.core.messages import Answer, Hold, RefusedError
 from tinker_actors.local.core.rest_routes import REST_ROUTES
 from tinker_actors.local.core.streams import Stream
 
 Handler = Callable[..., Answer | Hold | Stream]
 """(core, request, now, *ids of the path) -> answer, hold or stream."""
-
-PREFIX = "/api/v1/"
 
 ROUTES: dict[str, tuple[str, Handler]] = {
     "healthz": ("GET", about.healthz),

@@ -10,8 +10,8 @@ from tinker_actors.local.core.jobs import Job, JobKind, Result
 from tinker_actors.local.core.keeping import Store
 from tinker_actors.local.core.limits import Limits
 from tinker_actors.local.core.messages import Answer, CoreRequest, Hold, RefusedError
+from tinker_actors.local.core.opening import opened
 from tinker_actors.local.core.ports import Engine
-from tinker_actors.local.core.reading import too_large, unpacked
 from tinker_actors.local.core.router import OPEN, route
 from tinker_actors.local.core.state import CoreState
 from tinker_actors.local.core.streams import Stream
@@ -56,7 +56,7 @@ class ServiceCore:
         """Take a request.
 
         Args:
-            request: the request.
+            request: the request; one whose body is large better as `opened` returns it, which may be done elsewhere.
             now: the time in seconds, on any clock that does not go back; the same one in every call.
         """
         state = self._state
@@ -65,10 +65,8 @@ class ServiceCore:
             found = route(request.method, request.path)
             if found.handler not in OPEN:
                 state.caller.owner = state.access.owner_of(request.headers.get(KEY_HEADER, ""), state.wall)
-            if len(request.body) > self.limits.body_bytes:
-                raise too_large(self.limits.body_bytes)
-            if request.body:
-                request = unpacked(request, self.limits.body_bytes)
+            if request.ahead is None and request.body:
+                request = opened(request, self.limits)
             answer: Answer | Hold | Stream = found.handler(state, request, now, *found.ids)
         except RefusedError as refusal:
             return refusal.answer()

@@ -11,7 +11,7 @@ from tinker_actors.local.core.jobs import Success
 from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError
 from tinker_actors.local.core.models import Model
 from tinker_actors.local.core.ports import PassOutput, TrainedModel
-from tinker_actors.local.core.reading import read_message, read_pass
+from tinker_actors.local.core.reading import read_message, read_pass, require_datums
 from tinker_actors.local.core.submitting import Numbered, Plan, hold_unread_place, submit, submit_read
 from tinker_actors.protocol import codec
 from tinker_actors.types.wire import ForwardBackwardInput, ForwardBackwardRequest, ForwardRequest, OptimStepRequest
@@ -32,7 +32,7 @@ def forward_backward(core: CoreState, request: CoreRequest, _now: float) -> Answ
     message = read_message(request)
     kind = "forward" if message.forward_only else "forward_backward"
     try:
-        body = read_pass(message)
+        body = read_pass(request, message, core.limits.datums_per_request)
     except RefusedError as refusal:
         hold_unread_place(core, request, kind, refusal, Numbered(message.model_id, message.seq_id))
         raise
@@ -60,9 +60,7 @@ def _plan_pass(core: CoreState, model: Model, given: ForwardBackwardInput, *, gr
         raise RefusedError(400, f"There is no loss function {given.loss_fn[:100]!r}. This server has: {known}.")
     if not given.data:
         raise RefusedError(400, "data is empty; at least one datum is needed.")
-    most = core.limits.datums_per_request
-    if len(given.data) > most:
-        raise RefusedError(400, f"The request has {len(given.data)} datums; this server takes at most {most}.")
+    require_datums(len(given.data), core.limits.datums_per_request)
     for name, value in (given.loss_fn_config or {}).items():
         if isinstance(value, float) and not math.isfinite(value):  # which JSON can't say, but protobuf can
             raise RefusedError(400, f"loss_fn_config {name[:100]} must be a finite number, got {value}.")
