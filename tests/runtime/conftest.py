@@ -278,7 +278,7 @@ def blocked_reader():
 
     def start(future):
         join = _in_thread(future.result)
-        _until(lambda: future._gates)
+        _until(lambda: future._watchers)
         return join
 
     return start

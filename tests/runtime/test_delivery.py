@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from tinker_actors.runtime import delivery as delivery_module
+from tinker_actors.runtime import threads as threads_of_ours
 from tinker_actors.runtime.delivery import DeliveryThread, LoopBridge, bridge_to, run_callback
 from tinker_actors.runtime.threads import on_own_thread, start_thread
 
@@ -47,13 +47,15 @@ def test_the_thread_starts_with_the_first_callback_and_only_once():
 
 
 def test_a_finalizer_that_posts_while_the_thread_is_being_started_does_not_wait_for_it(monkeypatch):
-    delivery, order, done = DeliveryThread(), [], threading.Event()
+    delivery, starts, order, done = DeliveryThread(), [], [], threading.Event()
 
     def start(name, target):
-        delivery.post(lambda: order.append("finalizer"))
+        if not starts:
+            starts.append(name)
+            delivery.post(lambda: order.append("finalizer"))
         return start_thread(name, target)
 
-    monkeypatch.setattr(delivery_module, "start_thread", start)
+    monkeypatch.setattr(threads_of_ours, "start_thread", start)
     caller = threading.Thread(target=lambda: delivery.post(lambda: order.append("caller")), daemon=True)
     caller.start()
     caller.join(HANG)
@@ -70,7 +72,7 @@ def test_where_no_thread_can_be_had_callbacks_wait_for_one(monkeypatch, caplog):
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(delivery_module, "start_thread", refuse)
+        patch.setattr(threads_of_ours, "start_thread", refuse)
         delivery.post(lambda: order.append("early"))
     assert "can't start new thread" in caplog.text
     delivery.post(done.set)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import concurrent.futures
+import contextlib
 import gc
 import os
 import queue
@@ -15,7 +16,7 @@ from functools import partial
 import pytest
 
 from tinker_actors.errors import ForkedError
-from tinker_actors.runtime import delivery, forks, threads
+from tinker_actors.runtime import delivery, forks, futures, threads
 from tinker_actors.runtime.clock import MonotonicClock
 from tinker_actors.runtime.connector import shared_connector
 from tinker_actors.runtime.delivery import bridge_to
@@ -158,8 +159,21 @@ def test_a_result_that_was_there_can_be_read_whoever_held_the_lock():
             heard.get(timeout=HANG),
         )
 
-    with decoded._condition, failed._condition:
-        child = Child(read)
+    holding, forked = threading.Event(), threading.Event()
+
+    def hold():
+        with contextlib.ExitStack() as locks:
+            for lock in (decoded._condition, failed._condition, *futures._decoding):
+                locks.enter_context(lock)
+            holding.set()
+            forked.wait(HANG)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    holding.wait(HANG)
+    child = Child(read)
+    forked.set()
+    holder.join(HANG)
     assert child.result() == (True, 42, "ValueError", 42, 42)
     with pytest.raises(ValueError, match="why"):
         failed.result()
@@ -195,12 +209,6 @@ def test_callbacks_run_in_the_child_on_a_thread_of_its_own_and_the_parents_are_l
     assert ran == ["the parent's"]
 
 
-def test_a_delivery_thread_that_was_just_being_started_does_not_block_the_child():
-    with default_delivery._starting:
-        child = Child(lambda: default_delivery._starting.acquire(timeout=HANG))
-    assert child.result() is True
-
-
 def test_the_bridges_of_loops_begin_anew():
     loop = asyncio.new_event_loop()
     bridge = bridge_to(loop)
@@ -232,8 +240,7 @@ def test_an_actor_of_the_parent_refuses_messages_in_the_child_and_a_new_dispatch
             new.ask("there?", timeout=HANG),
         )
 
-    with dispatcher._starting:
-        child = Child(use)
+    child = Child(use)
     assert child.result() == ("ForkedError", "ForkedError", "ForkedError", "there?")
     assert ref.ask("still there?", timeout=HANG) == "still there?"
     ref.stop()
@@ -318,9 +325,7 @@ def test_the_connector_begins_anew():
 
 def test_subscribing_to_the_parents_events_is_refused():
     hub = EventHub(default_delivery)
-    with hub._guard:
-        child = Child(lambda: (raised(lambda: hub.subscribe(print)), hub.unsubscribe(print)))
-    assert child.result() == ("ForkedError", None)
+    assert in_child(lambda: (raised(lambda: hub.subscribe(print)), hub.unsubscribe(print))) == ("ForkedError", None)
 
 
 def test_a_module_that_another_thread_is_importing_is_waited_for(tmp_path, monkeypatch):

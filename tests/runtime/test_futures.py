@@ -24,7 +24,7 @@ HANG = 30.0
 def test_a_result_reaches_every_thread_that_waits(training, in_thread, until):
     future = training()
     joins = [in_thread(future.result) for _ in range(3)] + [in_thread(lambda: future.get(timeout=HANG))]
-    until(lambda: len(future._gates) == 4)
+    until(lambda: len(future._watchers or ()) == 4)
     assert not future.done()
     assert future._settle("result")
     assert [join() for join in joins] == ["result"] * 4
@@ -287,7 +287,7 @@ def test_a_training_operation_can_not_be_cancelled(training):
 def test_cancelling_a_sample_tells_its_owner_once_and_wakes_who_waits(sample, in_thread, until):
     future, told = sample()
     join = in_thread(future.result)
-    until(lambda: future._gates)
+    until(lambda: future._watchers)
     assert future.cancel()
     assert future.cancel()
     assert told == [future]
@@ -355,7 +355,7 @@ def test_settling_cancelling_waiting_and_calling_back_at_once_agree_on_one_outco
         outcome = "cancelled" if future.cancelled() else "settled"
         assert seen == [outcome] * 6
         assert told == ([future] if outcome == "cancelled" else [])
-        assert not future._gates
+        assert not future._watchers
 
 
 def test_a_reader_that_gives_up_while_the_result_comes_gets_one_or_the_other(training):
@@ -376,7 +376,7 @@ def test_a_reader_that_gives_up_while_the_result_comes_gets_one_or_the_other(tra
         thread.join(HANG)
 
         assert seen == ["result"]
-        assert not future._gates
+        assert not future._watchers
 
 
 def test_as_completed_over_futures_settled_by_several_threads(training):

@@ -184,7 +184,7 @@ def test_ctrl_c_leaves_a_training_operation_and_who_waits_for_it(training, block
     join = blocked_reader(future)
     interrupted(future)
     assert future.running()
-    assert not future._loop_waiters
+    assert len(future._watchers) == 1, "the thread waits on"
     future._settle("result")
     assert join() == "result"
     assert run(future.coroutine()) == "result"
@@ -281,7 +281,7 @@ def test_a_timeout_of_result_async_ends_the_waiting_only(training, settle_in_thr
             with pytest.raises(DeadlineExceededError) as caught:
                 await future.result_async(timeout=seconds)
             assert caught.value.future is future
-        assert len(future._loop_waiters) == 1
+        assert len(future._watchers or ()) == 1
         settle_in_thread(future, "result")
         assert await future.result_async(timeout=HANG) == "result"
         assert await other == "result"

@@ -70,19 +70,52 @@ def test_accepted_of_an_accepted_operation_does_not_hear_of_its_failure(training
     assert future.exception() is not None
 
 
-def test_waiting_for_both_does_not_stop_the_thread_that_settles(training, in_thread, until):
-    """`concurrent.futures.wait` takes the locks of all it waits for, one after the other."""
+def test_nobody_who_looks_at_a_future_stops_the_thread_that_settles_it(training, in_thread):
+    """`concurrent.futures.wait` holds the locks of all it waits for; a signal handler may interrupt it there."""
     future = training()
     accepted = future.accepted
-    with accepted._condition:
-        settle = in_thread(lambda: future._settle("result"))
-        until(future.done)
-        free = future._condition.acquire(timeout=5.0)
-        if free:
-            future._condition.release()
-    settle()
-    assert free
-    assert accepted.done()
+    with accepted._condition, future._condition:
+        in_thread(lambda: future._settle("result"))()
+        assert (future.result(0), accepted.done()) == ("result", True)
+
+
+def test_the_library_sees_one_state_as_long_as_it_looks(training):
+    """What ends while `wait` looks is heard of by leaving word, and not also by looking again."""
+    future, seen = training(), []
+    with future._condition:
+        seen.append(future._state)
+        future._settle("result")
+        seen.append(future._state)
+        waiter = concurrent.futures._base._AsCompletedWaiter()
+        future._waiters.append(waiter)
+        assert not waiter.finished_futures
+    assert seen == ["RUNNING", "RUNNING"]
+    assert waiter.finished_futures == [future]
+    assert future._state == "FINISHED"
+    with future._condition:
+        future._waiters.append(late := concurrent.futures._base._AsCompletedWaiter())
+    assert not late.finished_futures, "who sees the outcome is not told of it"
+
+
+@pytest.mark.parametrize("how", ["wait", "as_completed"])
+def test_the_library_hears_of_each_once_whenever_it_ends(training, how):
+    for _ in range(100):
+        futures = [training() for _ in range(20)]
+        start = threading.Barrier(2)
+
+        def settle(futures=futures, start=start):
+            start.wait(HANG)
+            for future in futures:
+                future._settle("result")
+
+        thread = threading.Thread(target=settle)
+        thread.start()
+        start.wait(HANG)
+        if how == "wait":
+            assert concurrent.futures.wait(futures, HANG) == (set(futures), set())
+        else:
+            assert sorted(map(id, concurrent.futures.as_completed(futures, HANG))) == sorted(map(id, futures))
+        thread.join(HANG)
 
 
 def test_accepted_ends_with_an_operation_that_ends_without(training, sample):

@@ -77,7 +77,7 @@ def test_loops_in_several_threads_wait_for_one_future(training):
     for thread in threads:
         thread.start()
     poll = threading.Event()
-    while len(future._loop_waiters) < 3:
+    while len(future._watchers or ()) < 3:
         poll.wait(0.001)
     future._settle("result")
     for thread in threads:
@@ -94,7 +94,7 @@ def test_a_future_is_used_across_several_runs(training, settle_in_thread):
 
     asyncio.run(impatient())
     asyncio.run(impatient())
-    assert not future._loop_waiters
+    assert not future._watchers
 
     async def patient():
         settle_in_thread(future, "result")

@@ -93,7 +93,7 @@ def test_an_actor_that_is_gone_is_unsubscribed_and_the_others_hear(hub, later):
     hub.emit(CREATED)
     later.run()
     assert seen == [CREATED]
-    assert [target for target, _ in hub._subscribers] == [seen.append]
+    assert [target for target, _ in hub._subscribers.values()] == [seen.append]
 
 
 class Listener:

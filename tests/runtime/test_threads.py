@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import queue
 import sys
+import threading
 
 import pytest
 
+from tinker_actors.runtime import threads
 from tinker_actors.runtime.connector import Connector, Target
 from tinker_actors.runtime.delivery import DeliveryThread
 from tinker_actors.runtime.dispatcher import Dispatcher
 from tinker_actors.runtime.selector_inbox import SelectorInbox
-from tinker_actors.runtime.threads import log_failure, start_thread
+from tinker_actors.runtime.threads import OneThread, log_failure, start_thread
 from tinker_actors.runtime.transport import Broken
 
 from .conftest import Ours
@@ -114,3 +116,61 @@ def test_the_dispatcher_outlives_a_broken_log(broken_log):
 
     assert other.ask("message", timeout=HANG) == "message"
     assert not failing.is_alive()
+
+
+def test_one_thread_runs_however_many_need_it_at_a_time():
+    ran, free = [], threading.Event()
+
+    def target():
+        ran.append(threading.get_ident())
+        free.wait(HANG)
+
+    one = OneThread("one", target)
+    start = threading.Barrier(8)
+
+    def need():
+        start.wait(HANG)
+        one.ensure()
+
+    needing = [threading.Thread(target=need) for _ in range(8)]
+    for thread in needing:
+        thread.start()
+    for thread in needing:
+        thread.join(HANG)
+    one.ensure()
+    while not ran:
+        free.wait(0.001)
+    mine = [thread for thread in threading.enumerate() if thread.name == "tinker-actors-one"]
+    free.set()
+    for thread in mine:
+        thread.join(HANG)
+    assert len(ran) == 1
+
+
+def test_a_thread_that_ended_is_started_again():
+    ran = threading.Semaphore(0)
+    one = OneThread("one", ran.release)
+    for _ in range(3):
+        one.ensure()
+        assert ran.acquire(timeout=HANG)
+        while one._running:
+            threading.Event().wait(0.001)
+
+
+def test_a_thread_can_be_needed_again_while_it_is_being_started(monkeypatch):
+    """As by a signal handler that interrupts the start."""
+    ran, starts = threading.Semaphore(0), []
+
+    def start(name, run):
+        starts.append(name)
+        if len(starts) == 1:
+            one.ensure()
+        return start_thread(name, run)
+
+    monkeypatch.setattr(threads, "start_thread", start)
+    free = threading.Event()
+    one = OneThread("one", lambda: (ran.release(), free.wait(HANG)))
+    one.ensure()
+    assert ran.acquire(timeout=HANG)
+    assert len(starts) == 2
+    free.set()

@@ -49,7 +49,8 @@ class Draining:
         """Look on from where it stopped, and return whether nothing is in flight any more."""
         while True:
             while self._waiting:
-                if self._waiting[-1]._leave_gate(self):
+                if not self._waiting[-1].done():
+                    self._waiting[-1]._watch(self.release)
                     return False
                 self._waiting.pop()
             if not self._phases:
@@ -57,7 +58,7 @@ class Draining:
             self._waiting = self._phases.pop()()
 
     def release(self) -> None:
-        """Hear, as a gate that was left at a future, that it is decided. On whatever thread that happens."""
+        """Hear that the future that is watched is decided. On whatever thread that happens."""
         tell(self._owner, Decided())
 
     def left(self) -> int:

@@ -54,7 +54,7 @@ class Lanes:
 
     def __init__(self, config: Config, platform: Platform) -> None:
         self.hub = EventHub(platform.delivery)
-        self.queue_budget = ByteBudget(config.queue_bytes)
+        self.queue_budget = ByteBudget(config.queue_bytes, lambda: tell(self.keeper, _Admit()))
         self.refs: dict[str, Ref] = {}
         self.tables: dict[str, Table] = {name: {} for name in LANES}
         self._arrivals: dict[str, Arrivals] = {name: Arrivals() for name in LANES}
@@ -142,6 +142,10 @@ class StopLanes(msgspec.Struct, frozen=True, eq=False):
     """To the keeper: stop the lanes and yourself."""
 
 
+class _Admit(msgspec.Struct, frozen=True, eq=False):
+    """To the keeper: let in who waits for room in the byte budget."""
+
+
 class _Beat(msgspec.Struct, frozen=True, eq=False):
     """To the keeper, from itself: look after the lanes."""
 
@@ -185,6 +189,8 @@ class LaneKeeper(RuntimeActor):
             self._ended(message)
         elif isinstance(message, _StartAgain):
             self._replace(message.name, message.error)
+        elif isinstance(message, _Admit):
+            self._lanes.queue_budget.admit()
         elif isinstance(message, _Beat):
             self._look()
             self.tell_later(_BEAT_EVERY, _Beat())

@@ -11,7 +11,7 @@ from typing import Any
 
 from tinker_actors.actors.service import Service
 from tinker_actors.clients.sample_request import SampleRequest
-from tinker_actors.errors import QueueFullError, TinkerError
+from tinker_actors.errors import QueueFullError
 from tinker_actors.runtime.threads import on_own_thread
 
 OVERHEAD = 4096
@@ -20,6 +20,8 @@ OVERHEAD = 4096
 
 def wait_for_room(request: SampleRequest, service: Service, keeper: Any, patience: float | None) -> None:
     """Take room for a request that did not get it at once, or have it stand in line for it.
+
+    What it holds or waits for when this raises is given back by cancelling its future.
 
     Args:
         request: its `size` says how much.
@@ -38,20 +40,10 @@ def wait_for_room(request: SampleRequest, service: Service, keeper: Any, patienc
         if request.stand_in_line():
             return
         raise _full(service, request.size, "There is no room, not even for waiting,")
-    if not _block(request.size, service, keeper, seconds):
+    taken = request.block(seconds)
+    keeper._check_open("sample")
+    if not taken:
         raise _full(service, request.size, f"Within {seconds:g} s there was no room")
-
-
-def _block(size: int, service: Service, keeper: Any, seconds: float) -> bool:
-    budget = service.lanes.queue_budget
-    taken = budget.take(size, seconds, owner=service)
-    try:
-        keeper._check_open("sample")
-    except TinkerError:
-        if taken:
-            budget.release(size)
-        raise
-    return taken
 
 
 def _must_not_block() -> bool:

@@ -6,6 +6,7 @@ Hot path: one of these per sample, made in the caller's thread and asked by the 
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -79,11 +80,12 @@ class SampleRequest:
             while it waits for memory.
         reason: why `head` said None last.
         size: bytes it counts for in the byte budget.
+        held: bytes it holds there by itself; what it waited for is held by its place in the line.
     """
 
     __slots__ = (
-        "_entry", "_ids", "_lease", "_line_key", "_place", "_prompt_length", "_service", "future", "key", "reason",
-        "size", "work",
+        "_entry", "_ids", "_lease", "_line_key", "_place", "_prompt_length", "_service", "future", "held", "key",
+        "reason", "size", "work",
     )  # fmt: skip
 
     def __init__(
@@ -97,7 +99,7 @@ class SampleRequest:
         self._ids: list[str] | None = None
         self._place: Place | None = None
         self.reason: WaitReason = "waiting for its sampler"
-        self.size = 0
+        self.size = self.held = 0
         self.work: Work | None = None
         self.future: APIFuture[Any] | None = APIFuture(
             tracker, decode=read, on_cancel=self._cancel, delivery=service.platform.delivery
@@ -108,8 +110,15 @@ class SampleRequest:
     def stand_in_line(self) -> bool:
         """Wait for room in the byte budget without blocking; return whether there is room for waiting, at least."""
         self._line_key = next(sampler_keys)
-        self._place = self._service.lanes.queue_budget.when_free(self.size, self._look_again)
-        return self._place is not None
+        self._place = Place(self.size, self._look_again)
+        return self._service.lanes.queue_budget.stand(self._place, capped=True)
+
+    def block(self, seconds: float) -> bool:
+        """Wait for room in the byte budget on this thread, for so long at most; return whether there was some."""
+        gate = threading.Lock()
+        gate.acquire()
+        self._place = Place(self.size, gate.release, owner=self._service)
+        return self._service.lanes.queue_budget.take(self._place, gate, seconds)
 
     def _look_again(self) -> None:
         self._service.lanes.wake_sampling(SamplerChanged(self._line_key))
@@ -122,13 +131,12 @@ class SampleRequest:
         return True
 
     def _give_room(self) -> None:
-        """Give back what was taken from the byte budget, or leave its line. Once: when the future is decided."""
+        """Give back what was taken from the byte budget, or leave its line: when the future is decided."""
         budget = self._service.lanes.queue_budget
         if self._place is None:
-            budget.release(self.size)
+            budget.release(self)
         else:
             budget.leave(self._place)
-            self._look_again()  # so that the lane drops what it may still have parked
 
     # ------------------------------------------------------------ for the lane
 
@@ -198,10 +206,11 @@ class SampleRequest:
             self._give_room()
 
     def _cancel(self, _: APIFuture[Any]) -> None:
-        work, self.future, self.work = self.work, None, None
+        """Take it back from the lane. May be interrupted, and is done again then: the ties are cut last."""
         self._give_room()
-        if work is not None:
-            self._service.lanes.cancel("sample", work)
+        if self.work is not None:
+            self._service.lanes.cancel("sample", self.work)
+        self.future = self.work = None
 
 
 class Choosing(Protocol):

@@ -227,12 +227,16 @@ class SampleSource(ABC):
         request = self._request(known_length(prompt) or 0, tracker, read)
         future = request.future
         assert future is not None
-        request.size = size = len(tail.body) + OVERHEAD
+        request.size = len(tail.body) + OVERHEAD
         work = Work(tail, None, request, tracker, session=service.link, admission=request, terms=terms)
-        if not lanes.queue_budget.try_take(size):
-            wait_for_room(request, service, self._keeper, terms.timeout if patience is None else patience)
         request.work = work
-        lanes.submit("sample", work)
+        try:
+            if not lanes.queue_budget.try_take(request):
+                wait_for_room(request, service, self._keeper, terms.timeout if patience is None else patience)
+            lanes.submit("sample", work)
+        except BaseException:  # no room, or an interrupt (Ctrl-C): what was taken and told so far is taken back
+            future.cancel()
+            raise
         return future
 
 

@@ -3,6 +3,11 @@
 Callers that produce faster than the server takes have to be slowed down before memory is gone. Those who may block wait
 for room; those who may not (event loops, our own threads) leave a callback. Both stand in one line, so that nobody is
 overtaken for ever. While there is room, a take costs one uncontended lock.
+
+**An interrupt loses nothing.** A caller's thread may be left by a `KeyboardInterrupt` between any two lines, and a
+signal handler that runs there may come here too, or wait for what a lane does. So what is held is written on who holds
+it, in the statement that counts it, and giving it back twice does nothing; no function is called while the lock is
+held, for that is where handlers run; and whoever is next in the line is let in by a thread of the runtime.
 """
 
 from __future__ import annotations
@@ -10,173 +15,176 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import Literal, Protocol
 
 _HARD_CAP = 2
 """How many times the limit may be held and waited for by callbacks, because nobody slows their callers down."""
 
 
-class Place:
-    """A place in the line.
+class Holder(Protocol):
+    """What holds bytes.
 
     Attributes:
-        size: the bytes it waits for.
-        state: `"waiting"`, `"admitted"` (the bytes are held) or `"gone"`.
+        size: how many it needs.
+        held: how many it holds: all or 0. Written by the budget only.
     """
 
-    __slots__ = ("_admitted", "_owner", "size", "state")
+    size: int
+    held: int
 
-    def __init__(self, size: int, admitted: Callable[[], object], owner: object) -> None:
+
+class Place:
+    """A place in the line, and what it holds once it was let in.
+
+    Args:
+        size: the bytes it needs.
+        admitted: called once when they are taken, or when the waiting is over without; on whatever thread lets it in.
+            Must not block.
+        owner: whose `dismiss` ends the waiting.
+
+    Attributes:
+        state: `"new"`, `"waiting"`, `"admitted"` (the bytes are held, or were) or `"gone"`.
+        held: bytes it holds.
+    """
+
+    __slots__ = ("_admitted", "_counted", "_owner", "held", "size", "state")
+
+    def __init__(self, size: int, admitted: Callable[[], object], owner: object = None) -> None:
         self.size = size
-        self.state = "waiting"
-        self._admitted: Callable[[], object] | None = admitted
+        self.state: Literal["new", "waiting", "admitted", "gone"] = "new"
+        self.held = 0
+        self._counted = 0
+        self._admitted = admitted
         self._owner = owner
 
 
 class ByteBudget:
-    """Bytes to be taken and given back, first come, first served. Thread-safe.
+    """Bytes to be taken and given back, first come, first served. Thread-safe, also in signal handlers.
 
     A request larger than the whole limit is let in when nothing else is held.
 
     Args:
         limit: bytes that may be held at a time.
+        wake: has `admit` called soon, on a thread of the runtime; called whenever somebody in the line may be next.
 
     Attributes:
         limit: as given.
         held: bytes held.
         holders: how many requests hold them.
+        waiting: bytes that are waited for.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, wake: Callable[[], object]) -> None:
         self.limit = limit
         self.held = 0
         self.holders = 0
+        self.waiting = 0
         self._lock = threading.Lock()
+        self._wake = wake
         self._line: deque[Place] = deque()
-        self._waiting = 0
+        self._admitting = threading.Lock()
 
-    @property
-    def waiting(self) -> int:
-        """Bytes that are waited for."""
-        return self._waiting
-
-    def try_take(self, size: int) -> bool:
-        """Take `size` bytes if there is room and nobody waits; never waits itself."""
+    def try_take(self, holder: Holder) -> bool:
+        """Take the bytes that `holder` needs if there is room and nobody waits; never waits itself."""
+        size = holder.size
         with self._lock:
-            held = self.held
-            if self._line or (held and held + size > self.limit):
+            if self.waiting or (self.held and self.held + size > self.limit):
                 return False
-            self.held = held + size
-            self.holders += 1
+            self.held, self.holders, holder.held = self.held + size, self.holders + 1, size
             return True
 
-    def take(self, size: int, timeout: float, owner: object = None) -> bool:
-        """Take `size` bytes, waiting for them.
+    def release(self, holder: Holder) -> None:
+        """Give back what `holder` holds, if anything."""
+        with self._lock:
+            if holder.held:
+                self.held, self.holders, holder.held = self.held - holder.held, self.holders - 1, 0
+        if self._line:
+            self._wake()
 
-        Args:
-            size: how many.
-            timeout: seconds to wait at most.
-            owner: whose `dismiss` ends the waiting.
+    # ------------------------------------------------------------ the line
 
-        Returns:
-            Whether they were taken; False after the timeout or a dismissal.
-        """
-        moved = threading.Event()
-        place = Place(size, moved.set, owner)
-        self._stand(place)
-        try:
-            moved.wait(min(timeout, threading.TIMEOUT_MAX))
-        except BaseException:  # an interrupt: nobody is going to use the bytes
-            self.leave(place)
-            raise
-        self.withdraw(place)
-        return place.state == "admitted"
-
-    def when_free(self, size: int, admitted: Callable[[], object]) -> Place | None:
+    def stand(self, place: Place, *, capped: bool = False) -> bool:
         """Stand in the line without waiting.
 
         Args:
-            size: how many bytes.
-            admitted: called once when they are taken, maybe before this returns, on whatever thread made room; must
-                not block.
+            place: a new one.
+            capped: refuse when what is held and waited for would exceed twice the limit.
 
         Returns:
-            The place, for `leave`; None when what is held and waited for would exceed twice the limit.
+            Whether it stands there; False where it was refused.
         """
-        return self._stand(Place(size, admitted, None), capped=True)
-
-    def leave(self, place: Place) -> None:
-        """Leave the line, or give back what was taken meanwhile. Once for each place."""
-        if not self.withdraw(place) and place.state == "admitted":
-            self.release(place.size)
-
-    def withdraw(self, place: Place) -> bool:
-        """Leave the line; return whether the place was still waiting in it."""
+        size = place.size
         with self._lock:
-            if place.state != "waiting":
+            over = self.held + self.waiting + size > _HARD_CAP * self.limit
+            if capped and over and (self.waiting or self.held):
                 return False
-            place.state = "gone"
-            place._admitted = None
-            self._waiting -= place.size
-            called = self._admit()
-        _call(called)
+            self.waiting, place._counted, place.state = self.waiting + size, size, "waiting"
+        self._line.append(place)
+        self._wake()
         return True
 
-    def release(self, size: int) -> None:
-        """Give `size` bytes back, once for each take, and let in who waits for them."""
+    def take(self, place: Place, gate: threading.Lock, timeout: float) -> bool:
+        """Stand in the line and wait.
+
+        Args:
+            place: a new one, which opens `gate` when it is admitted.
+            gate: a closed lock.
+            timeout: seconds to wait at most.
+
+        Returns:
+            Whether the bytes were taken; False after the timeout or a dismissal.
+        """
+        try:
+            self.stand(place)
+            gate.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
+            self._withdraw(place)
+        except BaseException:  # an interrupt: nobody is going to use the bytes
+            self.leave(place)
+            raise
+        return place.state == "admitted"
+
+    def leave(self, place: Place) -> None:
+        """Leave the line, or give back what was taken meanwhile. Does nothing the second time."""
+        self._withdraw(place)
+        self.release(place)
+
+    def _withdraw(self, place: Place) -> bool:
+        """Leave the line; return whether the place was still waiting in it."""
         with self._lock:
-            self.held -= size
-            self.holders -= 1
-            if not self._line:
-                return
-            called = self._admit()
-        _call(called)
+            waited = place.state == "waiting"
+            if waited or place.state == "new":
+                self.waiting, place._counted, place.state = self.waiting - place._counted, 0, "gone"
+        if self._line:
+            self._wake()
+        return waited
 
     def dismiss(self, owner: object) -> None:
         """End the waiting of an owner's blocked callers: their `take` returns False."""
-        with self._lock:
-            leaving = [place for place in self._line if place._owner is owner and place.state == "waiting"]
-            called = []
-            for place in leaving:
-                place.state = "gone"
-                self._waiting -= place.size
-                if place._admitted is not None:
-                    called.append(place._admitted)
-            called += self._admit()
-        _call(called)
+        for place in list(self._line):
+            if place._owner is owner and self._withdraw(place):
+                place._admitted()
 
-    def _fits(self, size: int) -> bool:
-        return self.held + size <= self.limit or self.held == 0
+    def admit(self) -> None:
+        """Let in who is first and fits, as often as that goes. Only on threads of the runtime."""
+        while True:
+            with self._admitting:
+                place = self._next()
+            if place is None:
+                return
+            if place.state == "admitted":
+                place._admitted()
 
-    def _stand(self, place: Place, *, capped: bool = False) -> Place | None:
+    def _next(self) -> Place | None:
+        """Take the first place out of the line if it may go: admitted just now, or gone before. Else return None."""
+        if not self._line:
+            return None
+        place = self._line[0]
         with self._lock:
-            over = self.held + self._waiting + place.size > _HARD_CAP * self.limit
-            if capped and over and (self._line or not self._fits(place.size)):
-                return None
-            self._line.append(place)
-            self._waiting += place.size
-            called = self._admit()
-        _call(called)
+            if place.state == "waiting" and (self.held == 0 or self.held + place.size <= self.limit):
+                self.waiting, self.held, self.holders, place._counted, place.held, place.state = (
+                    self.waiting - place._counted, self.held + place.size, self.holders + 1, 0, place.size, "admitted",
+                )  # fmt: skip
+        if place.state == "waiting":
+            return None
+        self._line.popleft()
         return place
-
-    def _admit(self) -> list[Callable[[], object]]:
-        """Let in who is first and fits; return what has to be called without the lock."""
-        line, called = self._line, []
-        while line:
-            place = line[0]
-            if place.state == "waiting":
-                if not self._fits(place.size):
-                    break
-                place.state = "admitted"
-                self._waiting -= place.size
-                self.held += place.size
-                self.holders += 1
-                if place._admitted is not None:
-                    called.append(place._admitted)
-                    place._admitted = None
-            line.popleft()
-        return called
-
-
-def _call(callbacks: list[Callable[[], object]]) -> None:
-    for callback in callbacks:
-        callback()

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tinker_actors.runtime.forks import on_fork
-from tinker_actors.runtime.threads import log_failure, start_thread
+from tinker_actors.runtime.threads import OneThread, log_failure
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,21 +49,15 @@ class DeliveryThread:
     def begin_anew(self) -> None:
         """Forget the thread and what it was to run: in a forked child, both are the parent's."""
         self._queue: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = OneThread("delivery", self._loop)
 
     def post(self, callback: Callable[[], Any]) -> None:
         """Queue a callback. Thread-safe, also in finalizers; never blocks and never raises."""
         self._queue.put(callback)
-        # Whoever holds the lock starts the thread. It may be this very thread: a finalizer runs anywhere.
-        if self._thread is None and self._starting.acquire(blocking=False):
-            try:
-                if self._thread is None:
-                    self._thread = start_thread("delivery", self._loop)
-            except RuntimeError:
-                log_failure(logger, "Could not start the thread for callbacks; the next callback tries again")
-            finally:
-                self._starting.release()
+        try:
+            self._thread.ensure()
+        except RuntimeError:
+            log_failure(logger, "Could not start the thread for callbacks; the next callback tries again")
 
     def _loop(self) -> None:
         while True:
@@ -85,6 +79,10 @@ class LoopBridge:
     comes within some 10 ms (20 at most), with a timer of its own; when all who wait have their results, or none
     comes any more, nothing is left to gather and nothing runs.
 
+    It takes no lock, since the loop's thread may be interrupted by a signal handler that waits for what a lane does.
+    Whoever wakes leaves the waiter first and reads the flags then; the loop clears the flags first and takes the
+    waiters then. So a waiter is seen by the one or the other, and at worst the loop is called once for nothing.
+
     Attributes:
         waiters: how many wait over it. Written on the loop's thread only.
     """
@@ -96,15 +94,13 @@ class LoopBridge:
         self._called = False
         self._gathering = False
         self._full_again = float("-inf")  # when the allowance of wake-ups is whole again, on the loop's clock
-        self._guard = threading.Lock()
 
     def wake(self, waiter: asyncio.Future[None]) -> None:
         """Complete `waiter` on its loop. Callable from any thread."""
-        with self._guard:
-            self._ready.append(waiter)
-            if self._called or (self._gathering and len(self._ready) < self.waiters):
-                return
-            self._called = True
+        self._ready.append(waiter)
+        if self._called or (self._gathering and len(self._ready) < self.waiters):
+            return
+        self._called = True
         loop = self._loop()
         try:
             if loop is not None:
@@ -114,34 +110,26 @@ class LoopBridge:
             logger.debug("A result arrived for a closed event loop")
 
     def _answer_call(self) -> None:
-        with self._guard:
-            self._called = False
-            ready, pause = self._take()
-        self._complete(ready, pause)
+        self._called = False
+        self._complete()
 
     def _stop_gathering(self) -> None:
-        with self._guard:
-            self._gathering = False
-            if not self._ready:
-                self._pay()  # the timer itself was a wake-up
-            ready, pause = self._take()
-        self._complete(ready, pause)
+        self._gathering = False
+        if not self._ready:
+            self._pay()  # the timer itself was a wake-up
+        self._complete()
 
-    def _take(self) -> tuple[deque[asyncio.Future[None]], float]:
-        """Take those who have their results, and decide for how long the next ones are gathered. Under the guard."""
-        ready, self._ready = self._ready, deque()
-        if not ready or self._gathering or len(ready) >= self.waiters:
-            return ready, 0.0
-        pause = self._pay()
-        self._gathering = pause > 0
-        return ready, pause
-
-    def _complete(self, ready: deque[asyncio.Future[None]], pause: float) -> None:
-        loop = self._loop()
-        if pause and loop is not None:
-            # First: an interrupt may end this call, and a bridge that gathers without a timer would gather for ever.
-            loop.call_later(pause, self._stop_gathering)
-        for waiter in ready:
+    def _complete(self) -> None:
+        """Decide for how long the next ones are gathered, and complete those who have their results."""
+        ready, loop = self._ready, self._loop()
+        if ready and loop is not None and not self._gathering and len(ready) < self.waiters:
+            pause = self._pay()
+            if pause > 0:
+                # First: an interrupt may end this call, and who gathers without a timer would gather for ever.
+                loop.call_later(pause, self._stop_gathering)
+                self._gathering = True
+        while ready:
+            waiter = ready.popleft()  # nobody else takes any
             if not waiter.done():
                 waiter.set_result(None)
 

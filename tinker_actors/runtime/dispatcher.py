@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 from typing import Any
 
 from pykka._envelope import Envelope
@@ -16,7 +15,7 @@ from pykka._envelope import Envelope
 from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Inbox, RuntimeActor, guarded
 from tinker_actors.runtime.clock import Clock, MonotonicClock
-from tinker_actors.runtime.threads import start_thread
+from tinker_actors.runtime.threads import OneThread
 from tinker_actors.runtime.timers import Timers
 
 logger = logging.getLogger("tinker_actors")
@@ -64,8 +63,7 @@ class Dispatcher:
         self.timers = Timers()
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._epoch = forks.epoch
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = OneThread("dispatcher", self._loop)
 
     def inbox_for(self, actor: RuntimeActor) -> Inbox:
         """Return an inbox that leads into the shared queue."""
@@ -78,9 +76,7 @@ class Dispatcher:
             ForkedError: the dispatcher's thread is in the parent of this process.
         """
         forks.check_not_forked("Starting an actor", self._epoch)
-        with self._starting:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = start_thread("dispatcher", self._loop)
+        self._thread.ensure()
         self._queue.put((actor, _BEGIN))
 
     def backlog(self) -> int:

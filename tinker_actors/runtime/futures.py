@@ -7,13 +7,14 @@ task can only stop waiting, never the operation. Only futures made with `on_canc
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import logging
 import threading
 import traceback
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import _base as states
 from functools import partial
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import pykka
 
@@ -21,7 +22,7 @@ from tinker_actors.errors import DeadlineExceededError, TinkerError, WouldDeadlo
 from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.delivery import Delivery, DeliveryThread, Inner, bridge_to
-from tinker_actors.runtime.library_future import DECIDED, LibraryFuture
+from tinker_actors.runtime.library_future import UNDECIDED, LibraryFuture, Outcome
 from tinker_actors.runtime.progress import Progress, Tracker
 from tinker_actors.runtime.threads import on_own_thread
 
@@ -31,16 +32,28 @@ T = TypeVar("T")
 
 default_delivery = DeliveryThread()
 
-_NOBODY: tuple[Any, ...] = ()
-
 forks.on_fork(default_delivery.begin_anew)
+
+# Who reads an answer first decodes it, and the others wait for that: one lock of these for each future. Only readers
+# take them, so nobody but another reader waits for one that a signal handler has interrupted.
+_decoding: list[Any] = []
+_DECODING = 64
+
+
+def _make_locks() -> None:
+    _decoding[:] = [threading.RLock() for _ in range(_DECODING)]
+
+
+_make_locks()
+forks.on_fork(_make_locks)  # somebody may have held one
 
 
 class APIFuture(LibraryFuture[T], Generic[T]):
     """The result of an operation, now or later.
 
     Works with `concurrent.futures.wait` and `as_completed`, with `await` on any event loop, with callbacks and with
-    actors. All methods are thread-safe. Decoding of the answer happens in the first call that looks at it.
+    actors. All methods are thread-safe, and may be called by signal handlers, whatever they interrupted. Decoding of
+    the answer happens in the first call that looks at it.
 
     Args:
         tracker: where the operation stands.
@@ -63,22 +76,22 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         self._decode = decode
         self._on_cancel = on_cancel
         self._delivery = delivery
-        self._looked_at = False
-        self._accepted: APIFuture[str | None] | None = None
-        self._accepted_id: str | None = None
-        # Waiting threads, waiting event loops, callbacks.
-        self._gates: Sequence[Any] = _NOBODY
-        self._loop_waiters: Sequence[Any] = _NOBODY
-        self._done_callbacks: Sequence[Any] = _NOBODY
+
+    # In an instance only what is needed there.
+    _looked_at = False
+    _accepted: APIFuture[str | None] | None = None
+    _accepted_id: str | None = None
+    # Called once each when there is an outcome: they open a waiting thread's gate, wake a loop, or post a callback.
+    _watchers: list[Callable[[], object]] | None = None
 
     @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
+    def _waiters(self) -> Any:  # type: ignore[override]
         """Where the standard library leaves word, after it has looked at the state.
 
         Raises:
             ForkedError: the result is awaited by the parent of this process, and will never be here.
         """
-        if self._epoch != forks.epoch and self._state not in DECIDED:
+        if self._epoch != forks.epoch and self._outcome is None:
             raise forks.forked_error(self._tracker.what)
         return super()._waiters
 
@@ -96,25 +109,25 @@ class APIFuture(LibraryFuture[T], Generic[T]):
             CancelledError: the future was cancelled.
             TinkerError: the operation failed.
         """
-        self._wait(timeout)
+        state, result, error = self._read(timeout)
         self._looked_at = True
-        if self._exception is None and self._state == states.FINISHED:
-            result: T = self._result
-            return result
+        if error is None and state == states.FINISHED:
+            value: T = result
+            return value
         self._tell()
-        raise concurrent.futures.CancelledError if self._exception is None else fresh(self._exception)
+        raise concurrent.futures.CancelledError if error is None else fresh(error)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end and return the error, or None after success. Raises as `result` for the waiting.
 
         Each call returns an error of its own: raising it leaves nothing at the future.
         """
-        self._wait(timeout)
+        state, _, error = self._read(timeout)
         self._looked_at = True
-        if self._state != states.FINISHED:
+        if state != states.FINISHED:
             raise concurrent.futures.CancelledError
         self._tell()
-        return None if self._exception is None else fresh(self._exception)
+        return None if error is None else fresh(error)
 
     def get(self, *, timeout: float | None = None) -> T:
         """Wait for the result, in pykka's words; see `result`.
@@ -163,15 +176,16 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         """
         if self._epoch != forks.epoch:
             self._inherit()
-        with self._condition:
-            if self._accepted is None:
-                self._accepted = _Acceptance(self._tracker, delivery=self._delivery)
-                self._accepted._looked_at = True  # whoever looks at the operation hears of the failure
-                if self._accepted_id is not None:
-                    self._accepted._settle(self._accepted_id)
-                elif self._state in DECIDED:
-                    self._settle_accepted(self._accepted)
-            return self._accepted
+        accepted = self._accepted
+        if accepted is None:
+            made: APIFuture[str | None] = _Acceptance(self._tracker, delivery=self._delivery)
+            made._looked_at = True  # whoever looks at the operation hears of the failure
+            accepted = self.__dict__.setdefault("_accepted", made)
+            if self._accepted_id is not None:
+                accepted._settle(self._accepted_id)
+            elif self._outcome is not None:
+                self._settle_accepted(accepted)
+        return accepted
 
     def pipe_to(self, ref: Ref, wrap: Callable[..., Any]) -> None:
         """Tell an actor when the future is done: `wrap(result=..., error=None)` or `wrap(result=None, error=...)`.
@@ -193,11 +207,10 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         """Call `fn(future)` when done, on the delivery thread; an exception in it is logged and harms nothing."""
         if self._epoch != forks.epoch:
             self._inherit()
-        with self._condition:
-            if self._state not in DECIDED:
-                self._done_callbacks = [*self._done_callbacks, fn]
-                return
-        self._delivery.post(partial(self._run, fn))
+        self._watch(partial(self._post, fn))
+
+    def _post(self, fn: Callable[[APIFuture[T]], object]) -> None:
+        self._delivery.post(partial(fn, self) if self._exception is None else partial(self._run, fn))
 
     def cancel(self) -> bool:
         """Cancel a sample: its work on the server is stopped. Other operations can't be cancelled.
@@ -207,59 +220,73 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         """
         if self._epoch != forks.epoch:
             self._inherit()
-        on_cancel = self._on_cancel
-        if on_cancel is not None and self._finish(states.CANCELLED_AND_NOTIFIED, None, None):
-            on_cancel(self)
+        if self._on_cancel is not None:
+            self._finish((states.CANCELLED_AND_NOTIFIED, None, None))
         return self.cancelled()
 
     # ------------------------------------------------------------ for the runtime
 
     def _settle(self, value: Any = None, error: BaseException | None = None) -> bool:
         """Set the outcome, once; later calls do nothing and return False. Callable from any thread."""
-        return self._finish(states.FINISHED, value, error)
+        # Where an error was noticed is of no use to a reader, and those frames hold the actor that noticed it.
+        return self._finish((states.FINISHED, value, None if error is None else error.with_traceback(None)))
 
     def _accept(self, request_id: str) -> None:
         """Note that the server accepted the whole operation; a part of it shows in the tracker only."""
         self._tracker.request_id = request_id
-        with self._condition:
-            self._accepted_id = request_id
-            accepted = self._accepted
-        if accepted is not None:
-            accepted._settle(request_id)
+        self._accepted_id = request_id
+        if self._accepted is not None:
+            self._accepted._settle(request_id)
 
-    def _finish(self, state: str, value: Any, error: BaseException | None) -> bool:
-        with self._condition:
-            if self._state in DECIDED:
+    def _finish(self, outcome: Outcome) -> bool:
+        try:
+            if not self._decide(outcome):
                 return False
-            self._result = value
-            if error is not None:
-                # Where it was noticed is of no use to a reader, and those frames hold the actor that noticed it.
-                self._exception = cast("Exception", error.with_traceback(None))
-            if error is not None or state != states.FINISHED:
-                self._decode = None
-            self._on_cancel = None
-            self._state = state
-            self._note_end()
-            if self._library_waiters:
-                self._tell_library(self._library_waiters)
-            gates, callbacks, loop_waiters = self._gates, self._done_callbacks, self._loop_waiters
-            self._gates = _NOBODY
-            accepted = self._accepted
-        if accepted is not None:
-            # Without our lock: who waits for both futures holds the locks of both for a moment, in an order of his own.
-            self._settle_accepted(accepted)
-        if gates:
-            for gate in gates:
-                gate.release()
-        if loop_waiters:
-            self._loop_waiters = _NOBODY
-            for bridge, waiter in loop_waiters:
-                bridge.wake(waiter)
-        if callbacks:
-            self._done_callbacks = _NOBODY
-            for fn in callbacks:
-                self._delivery.post(partial(fn, self) if error is None else partial(self._run, fn))
+            self._announce()
+        except BaseException:
+            # An interrupt (Ctrl-C) of the thread that cancels: what is decided is told all the same.
+            if self._outcome is outcome:
+                self._delivery.post(self._announce)
+            raise
         return True
+
+    def _announce(self) -> None:
+        """Do what follows from the outcome. May be run again, or by two threads: what is done is not done twice."""
+        state, _, error = self._outcome or UNDECIDED
+        if error is not None or state != states.FINISHED:
+            self._decode = None
+        on_cancel = self._on_cancel
+        if on_cancel is not None:
+            if state != states.FINISHED:
+                on_cancel(self)
+            self._on_cancel = None
+        self._note_end()
+        if self._accepted is not None:
+            self._settle_accepted(self._accepted)
+        if self._watchers:
+            self._tell_watchers()
+        if self._library is not None:
+            self._library.tell()
+
+    def _watch(self, watcher: Callable[[], object]) -> None:
+        """Call `watcher` when there is an outcome, maybe at once. It must not block."""
+        self.__dict__.setdefault("_watchers", []).append(watcher)
+        if self._outcome is not None:  # whoever announced it may have looked before
+            self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
+        watchers = self._watchers
+        while watchers:
+            try:
+                watcher = watchers.pop(0)
+            except IndexError:
+                return  # another thread had it
+            watcher()
+
+    def _unwatch(self, watcher: Callable[[], object]) -> None:
+        # Once there is an outcome it may be gone, or be taken out by whoever announces.
+        with contextlib.suppress(ValueError):
+            (self._watchers or []).remove(watcher)
 
     def _run(self, fn: Callable[[APIFuture[T]], object]) -> None:
         if not isinstance(fn, Inner):
@@ -274,8 +301,7 @@ class APIFuture(LibraryFuture[T], Generic[T]):
 
     def _failure(self) -> BaseException | None:
         """Return the error of a decided future, or None; by this the user is told nothing."""
-        self._wait(0)
-        return self._exception
+        return self._read(0)[2]
 
     def _note_end(self) -> None:
         self._tracker.enter("done", self._tracker.since)
@@ -286,46 +312,39 @@ class APIFuture(LibraryFuture[T], Generic[T]):
 
     # ------------------------------------------------------------ waiting
 
-    def _wait(self, timeout: float | None) -> None:
+    def _read(self, timeout: float | None) -> Outcome:
+        """Wait for the outcome and return it, decoded."""
         if self._epoch != forks.epoch:
             self._inherit()
-        if self._state not in DECIDED:
+        if self._outcome is None:
             if on_own_thread():
                 raise WouldDeadlockError(f"Waited for {self._tracker.what} on a thread of the runtime.")
             if not self._pass_gate(timeout):
                 raise self._too_late(timeout)
-        if self._decode is not None and self._state == states.FINISHED:
+        if self._decode is not None:
             self._decode_once()
+        outcome = self._outcome
+        assert outcome is not None
+        return outcome
 
     def _inherit(self) -> None:
         """Begin anew in a forked child: nobody here settles what the parent began, nor lets go of the locks it held."""
-        self._condition = threading.RLock()  # type: ignore[assignment]
         self._epoch = forks.epoch
-        self._gates = self._loop_waiters = self._done_callbacks = _NOBODY
-        self._library_waiters = None
+        for name in ("_watchers", "_library"):
+            self.__dict__.pop(name, None)
         self._settle(error=forks.forked_error(self._tracker.what))
-
-    def _leave_gate(self, gate: Any) -> bool:
-        """Have `gate.release()` called by whoever decides the future; return False when it is decided already."""
-        with self._condition:
-            if self._state in DECIDED:
-                return False
-            self._gates = (*self._gates, gate)
-            return True
 
     def _pass_gate(self, timeout: float | None) -> bool:
         """Wait on a lock that the outcome opens; return whether it did."""
         gate = threading.Lock()
         gate.acquire()
-        if not self._leave_gate(gate):
-            return True
+        self._watch(gate.release)
         try:
             # A lock takes no negative and no endless number of seconds.
             return gate.acquire(timeout=-1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX))
         finally:
-            if self._state not in DECIDED:
-                with self._condition:
-                    self._gates = tuple(other for other in self._gates if other is not gate)
+            if self._outcome is None:
+                self._unwatch(gate.release)
 
     def _too_late(self, timeout: float | None) -> DeadlineExceededError:
         return DeadlineExceededError(
@@ -336,53 +355,48 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         )
 
     def _decode_once(self) -> None:
-        with self._condition:
-            if self._decode is None:
-                return
+        with _decoding[id(self) // 64 % _DECODING]:
+            decode, outcome = self._decode, self._outcome
+            if decode is None or outcome is None:
+                return  # somebody else did it
+            state, result, error = outcome
             try:
-                self._result = self._decode(self._result)
-            except Exception as error:  # whatever the answer holds, it is this future's failure
-                self._result = None
-                if not isinstance(error, TinkerError):  # a defect: its place as text, because frames hold this future
-                    error.add_note("".join(traceback.format_tb(error.__traceback__)))
-                self._exception = error.with_traceback(None)
-            self._decode = None  # not when the reader was interrupted: then the next one decodes
+                result = decode(result)
+            except Exception as failure:  # whatever the answer holds, it is this future's failure
+                if not isinstance(failure, TinkerError):  # a defect: its place as text, because frames hold this future
+                    failure.add_note("".join(traceback.format_tb(failure.__traceback__)))
+                result, error = None, failure.with_traceback(None)
+            # Both at once, and not when the reader was interrupted: then the next one decodes.
+            self._outcome, self._decode = (state, result, error), None
 
     async def _wait_on_loop(self, timeout: float | None = None) -> T:  # noqa: ASYNC109 - see result_async
         if self._epoch != forks.epoch:
             self._inherit()
-        if self._state not in DECIDED:
+        if self._outcome is None:
             import asyncio  # noqa: PLC0415 - only for those who use it
 
             loop = asyncio.get_running_loop()
-            entry = (bridge_to(loop), loop.create_future())
-            with self._condition:
-                pending = self._state not in DECIDED
-                if pending:
-                    self._loop_waiters = [*self._loop_waiters, entry]
-            if pending:
-                entry[0].waiters += 1
-                try:
-                    await (entry[1] if timeout is None else asyncio.wait_for(entry[1], timeout))
-                except TimeoutError:
-                    self._detach(entry)
-                    raise self._too_late(timeout) from None
-                except asyncio.CancelledError:
-                    if self._detach(entry):
-                        self.cancel()
-                    raise
-                finally:
-                    entry[0].waiters -= 1
+            bridge, waiter = bridge_to(loop), loop.create_future()
+            wake = partial(bridge.wake, waiter)
+            bridge.waiters += 1
+            self._watch(wake)
+            try:
+                await (waiter if timeout is None else asyncio.wait_for(waiter, timeout))
+            except TimeoutError:
+                self._unwatch(wake)
+                raise self._too_late(timeout) from None
+            except asyncio.CancelledError:
+                self._unwatch(wake)
+                # A sample is cancelled with its last waiter.
+                if not (self._watchers or self._library):
+                    self.cancel()
+                raise
+            finally:
+                bridge.waiters -= 1
         return self.result(0)
 
-    def _detach(self, entry: Any) -> bool:
-        """Forget a waiter; return whether nobody waits any more. A sample is cancelled with its last waiter."""
-        with self._condition:
-            self._loop_waiters = [other for other in self._loop_waiters if other is not entry]
-            return not (self._loop_waiters or self._gates or self._done_callbacks or self._library_waiters)
-
     def __del__(self) -> None:
-        if getattr(self, "_exception", None) is not None and not self._looked_at and self._state == states.FINISHED:
+        if self._exception is not None and not self._looked_at:
             logger.error("Nobody looked at the failure of %s: %s", self._tracker.what, self._exception)
 
 

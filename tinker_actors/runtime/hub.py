@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +17,7 @@ Subscriber = Ref | Callable[[Any], object]
 
 
 class EventHub:
-    """Fans events out. Thread-safe; `emit` never blocks and never raises.
+    """Fans events out. Thread-safe, also in signal handlers; `emit` never blocks and never raises.
 
     Args:
         delivery: what runs the callables.
@@ -25,9 +25,9 @@ class EventHub:
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
-        self._guard = threading.Lock()
         self._epoch = forks.epoch
-        self._subscribers: tuple[tuple[Subscriber, tuple[type[Event], ...]], ...] = ()
+        self._keys = itertools.count()
+        self._subscribers: dict[int, tuple[Subscriber, tuple[type[Event], ...]]] = {}
 
     def subscribe(self, subscriber: Any, *kinds: type[Event]) -> None:
         """Send events of these classes (default: all) to a callable, an actor reference or a pykka proxy.
@@ -37,20 +37,20 @@ class EventHub:
         """
         forks.check_not_forked("subscribe", self._epoch)
         target = getattr(subscriber, "actor_ref", subscriber)
-        with self._guard:
-            self._subscribers = (*self._subscribers, (target, kinds or (Event,)))
+        self._subscribers[next(self._keys)] = (target, kinds or (Event,))
 
     def unsubscribe(self, subscriber: Any) -> None:
         """Send it nothing more."""
         if self._epoch != forks.epoch:
             return  # nothing is sent here anyway
         target = getattr(subscriber, "actor_ref", subscriber)
-        with self._guard:
-            self._subscribers = tuple(entry for entry in self._subscribers if entry[0] != target)
+        for key, (known, _) in list(self._subscribers.items()):
+            if known == target:
+                self._subscribers.pop(key, None)
 
     def emit(self, event: Event) -> None:
         """Send an event to everybody who asked for its class. An actor that is gone is unsubscribed."""
-        for target, kinds in self._subscribers:
+        for target, kinds in list(self._subscribers.values()):
             if not isinstance(event, kinds):
                 continue
             if isinstance(target, pykka.ActorRef):

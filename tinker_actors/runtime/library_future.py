@@ -1,8 +1,13 @@
-"""The standard library's side of a future, for the price of a lock.
+"""The standard library's side of a future, for the price of an attribute.
 
 `concurrent.futures.Future` makes a condition and several lists for each future, which is 1.4 kB and several
-microseconds, and most of it is never asked for. This class keeps what `wait`, `as_completed`, `wrap_future`
-and `repr` rely on: a lock that is taken as `_condition`, the state, and a list of waiters once there is one.
+microseconds, and most of it is never asked for. This class keeps what `wait`, `as_completed`, `wrap_future` and `repr`
+rely on: a state, and, once one of them asks, a lock and a list of waiters.
+
+**The outcome is set without a lock.** A lane sets it; the main thread looks at it, and a signal handler can interrupt
+the main thread anywhere, also between taking a lock and giving it back. A handler that then waits for what a lane has
+yet to do would wait for ever. So the outcome is one attribute that is set once, and whoever leaves word looks at it
+again afterwards. Only the library's own functions hold a lock; what they see of the state stands still meanwhile.
 """
 
 from __future__ import annotations
@@ -14,39 +19,61 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+Outcome = tuple[str, Any, BaseException | None]
+"""State, value, error."""
+
+UNDECIDED: Outcome = (states.RUNNING, None, None)
 _CANCELLED = (states.CANCELLED, states.CANCELLED_AND_NOTIFIED)
-DECIDED = (states.FINISHED, *_CANCELLED)
 
 
 class LibraryFuture(concurrent.futures.Future[T], Generic[T]):
     """A future that is running from birth and is settled by the class that derives from it."""
 
+    # In an instance only what is needed there.
+    _outcome: Outcome | None = None
+    _library: _LibrarySide | None = None
+
     def __init__(self) -> None:
-        # Reentrant, because `repr` takes it too. The library itself never waits on it: whoever waits has his own means.
-        self._condition = RLock()  # type: ignore[assignment]
-        self._state = states.RUNNING
-        self._result: Any = None
-        self._exception: Exception | None = None
-        self._library_waiters: list[Any] | None = None
+        """Leave out what the library makes: see the module."""
+
+    def _decide(self, outcome: Outcome) -> bool:
+        """Set the outcome if there is none yet; return whether that was done. Atomic: one call into the interpreter."""
+        return self.__dict__.setdefault("_outcome", outcome) is outcome
 
     @property
-    def _waiters(self) -> list[Any]:  # type: ignore[override]
-        """Where `concurrent.futures.wait` and `as_completed` leave word. They hold the condition meanwhile."""
-        if self._library_waiters is None:
-            self._library_waiters = []
-        return self._library_waiters
+    def _condition(self) -> Any:  # type: ignore[override]
+        """The lock that `concurrent.futures` holds while it looks at the state and leaves word."""
+        return self.__dict__.setdefault("_library", _LibrarySide(self))
+
+    @property
+    def _waiters(self) -> Any:  # type: ignore[override]
+        """Where `concurrent.futures.wait` and `as_completed` leave word. They hold the lock meanwhile."""
+        return self._condition
+
+    @property
+    def _state(self) -> str:  # type: ignore[override]
+        side = self._library
+        return ((self._outcome if side is None or not side.depth else side.seen) or UNDECIDED)[0]
+
+    @property
+    def _result(self) -> Any:  # type: ignore[override]
+        return (self._outcome or UNDECIDED)[1]
+
+    @property
+    def _exception(self) -> BaseException | None:  # type: ignore[override]
+        return (self._outcome or UNDECIDED)[2]
 
     def done(self) -> bool:
         """Return whether there is an outcome."""
-        return self._state in DECIDED
+        return self._outcome is not None
 
     def running(self) -> bool:
         """Return whether there is none yet: the operation is under way from birth."""
-        return self._state == states.RUNNING
+        return self._outcome is None
 
     def cancelled(self) -> bool:
         """Return whether the future was cancelled."""
-        return self._state in _CANCELLED
+        return (self._outcome or UNDECIDED)[0] in _CANCELLED
 
     def set_result(self, _: Any) -> None:
         """Refuse: only the runtime settles its futures."""
@@ -56,12 +83,61 @@ class LibraryFuture(concurrent.futures.Future[T], Generic[T]):
         """Refuse: only the runtime settles its futures."""
         raise concurrent.futures.InvalidStateError("The outcome of an APIFuture is set by the runtime only.")
 
-    def _tell_library(self, waiters: list[Any]) -> None:
-        """Do what the standard library's futures do for `wait` and `as_completed`."""
-        for waiter in waiters:
-            if self._state == states.CANCELLED_AND_NOTIFIED:
-                waiter.add_cancelled(self)
-            elif self._exception is not None:
-                waiter.add_exception(self)
+
+class _LibrarySide(list[Any]):
+    """A future as `concurrent.futures` sees it: a lock, and the list of those who wait by the library's means.
+
+    Attributes:
+        depth: how often the lock is held, by whichever thread has it.
+        seen: the outcome as it was when the lock was taken.
+    """
+
+    def __init__(self, future: LibraryFuture[Any]) -> None:
+        super().__init__()
+        self._future = future
+        self._lock = RLock()  # reentrant, because `repr` takes it too
+        self._untold: list[Any] = []
+        self.depth = 0
+        self.seen: Outcome | None = None
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take the lock, and have the outcome stand still for who looks."""
+        taken = self._lock.acquire(blocking, timeout)
+        if taken:
+            if not self.depth:
+                self.seen = self._future._outcome
+            self.depth += 1
+        return taken
+
+    def release(self) -> None:
+        """Give the lock back, and tell those of the outcome who came while it was set."""
+        self.depth -= 1
+        self._lock.release()
+        if self._future._outcome is not None:
+            self.tell()
+
+    __enter__ = acquire
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def append(self, waiter: Any) -> None:
+        """Take a waiter in; who has seen the outcome knows it."""
+        super().append(waiter)
+        if self.seen is None:
+            self._untold.append(waiter)
+
+    def tell(self) -> None:
+        """Tell the outcome to everybody who was not told. Each is told once, whichever threads are here at a time."""
+        future = self._future
+        while self._untold:
+            try:
+                waiter = self._untold.pop()
+            except IndexError:
+                return  # another thread had it
+            if future.cancelled():
+                waiter.add_cancelled(future)
+            elif future._exception is not None:
+                waiter.add_exception(future)
             else:
-                waiter.add_result(self)
+                waiter.add_result(future)

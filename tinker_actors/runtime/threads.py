@@ -31,6 +31,40 @@ def start_thread(name: str, target: Callable[[], None]) -> threading.Thread:
     return thread
 
 
+class OneThread:
+    """A thread that is there once it was needed, and only once, however many threads and signal handlers need it.
+
+    It takes no lock: a handler that interrupts who holds it would wait for ever. Several may start a thread at a time;
+    the first that runs stays, the others end at once.
+
+    Args:
+        name: the thread's, behind `tinker-actors-`.
+        target: what it runs, until the process ends.
+    """
+
+    def __init__(self, name: str, target: Callable[[], None]) -> None:
+        self._name = name
+        self._target = target
+        self._running: dict[str, int] = {}
+
+    def ensure(self) -> None:
+        """Start the thread unless it runs.
+
+        Raises:
+            RuntimeError: the process can't have another thread.
+        """
+        if not self._running:
+            start_thread(self._name, self._run)
+
+    def _run(self) -> None:
+        me = threading.get_ident()
+        if self._running.setdefault(self._name, me) == me:
+            try:
+                self._target()
+            finally:
+                self._running.clear()
+
+
 @contextlib.contextmanager
 def as_own_thread() -> Iterator[None]:
     """Count the calling thread as the runtime's own meanwhile."""
