@@ -179,14 +179,14 @@ class _Registry:
     def coming(self, order):
         self.leases[order] = SamplerLease(next(sampler_keys), self.service, self.service.registry)
         self.futures[order] = APIFuture(Tracker("publish", 0.0))
-        self.service.registry.tell(PublishPolicy(self.policy, order, self.leases[order], self.futures[order]))
+        self.service.registry.tell(PublishPolicy(self.policy, self.leases[order], self.futures[order]))
 
     def tell(self, order, entry):
         self.service.registry.tell(Publish(self.leases[order].key, entry))
         calm_down(self.simulation)
 
     def ready(self, order):
-        self.tell(order, SamplerEntry("ready", sampling_session_id=f"s{order}", weights_version=order))
+        self.tell(order, SamplerEntry("ready", sampling_session_id=f"s{order}", weights_version=order, order=order))
 
     def failed(self, order):
         self.tell(order, SamplerEntry("failed", error=RequestFailedError(f"no room for {order}")))
@@ -211,7 +211,7 @@ def test_a_sampler_that_is_ready_before_it_is_said_to_be_a_policys_is_published(
     registry.leases[1] = lease = SamplerLease(next(sampler_keys), registry.service, registry.service.registry)
     registry.ready(1)
     registry.futures[1] = future = APIFuture(Tracker("publish", 0.0))
-    registry.service.registry.tell(PublishPolicy(registry.policy, 1, lease, future))
+    registry.service.registry.tell(PublishPolicy(registry.policy, lease, future))
     calm_down(registry.simulation)
     assert future.result(0) == registry.version() == 1
 

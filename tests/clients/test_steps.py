@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinker_actors as ta
+from tinker_actors.clients import training
 from tinker_actors.clients.steps import StepTracker, trained_tokens
 from tinker_actors.types import TensorData
 
@@ -51,22 +52,37 @@ def test_steps_are_submitted_at_once_and_in_order(simulation, trainer):
 
 def test_steps_of_several_threads_do_not_mix(simulation, trainer):
     simulation.wait_for(trainer._ready)
-    tell, told, others = trainer._tell, [], []
-    other = threading.Thread(target=lambda: others.append(trainer.step([datum()], "cross_entropy")))
+    steps, start = [], threading.Barrier(4)
 
-    def between(message):
-        tell(message)
-        told.append(message.operation.name)
-        if len(told) == 1:
-            other.start()
-            other.join(0.1)  # what a thread needs that nothing keeps waiting, many times over
+    def train():
+        start.wait(30.0)
+        steps.extend(trainer.step([datum()], "cross_entropy") for _ in range(10))
 
-    trainer._tell = between
-    step = trainer.step([datum()], "cross_entropy")
-    other.join(30.0)
-    assert told == ["forward_backward", "optim_step"] * 2
-    simulation.wait_for(step, *others)
-    assert [each.result(0).metrics["forward_backwards:max"] for each in (step, *others)] == [1, 2]
+    threads = [threading.Thread(target=train) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30.0)
+    simulation.wait_for(*steps)
+    seen = [each.result(0).metrics for each in steps]
+    assert sorted(each["forward_backwards:max"] for each in seen) == list(range(1, 41))
+    assert all(each["forward_backwards:max"] == each["steps:max"] for each in seen)
+
+
+def test_a_step_that_a_signal_handler_calls_comes_before_or_behind_one_it_interrupts(simulation, trainer, monkeypatch):
+    simulation.wait_for(trainer._ready)
+    steps, tell = [], training.tell
+
+    def interrupted(ref, message):
+        monkeypatch.undo()
+        steps.append(trainer.step([datum()], "cross_entropy"))
+        return tell(ref, message)
+
+    monkeypatch.setattr(training, "tell", interrupted)
+    steps.append(trainer.step([datum()], "cross_entropy"))
+    simulation.wait_for(*steps)
+    assert [each.result(0).metrics["forward_backwards:max"] for each in steps] == [1, 2]
+    assert [each.result(0).metrics["steps:max"] for each in steps] == [1, 2]
 
 
 def test_a_step_fails_with_the_first_error_and_nothing_is_left_unseen(simulation, trainer, caplog):

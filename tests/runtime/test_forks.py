@@ -16,7 +16,7 @@ from functools import partial
 import pytest
 
 from tinker_actors.errors import ForkedError
-from tinker_actors.runtime import delivery, forks, futures, threads
+from tinker_actors.runtime import decoding, delivery, forks, threads
 from tinker_actors.runtime.clock import MonotonicClock
 from tinker_actors.runtime.connector import shared_connector
 from tinker_actors.runtime.delivery import bridge_to
@@ -163,7 +163,7 @@ def test_a_result_that_was_there_can_be_read_whoever_held_the_lock():
 
     def hold():
         with contextlib.ExitStack() as locks:
-            for lock in (decoded._condition, failed._condition, *futures._decoding):
+            for lock in (decoded._condition, failed._condition, *decoding._locks):
                 locks.enter_context(lock)
             holding.set()
             forked.wait(HANG)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from tinker_actors.actors.messages import FailureTold
+from tinker_actors.actors.messages import AcknowledgeFailure, FailureTold
 from tinker_actors.actors.pending import Pending, settle_error
 from tinker_actors.actors.service import Service
 from tinker_actors.errors import PrecedingOperationFailed, TinkerError
@@ -58,6 +58,13 @@ class Failing:
         self._owner = owner
         self._service = service
         self._causes = itertools.count(1)
+
+    def told(self, message: FailureTold | AcknowledgeFailure) -> None:
+        """Note that the user knows of a failure, or that he goes on with the weights as they are."""
+        if isinstance(message, FailureTold):
+            self.order.told(message.cause)
+        else:
+            self.order.acknowledge()
 
     # ------------------------------------------------------------ before an operation is sent
 

@@ -6,6 +6,7 @@ asked gives its error to the asker instead of killing the actor.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -151,11 +152,20 @@ class Perform(Message, frozen=True, eq=False):
         operation: validated and encoded.
         future: where the result goes; the actor settles it in every case.
         sampler: for `save_weights_for_sampler` without a name: the sampling actor that is told `Adopt`.
+        then: what is done right behind it, with nothing in between.
     """
 
     operation: Operation
     future: APIFuture[Any]
     sampler: Ref | None = None
+    then: Perform | None = None
+
+    def all(self) -> Iterator[Perform]:
+        """Return this and what is done right behind it."""
+        each: Perform | None = self
+        while each is not None:
+            yield each
+            each = each.then
 
 
 class ChunkAccepted(Message, frozen=True, eq=False):
@@ -245,11 +255,13 @@ class Adopt(Message, frozen=True, eq=False):
         sampling_session_id: the server's id.
         base_model: name of the model behind it, when known.
         weights_version: number of optimizer steps behind the weights.
+        order: place of the saving among the operations of its model.
     """
 
     sampling_session_id: str
     base_model: str | None
     weights_version: int
+    order: int
 
 
 class AdoptionFailed(Message, frozen=True, eq=False):
@@ -289,13 +301,11 @@ class PublishPolicy(Message, frozen=True, eq=False):
 
     Attributes:
         policy: has the policy's registry `key`; kept until this is decided.
-        order: of the call; the policy has what was called last of what is ready.
         lease: keeps the sampler published, first here and then in the policy's entry.
         future: settled with the sampler's weights version, or its error.
     """
 
     policy: Any
-    order: int
     lease: Any
     future: APIFuture[Any]
 

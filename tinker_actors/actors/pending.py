@@ -186,7 +186,7 @@ class Pending:
         if saved.sampling_session_id is None:
             tell(self.sampler, AdoptionFailed(TinkerError("The server saved the weights without making a sampler.")))
         else:
-            tell(self.sampler, Adopt(saved.sampling_session_id, base_model, self.version))
+            tell(self.sampler, Adopt(saved.sampling_session_id, base_model, self.version, self.place))
 
     def values(self) -> tuple[Any, ...]:
         """Return the results in the order of the data."""

@@ -37,11 +37,9 @@ class PolicyEntry(SamplerEntry, frozen=True, eq=False):
 
     Attributes:
         lease: the newest sampler's, which keeps it published as long as it is the newest; None in a failed entry.
-        order: place of its publication among the policy's.
     """
 
     lease: Any = None
-    order: int = 0
 
 
 class Registry(RuntimeActor):
@@ -130,16 +128,16 @@ class Registry(RuntimeActor):
             self._not_published(message, entry.error)
             return
         current = self._snapshot.current.get(message.policy.key)
-        if not isinstance(current, PolicyEntry) or current.order < message.order:
+        if not isinstance(current, PolicyEntry) or current.order < entry.order:
             fields = msgspec.structs.asdict(entry)
-            self._put(message.policy.key, PolicyEntry(**fields, lease=message.lease, order=message.order))
+            self._put(message.policy.key, PolicyEntry(**fields, lease=message.lease))
         message.future._settle(entry.weights_version)
         self._lift_barriers()
 
     def _not_published(self, message: PublishPolicy, error: TinkerError) -> None:
         """Leave the old version in place; when there never was one and none is coming, samples need not wait for it."""
         if self._hopeless(message.policy.key):
-            self._put(message.policy.key, PolicyEntry("failed", error=error, order=message.order))
+            self._put(message.policy.key, PolicyEntry("failed", error=error))
         message.future._settle(error=error.replica())
         self._lift_barriers()
 

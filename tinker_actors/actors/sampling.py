@@ -102,7 +102,7 @@ class Sampling(RuntimeActor):
             self._replied(message)
         elif isinstance(message, Adopt):
             self._base_model = message.base_model
-            self._open(message.sampling_session_id, message.weights_version)
+            self._open(message.sampling_session_id, message.weights_version, order=message.order)
         elif isinstance(message, CallFailed | AdoptionFailed | NoSession):
             self._fail(message.error)
         elif isinstance(message, Shutdown):
@@ -179,7 +179,7 @@ class Sampling(RuntimeActor):
             assert self._copied is not None
             self._open(self._copied, self._weights_version, value)
 
-    def _open(self, sampling_session_id: str, weights_version: int | None, clone_id: int = 0) -> None:
+    def _open(self, sampling_session_id: str, weights_version: int | None, clone_id: int = 0, order: int = 0) -> None:
         self._publish(
             SamplerEntry(
                 "ready",
@@ -188,6 +188,7 @@ class Sampling(RuntimeActor):
                 model_path=self._model_path,
                 weights_version=weights_version,
                 clone_id=clone_id,
+                order=order,
             )
         )
         self._decide(self._entry, None)

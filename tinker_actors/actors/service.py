@@ -34,6 +34,7 @@ class SamplerEntry(msgspec.Struct, frozen=True, eq=False):
         error: why it failed.
         clone_id: 0 for the process that made the sampler; a copy elsewhere has a number of its own, and numbers its
             samples from `clone_id * CLONE_RANGE` on.
+        order: for weights saved along with it, the place of the saving among the operations called on their model.
     """
 
     state: Literal["creating", "ready", "failed"]
@@ -43,6 +44,7 @@ class SamplerEntry(msgspec.Struct, frozen=True, eq=False):
     weights_version: int | None = None
     error: TinkerError | None = None
     clone_id: int = 0
+    order: int = 0
 
 
 class ForRegistry(msgspec.Struct, frozen=True, eq=False):

@@ -83,7 +83,8 @@ class Training(RuntimeActor):
     def receive(self, message: Any) -> Any:
         """Handle a message; see `messages`."""
         if isinstance(message, Perform):
-            self._perform(message)
+            for each in message.all():
+                self._perform(each)
         elif isinstance(message, ChunkAccepted | ChunkDone | ChunkFailed):
             self._heard(message)
         elif isinstance(message, NumberTaken):
@@ -95,11 +96,9 @@ class Training(RuntimeActor):
             self._creation.fail(message.error)
         elif isinstance(message, DescribeModel):
             self._creation.describe_model(message.future, self.state.ended)
-        elif isinstance(message, AcknowledgeFailure):
-            self._failing.order.acknowledge()
+        elif isinstance(message, AcknowledgeFailure | FailureTold):
+            self._failing.told(message)
             self.advance()
-        elif isinstance(message, FailureTold):
-            self._failing.order.told(message.cause)
         elif isinstance(message, Release):
             self._released = True
             self._lift_barriers()
@@ -125,7 +124,8 @@ class Training(RuntimeActor):
         error = self.ending
         assert error is not None
         if isinstance(message, Perform):
-            settle_error(message, error.replica())
+            for each in message.all():
+                settle_error(each, error.replica())
         elif isinstance(message, DescribeModel | Barrier):
             message.future._settle(error=error.replica())
 

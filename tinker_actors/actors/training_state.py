@@ -23,10 +23,8 @@ class TrainingState:
         self.policies: set[int] = set()
 
     def count_step(self) -> None:
-        """Note that an optimizer step is being called."""
-        self._steps.append(
-            0
-        )  # in one piece, without a lock that a signal handler could find held by whom it interrupts
+        """Note that an optimizer step was called."""
+        self._steps.append(0)  # atomic, without a lock that a signal handler could find held by whom it interrupts
 
     @property
     def called(self) -> int:

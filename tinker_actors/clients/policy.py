@@ -7,8 +7,6 @@ ends.
 
 from __future__ import annotations
 
-import itertools
-import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from tinker_actors.actors.messages import PublishPolicy, Retire, TrainingEnded
@@ -37,15 +35,13 @@ class PolicyState:
         training: where the training of these weights stands.
     """
 
-    __slots__ = ("__weakref__", "_guard", "_orders", "_service", "key", "name", "training")
+    __slots__ = ("__weakref__", "_service", "key", "name", "training")
 
     def __init__(self, name: str, service: Service, training: TrainingState) -> None:
         self.name = name
         self.key = next(sampler_keys)
         self.training = training
         self._service = service
-        self._guard = threading.Lock()
-        self._orders = itertools.count(1)
         finalize(self, _retire, service, training, self.key)
 
     def entry(self) -> PolicyEntry | None:
@@ -54,10 +50,9 @@ class PolicyState:
 
     def publish(self, training: TrainingClient, future: APIFuture[int]) -> bool:
         """Have the weights saved and published; return whether there is a registry to do it."""
-        with self._guard:  # so that the orders are those of the calls, as the training actor sees them
-            sampler = training.save_weights_and_get_sampling_client()
-            message = PublishPolicy(self, next(self._orders), sampler._lease, future)
-            return tell(self._service.registry, message)
+        # What is newer the training actor says: it hears the calls of all threads and signal handlers in one order.
+        sampler = training.save_weights_and_get_sampling_client()
+        return tell(self._service.registry, PublishPolicy(self, sampler._lease, future))
 
 
 def _retire(service: Service, training: TrainingState, key: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -64,7 +63,6 @@ class TrainingClient(Handle):
         self._service = service
         self._keeper = keeper
         self._state = state
-        self._stepping = threading.Lock()
         self._policies: dict[str, PolicyState] = {}
         finalize(self, tell, actor_ref, Release())
 
@@ -143,7 +141,7 @@ class TrainingClient(Handle):
     ) -> APIFuture[StepResult]:
         """Train once on these examples: a `forward_backward` and an `optim_step`, both submitted at once.
 
-        Steps of several threads follow one another; what else other threads call may come in between.
+        Steps of several threads follow one another; nothing comes in between the two.
 
         Args:
             data: examples, at least one; they may be changed once this returns.
@@ -163,10 +161,10 @@ class TrainingClient(Handle):
         tracker = StepTracker("optim_step", platform.control.clock.now())
         apply = operations.optim_step(adam_params)  # before anything is sent, for it may be refused
         given = self._encoded(data, loss_fn, loss_fn_config, forward_only=False)
-        self._keeper._check_open("step")  # also before a lock that another thread may have held at a fork
-        with self._stepping:
-            gradient = self._perform(given, merge_outputs)
-            optimizer = self._perform(apply, _first, tracker=tracker)
+        self._keeper._check_open("step")
+        gradient, optimizer = self._future(given.name, merge_outputs), self._future(apply.name, _first, tracker)
+        # One message: nothing that another thread or a signal handler calls comes in between.
+        self._tell(Perform(given, gradient, then=Perform(apply, optimizer)))
         tokens = trained_tokens(data)
         return Step(gradient, optimizer, tracker, tokens, platform.control.clock.now, platform.delivery).future
 
@@ -360,12 +358,9 @@ class TrainingClient(Handle):
         operation: operations.Operation,
         decode: Callable[[tuple[Any, ...]], T],
         sampler: Ref | None = None,
-        tracker: Tracker | None = None,
     ) -> APIFuture[T]:
         self._keeper._check_open(operation.name)
-        future = self._future(operation.name, decode, tracker)
-        if operation.step:
-            self._state.count_step()
+        future = self._future(operation.name, decode)
         self._tell(Perform(operation, future, sampler))
         return future
 
@@ -387,13 +382,15 @@ class TrainingClient(Handle):
         return APIFuture(tracker, decode=decode, delivery=platform.delivery)
 
     def _tell(self, message: Perform | DescribeModel | Barrier) -> None:
-        if tell(self.actor_ref, message):
-            return
-        error = ended_error(message.future._tracker.what, self._state.ended or self._service.ended)
-        if isinstance(message, Perform):
-            settle_error(message, error)
-        else:
+        performs = list(message.all()) if isinstance(message, Perform) else []
+        if not tell(self.actor_ref, message):
+            error = ended_error(message.future._tracker.what, self._state.ended or self._service.ended)
+            for each in performs:
+                settle_error(each, error)
             message.future._settle(error=error)
+        # Behind the telling: a step that was counted and not told would leave samples waiting for it.
+        elif any(each.operation.step for each in performs):
+            self._state.count_step()
 
 
 def _first(results: tuple[Any, ...]) -> Any:

@@ -10,7 +10,6 @@ import concurrent.futures
 import contextlib
 import logging
 import threading
-import traceback
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import _base as states
 from functools import partial
@@ -18,9 +17,10 @@ from typing import Any, Generic, TypeVar
 
 import pykka
 
-from tinker_actors.errors import DeadlineExceededError, TinkerError, WouldDeadlockError, fresh
+from tinker_actors.errors import DeadlineExceededError, WouldDeadlockError, fresh
 from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, tell
+from tinker_actors.runtime.decoding import decoded, lock_of
 from tinker_actors.runtime.delivery import Delivery, DeliveryThread, Inner, bridge_to
 from tinker_actors.runtime.library_future import UNDECIDED, LibraryFuture, Outcome
 from tinker_actors.runtime.progress import Progress, Tracker
@@ -33,19 +33,6 @@ T = TypeVar("T")
 default_delivery = DeliveryThread()
 
 forks.on_fork(default_delivery.begin_anew)
-
-# Who reads an answer first decodes it, and the others wait for that: one lock of these for each future. Only readers
-# take them, so nobody but another reader waits for one that a signal handler has interrupted.
-_decoding: list[Any] = []
-_DECODING = 64
-
-
-def _make_locks() -> None:
-    _decoding[:] = [threading.RLock() for _ in range(_DECODING)]
-
-
-_make_locks()
-forks.on_fork(_make_locks)  # somebody may have held one
 
 
 class APIFuture(LibraryFuture[T], Generic[T]):
@@ -355,19 +342,10 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         )
 
     def _decode_once(self) -> None:
-        with _decoding[id(self) // 64 % _DECODING]:
-            decode, outcome = self._decode, self._outcome
-            if decode is None or outcome is None:
-                return  # somebody else did it
-            state, result, error = outcome
-            try:
-                result = decode(result)
-            except Exception as failure:  # whatever the answer holds, it is this future's failure
-                if not isinstance(failure, TinkerError):  # a defect: its place as text, because frames hold this future
-                    failure.add_note("".join(traceback.format_tb(failure.__traceback__)))
-                result, error = None, failure.with_traceback(None)
-            # Both at once, and not when the reader was interrupted: then the next one decodes.
-            self._outcome, self._decode = (state, result, error), None
+        with lock_of(self):
+            if self._decode is not None and self._outcome is not None:
+                # Both at once, and not when the reader was interrupted: then the next one decodes.
+                self._outcome, self._decode = decoded(self._outcome, self._decode), None
 
     async def _wait_on_loop(self, timeout: float | None = None) -> T:  # noqa: ASYNC109 - see result_async
         if self._epoch != forks.epoch:

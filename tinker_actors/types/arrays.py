@@ -72,7 +72,7 @@ def as_array(value: Any, where: str) -> Array | None:
         InvalidInputError: it doesn't give its values away, or some of them are missing or masked.
     """
     if isinstance(value, np.ndarray):
-        if not isinstance(value, np.ma.MaskedArray):
+        if not hasattr(value, "mask"):  # only masked ones have; asking numpy for their class loads them
             return value
         if np.ma.is_masked(value):
             raise InvalidInputError(f"{where} has masked values; fill them or leave them out first.")

@@ -266,7 +266,7 @@ def token_ids(tokens: Any, where: str) -> Tokens:
     if isinstance(tokens, list):
         return tokens.copy()
     if isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iu" and tokens.ndim == 1:
-        return np.asarray(as_array(tokens, where)).copy() if isinstance(tokens, np.ma.MaskedArray) else tokens.copy()
+        return np.asarray(as_array(tokens, where)).copy()
     if is_text(tokens):
         raise InvalidInputError(f"{where} are integers; encode the text with a tokenizer first.")
     if isinstance(tokens, Mapping) and "input_ids" in tokens:
