@@ -30,6 +30,8 @@ def load_model_folders(folders: Mapping[str, Path]) -> dict[str, ServedModel]:
             loaded[name] = ServedModel(base, arch=base.config.arch, detokenise=_detokenise(folder))
         except (OSError, ValueError, TypeError, ArithmeticError) as error:
             raise ConfigError(f"The model {name!r} can't be served from {folder}: {error}") from error
+        except MemoryError as error:
+            raise ConfigError(f"The model {name!r} in {folder} takes more memory than there is.") from error
     return loaded
 
 

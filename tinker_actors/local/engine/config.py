@@ -6,7 +6,16 @@ differ in two flags only.
 
 from __future__ import annotations
 
+import math
+
 import msgspec
+
+_MOST = {
+    "n_layers": 2**12,
+    **dict.fromkeys(("n_heads", "n_kv_heads", "head_dim"), 2**16),
+    **dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size", "context_length"), 2**24),
+}
+"""Far beyond any model; larger ones would fill any memory with names and tables before a weight is read."""
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,7 +38,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         eos_token_ids: Tokens that end a completion when a request names no stop of its own.
 
     Raises:
-        ValueError: A size is below 1, `head_dim` is odd, or `n_heads` is no multiple of `n_kv_heads`.
+        ValueError: A size is below 1 or beyond what any model has, `head_dim` is odd, `n_heads` is no multiple of
+            `n_kv_heads`, or `rope_theta` or `rms_eps` is out of range.
     """
 
     vocab_size: int
@@ -48,18 +58,13 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     eos_token_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in (
-            "vocab_size",
-            "hidden_size",
-            "n_layers",
-            "n_heads",
-            "n_kv_heads",
-            "head_dim",
-            "intermediate_size",
-            "context_length",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, most in _MOST.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be 1 to {most}, got {getattr(self, name)}")
+        if not 0 < self.rope_theta < math.inf:
+            raise ValueError(f"rope_theta must be above 0 and finite, got {self.rope_theta}")
+        if not 0 <= self.rms_eps < math.inf:
+            raise ValueError(f"rms_eps must be 0 or more and finite, got {self.rms_eps}")
         if self.head_dim % 2:
             raise ValueError(f"head_dim must be even, got {self.head_dim}")
         if self.n_heads % self.n_kv_heads:

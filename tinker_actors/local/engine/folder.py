@@ -82,7 +82,10 @@ def _weight_files(folder: Path) -> Iterable[Path]:
         table = _read_json(index).get("weight_map")
         if not isinstance(table, dict):
             raise ValueError(f"{index} has no weight_map")
-        files = [folder / str(name) for name in sorted(set(table.values()))]
+        names = sorted({str(name) for name in table.values()})
+        if outside := [name for name in names if Path(name).name != name]:
+            raise ValueError(f"{index} names what is no file of its folder: {outside[0][:200]!r}")
+        files = [folder / name for name in names]
         if missing := [str(file) for file in files if not file.is_file()]:
             raise FileNotFoundError(f"{index} names files that are not there: {', '.join(missing)}")
         return files
@@ -100,7 +103,7 @@ def _read_json(file: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{file} is missing")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is no JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{file} holds no table")  # noqa: TRY004 - input, not a bug

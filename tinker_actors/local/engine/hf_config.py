@@ -37,12 +37,12 @@ def model_config(given: Mapping[str, Any]) -> ModelConfig:
         raise ValueError(f"config.json asks for {', '.join(problems)}, which is not computed here")
     if missing := [key for key in (*_SIZES.values(),) if given.get(key) is None]:
         raise ValueError(f"config.json lacks {', '.join(missing)}")
-    sizes = {field: int(given[key]) for field, key in _SIZES.items()}
+    sizes = {field: _whole(given, key) for field, key in _SIZES.items()}
     heads = sizes["n_heads"]
     return ModelConfig(
         **sizes,
-        n_kv_heads=given.get("num_key_value_heads") or heads,
-        head_dim=given.get("head_dim") or sizes["hidden_size"] // heads,
+        n_kv_heads=_whole(given, "num_key_value_heads") if given.get("num_key_value_heads") is not None else heads,
+        head_dim=_whole(given, "head_dim") if given.get("head_dim") is not None else sizes["hidden_size"] // heads,
         rope_theta=theta,
         rms_eps=float(given.get("rms_norm_eps", 1e-6)),
         attention_bias=kind == "qwen2",
@@ -104,7 +104,17 @@ def _slides(given: Mapping[str, Any]) -> bool:
     return bool(given.get("use_sliding_window")) and given.get("sliding_window") is not None
 
 
-def _token_ids(given: int | list[int] | None) -> tuple[int, ...]:
+def _whole(given: Mapping[str, Any], key: str) -> int:
+    value = given[key]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"config.json: {key} must be a whole number, got {value!r}")  # noqa: TRY004 - input, not a bug
+    return value
+
+
+def _token_ids(given: Any) -> tuple[int, ...]:
     if given is None:
         return ()
-    return (given,) if isinstance(given, int) else tuple(given)
+    found = given if isinstance(given, list) else [given]
+    if any(isinstance(token, bool) or not isinstance(token, int) for token in found):
+        raise ValueError(f"eos_token_id must be a token or a list of tokens, got {given!r}")
+    return tuple(found)

@@ -63,7 +63,7 @@ def read_tensors(path: Path) -> dict[str, Floats]:
 def _table(header: bytes, path: Path) -> dict[str, Any]:
     try:
         table = json.loads(header)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no safetensors file: its header is no JSON ({error})") from error
     if not isinstance(table, dict):
         raise ValueError(f"{path} is no safetensors file: its header is no table")  # noqa: TRY004 - input, not a bug
@@ -75,6 +75,8 @@ def _array(numbers: np.ndarray[Any, np.dtype[Any]], entry: Any, where: str) -> F
         kind, shape, (begin, end) = str(entry["dtype"]), [int(n) for n in entry["shape"]], entry["data_offsets"]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{where}: its entry in the header makes no sense") from error
+    if not all(type(number) is int for number in (begin, end, *entry["shape"])) or min(shape, default=0) < 0:
+        raise ValueError(f"{where}: its entry in the header makes no sense")
     if kind not in _READERS:
         raise ValueError(f"{where} is of type {kind}; only {', '.join(_READERS)} can be read")
     width, convert = _READERS[kind]
@@ -82,4 +84,7 @@ def _array(numbers: np.ndarray[Any, np.dtype[Any]], entry: Any, where: str) -> F
         raise ValueError(f"{where} lies at bytes {begin} to {end}, but the file has {len(numbers)}: it is cut short")
     if end - begin != width * math.prod(shape):
         raise ValueError(f"{where} has {end - begin} bytes, which is not what {shape} of {kind} takes")
-    return convert(numbers[begin:end]).reshape(shape)
+    try:
+        return convert(numbers[begin:end]).reshape(shape)
+    except ValueError as error:
+        raise ValueError(f"{where} can't have the shape that its entry tells: {error}") from error
