@@ -88,7 +88,7 @@ def test_wrong_weights_are_named(change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_layers": 0}, "n_layers must be at least 1, got 0"),
+        ({"n_layers": 0}, "n_layers must be 1 to 4096, got 0"),
         ({"head_dim": 5}, "head_dim must be even, got 5"),
         ({"n_kv_heads": 3}, "n_heads 4 is no multiple of n_kv_heads 3"),
         ({"eos_token_ids": (11,)}, r"\[11\] lie outside the vocabulary of 11"),
