@@ -96,7 +96,7 @@ def _target(config: Config) -> Target:
                     keep_out(held)
     return Target(
         scheme=url.scheme,
-        host=url.hostname,
+        host=url.hostname.replace("%25", "%", 1),  # the zone of an IPv6 address, as URLs spell it
         port=url.port or (443 if secure else 80),
         ssl_context=context,
         proxy=proxy,

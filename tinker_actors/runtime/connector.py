@@ -40,6 +40,9 @@ _SECONDS_PER_THREAD = 0.01
 _IDLE_SECONDS = 10.0
 
 
+Hop = tuple[str | None, int | None]
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Where a connection goes, and how.
 
@@ -49,7 +52,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         port: TCP port.
         ssl_context: for `https` and for a proxy spoken to in TLS; None means the shared default, which verifies.
         proxy: URL of an HTTP proxy, possibly with user and password, or None.
-        connect_timeout: seconds for each blocking step of opening (TCP per address, tunnel, TLS).
+        connect_timeout: seconds for each step of opening (TCP per address, the whole tunnel, the whole handshake).
     """
 
     scheme: str
@@ -58,6 +61,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     ssl_context: ssl.SSLContext | None = None
     proxy: str | None = None
     connect_timeout: float = 5.0
+
+    @property
+    def hop(self) -> Hop:
+        """Host and port that are connected to: those of the proxy, if there is one."""
+        if self.proxy is None:
+            return self.host, self.port
+        url = urlsplit(self.proxy)
+        return url.hostname, url.port
 
     @property
     def url(self) -> str:
@@ -74,10 +85,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 class Opening:
     """A connection being opened. Its fields belong to the connector."""
 
-    __slots__ = ("abandoned", "on_done", "outcome", "target")
+    __slots__ = ("abandoned", "hop", "on_done", "outcome", "target")
 
     def __init__(self, target: Target, on_done: Callable[[Opening], object]) -> None:
         self.target = target
+        self.hop = target.hop
         self.on_done = on_done
         self.abandoned = False
         self.outcome: socket.socket | Broken | None = None
@@ -86,8 +98,8 @@ class Opening:
 class Connector:
     """Opens connections on a few threads, or many where it takes long. All methods may be called from any thread.
 
-    A target that has a thread never gets the last one that is free, and one that has none does not wait for one. So
-    hosts that do not answer can't keep the others waiting.
+    A host that has a thread never gets the last one that is free, and one that has none does not wait for one. So
+    hosts that do not answer can't keep the others waiting; all that goes through a proxy is one host here.
 
     Args:
         threads: the most threads.
@@ -110,9 +122,9 @@ class Connector:
         self._clock = clock
         self._open_socket = open_socket or _dial
         self._condition = threading.Condition()
-        # For each target what no thread has begun, an ordered set that is never empty; and how many threads it has.
-        self._queue: dict[Target, dict[Opening, None]] = {}
-        self._busy: Counter[Target] = Counter()
+        # For each host what no thread has begun, an ordered set that is never empty; and how many threads it has.
+        self._queue: dict[Hop, dict[Opening, None]] = {}
+        self._busy: Counter[Hop] = Counter()
         self._threads: list[threading.Thread] = []
         self._idle = 0
 
@@ -124,7 +136,7 @@ class Connector:
         """
         opening = Opening(target, on_done)
         with self._condition:
-            self._queue.setdefault(target, {})[opening] = None
+            self._queue.setdefault(opening.hop, {})[opening] = None
             if self._needs_thread():
                 self._start_thread()
             if self._threads:
@@ -144,12 +156,12 @@ class Connector:
     def withdraw(self, opening: Opening) -> bool:
         """Take back an opening that no thread has begun. False when it is too late for that."""
         with self._condition:
-            waiting = self._queue.get(opening.target, {})
+            waiting = self._queue.get(opening.hop, {})
             if opening not in waiting:
                 return False
             del waiting[opening]
             if not waiting:
-                del self._queue[opening.target]
+                del self._queue[opening.hop]
         return True
 
     def abandon(self, opening: Opening) -> None:
@@ -172,7 +184,7 @@ class Connector:
         threads = len(self._threads)
         if threads < self._few:
             return self._idle < sum(map(len, self._queue.values()))
-        without = sum(target not in self._busy for target in self._queue)
+        without = sum(hop not in self._busy for hop in self._queue)
         return threads < self._most_threads and threads - self._busy.total() < without
 
     def _start_thread(self) -> None:
@@ -192,7 +204,7 @@ class Connector:
             outcome = self._open(opening.target)
             took = self._clock() - begun
             with self._condition:
-                self._busy -= Counter((opening.target,))
+                self._busy -= Counter((opening.hop,))
                 wanted = not opening.abandoned
                 if wanted:
                     opening.outcome = outcome
@@ -200,14 +212,14 @@ class Connector:
                 if self._queue and threads < self._most_threads and took >= threads * _SECONDS_PER_THREAD:
                     self._start_thread()
                 elif self._queue:
-                    self._condition.notify()  # its target has a place again
+                    self._condition.notify()  # its host has a place again
             if wanted:
                 _report(opening)
             elif isinstance(outcome, socket.socket):
                 outcome.close()
 
     def _begin(self) -> Opening | None:
-        """Wait for an opening whose target has a place, and take it out; None ends a thread that is not needed."""
+        """Wait for an opening whose host has a place, and take it out; None ends a thread that is not needed."""
         with self._condition:
             while (opening := self._next()) is None:
                 self._idle += 1
@@ -216,19 +228,19 @@ class Connector:
                 if not in_time and not self._queue and len(self._threads) > self._few:
                     self._threads.remove(threading.current_thread())
                     return None
-            self._busy[opening.target] += 1
+            self._busy[opening.hop] += 1
             return opening
 
     def _next(self) -> Opening | None:
-        """Take out an opening of the target that has fewest threads, if it may have one more. Under the lock."""
-        target = min(self._queue, key=self._busy.__getitem__, default=None)
-        if target is None or (self._busy[target] and self._busy.total() >= len(self._threads) - 1):
+        """Take out an opening of the host that has fewest threads, if it may have one more. Under the lock."""
+        hop = min(self._queue, key=self._busy.__getitem__, default=None)
+        if hop is None or (self._busy[hop] and self._busy.total() >= len(self._threads) - 1):
             return None
-        waiting = self._queue.pop(target)
+        waiting = self._queue.pop(hop)
         opening = next(iter(waiting))
         del waiting[opening]
         if waiting:
-            self._queue[target] = waiting  # behind the others
+            self._queue[hop] = waiting  # behind the others
         return opening
 
     def _open(self, target: Target) -> socket.socket | Broken:

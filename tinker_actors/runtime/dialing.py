@@ -15,7 +15,8 @@ from pathlib import Path
 from urllib.request import getproxies
 
 from tinker_actors.runtime.connector import Target
-from tinker_actors.runtime.direct_dialing import connect, open_direct, out_of_files, prepared
+from tinker_actors.runtime.direct_dialing import open_direct, out_of_files, prepared
+from tinker_actors.runtime.racing import connect
 from tinker_actors.runtime.transport import Broken, BrokenKind, NoFiles
 
 _CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
@@ -96,7 +97,7 @@ def _open_tls(target: Target) -> socket.socket | Broken:
     sock: socket.socket | None = None
     try:
         context = target.ssl_context or default_ssl_context()
-        sock = connect(target)
+        sock = connect(target.host, target.port, target.connect_timeout)
         return prepared(context.wrap_socket(sock, server_hostname=_name_to_verify(target.host)))
     except Exception as error:
         if sock is not None:

@@ -10,13 +10,14 @@ import socket
 
 from tinker_actors.runtime.connector import Target
 from tinker_actors.runtime.open_files import NONE_LEFT
+from tinker_actors.runtime.racing import connect
 from tinker_actors.runtime.transport import Broken, NoFiles
 
 
 def open_direct(target: Target) -> socket.socket | Broken:
     """Connect, blocking for at most `connect_timeout` per address. Returns a non-blocking socket, or what failed."""
     try:
-        return prepared(connect(target))
+        return prepared(connect(target.host, target.port, target.connect_timeout))
     except (OSError, UnicodeError) as error:  # a host name that can't be one is a UnicodeError
         late = isinstance(error, TimeoutError)
         reason = "it did not answer in time" if late else getattr(error, "strerror", None) or str(error)
@@ -24,15 +25,6 @@ def open_direct(target: Target) -> socket.socket | Broken:
         return broken(
             "timeout" if late else "connect", "connect", f"could not connect to {target.url}: {reason}", False
         )
-
-
-def connect(target: Target) -> socket.socket:
-    """Return a socket connected to the target's host, whose timeout is still `connect_timeout`.
-
-    Raises:
-        OSError: no address of the host could be connected to, or it has none. So for UnicodeError.
-    """
-    return socket.create_connection((target.host, target.port), target.connect_timeout)
 
 
 def prepared(sock: socket.socket) -> socket.socket:

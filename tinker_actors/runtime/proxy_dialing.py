@@ -7,6 +7,8 @@ urllib3 does it, so proxies are treated as users know it from requests. The sock
 from __future__ import annotations
 
 import socket
+import time
+from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationParseError, NewConnectionError
@@ -15,6 +17,7 @@ from urllib3.util import Url, parse_url
 from tinker_actors.runtime.connector import Target, proxy_authorization
 from tinker_actors.runtime.dialing import default_ssl_context, failure
 from tinker_actors.runtime.direct_dialing import prepared
+from tinker_actors.runtime.racing import connect
 from tinker_actors.runtime.transport import Broken
 
 _PROXY_PORTS = {"http": 80, "https": 443}
@@ -44,13 +47,13 @@ def _connection(target: Target, proxy: Url) -> HTTPConnection:
     if target.scheme == "https":
         if proxy.scheme == "https":
             raise _UnsupportedError("a proxy that is itself spoken to in TLS can't carry a TLS connection here")
-        tunnel = HTTPSConnection(host, port, timeout=timeout, ssl_context=context, proxy=proxy)
+        tunnel = _TlsHop(host, port, timeout=timeout, ssl_context=context, proxy=proxy)
         tunnel.set_tunnel(target.host, target.port, dict(proxy_authorization(str(target.proxy))), "http")
         return tunnel
     # Requests in plain text name the whole URL; the proxy is then just the server we talk to.
     if proxy.scheme == "https":
-        return HTTPSConnection(host, port, timeout=timeout, ssl_context=context)
-    return HTTPConnection(host, port, timeout=timeout)
+        return _TlsHop(host, port, timeout=timeout, ssl_context=context)
+    return _PlainHop(host, port, timeout=timeout)
 
 
 def _parse_proxy(proxy: str) -> Url:
@@ -75,6 +78,42 @@ def _known(error: Exception) -> Exception | str:
         return "the proxy's URL is not valid"
     cause = error.__cause__ if isinstance(error, HTTPError) else error
     return cause if isinstance(cause, Exception) else str(error)
+
+
+class _HastySocket(socket.socket):
+    """A socket whose timeout is for all that is received: a proxy that sends a byte now and then has no more."""
+
+    _until: float
+
+    @classmethod
+    def of(cls, sock: socket.socket) -> _HastySocket:
+        """Return a connected socket as one of these; its time begins now."""
+        timeout = sock.gettimeout()
+        made = cls(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        made.settimeout(timeout)
+        made._until = time.monotonic() + (timeout or 0.0)
+        return made
+
+    def recv_into(self, *args: Any, **options: Any) -> int:
+        """Receive, within what is left of the time."""
+        timeout = self.gettimeout()
+        self.settimeout(max(self._until - time.monotonic(), 0.001))
+        try:
+            return super().recv_into(*args, **options)
+        finally:
+            self.settimeout(timeout)
+
+
+class _PlainHop(HTTPConnection):
+    """A connection to a proxy, which has its time for the tunnel as a whole."""
+
+    def _new_conn(self) -> socket.socket:
+        assert isinstance(self.timeout, int | float)
+        return _HastySocket.of(connect(self.host, self.port, self.timeout))
+
+
+class _TlsHop(_PlainHop, HTTPSConnection):
+    """The same, with TLS to the proxy or to the server behind it."""
 
 
 class _UnsupportedError(Exception):

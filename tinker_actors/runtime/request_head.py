@@ -25,7 +25,11 @@ Headers = tuple[tuple[str, str], ...]
 
 
 def authority(scheme: str, host: str, port: int) -> str:
-    """Return host and port as they stand in a URL or a Host header, without the scheme's default port."""
+    """Return host and port as they stand in a URL or a Host header, without the scheme's default port.
+
+    The zone of an IPv6 address stays here: it means something on this machine only (RFC 6874).
+    """
+    host = host.partition("%")[0]
     name = f"[{host}]" if ":" in host else host
     return name if _DEFAULT_PORTS.get(scheme) == port else f"{name}:{port}"
 

@@ -305,8 +305,8 @@ def test_a_full_name_and_the_zone_of_an_address_are_no_part_of_what_a_certificat
     serve, server_tls, client_tls, monkeypatch
 ):
     server = serve(lambda server, connection: connection.recv(1), tls=server_tls)
-    connect = socket.create_connection
-    monkeypatch.setattr(socket, "create_connection", lambda _, timeout: connect(("127.0.0.1", server.port), timeout))
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest, **more: resolve("127.0.0.1", *rest, **more))
     for host in ("localhost.", "127.0.0.1%lo"):
         sock = open_socket(target(server.port, host=host, scheme="https", ssl_context=client_tls))
         assert isinstance(sock, ssl.SSLSocket)

@@ -54,10 +54,10 @@ def test_a_refused_connection_says_where_and_why():
     ],
 )
 def test_every_failure_has_its_kind(monkeypatch, error, kind, of):
-    def fail(*_):
+    def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(socket, "create_connection", fail)
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
     broken = open_direct(target())
     assert (type(broken), broken.kind) == (of, kind)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 
+from tinker_actors.runtime.connector import Connector, Target
+from tinker_actors.runtime.dialing import open_socket
 from tinker_actors.runtime.transport import Broken, Reply, Request
 
 HANG = 30.0
@@ -102,3 +104,50 @@ def test_a_proxy_that_refuses_the_tunnel_is_a_connect_failure_without_the_passwo
     assert (answer.kind, answer.phase, answer.sent) == ("connect", "connect", False)
     assert "407" in answer.message
     assert "hush" not in answer.message
+
+
+def dripping(server, connection):
+    """Answer a CONNECT by a byte now and then, for ever."""
+    server.read_request(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    while not server.stopping.wait(0.02):
+        connection.sendall(b"X: a\r\n")
+
+
+def test_a_proxy_that_drips_its_answer_has_no_more_time_than_another(serve):
+    proxy = serve(dripping)
+    target = Target(
+        scheme="https", host="api.example", port=443, proxy=f"http://127.0.0.1:{proxy.port}", connect_timeout=0.3
+    )
+    broken = open_socket(target)
+
+    assert isinstance(broken, Broken)
+    assert (broken.kind, broken.sent) == ("timeout", False)
+
+
+def test_hosts_behind_a_proxy_that_drips_do_not_keep_others_waiting(serve, lane):
+    """More of them than there are threads; those that were given up stay on theirs for a while."""
+    proxy, healthy = serve(dripping), serve()
+    connector = Connector(threads=4, few=2)
+    stuck = [
+        lane.transport(
+            Target(
+                scheme="https",
+                host=f"host{number}.example",
+                port=443,
+                proxy=f"http://127.0.0.1:{proxy.port}",
+                connect_timeout=HANG,
+            ),
+            connector=connector,
+        )
+        for number in range(12)
+    ]
+    waiting = [lane.send(transport, Request("GET", "/")) for transport in stuck]
+    lane.until(lambda: proxy.connections >= 1)
+    transport = lane.transport(healthy.target(), connector=connector)
+    assert lane.send(transport, Request("GET", "/x")).reply().body == b"/x"
+    for one in stuck:
+        lane.call(one.close)
+    other = lane.transport(healthy.target(connect_timeout=HANG), connector=connector)
+    assert lane.send(other, Request("GET", "/y")).reply().body == b"/y"
+    assert not any(answered.answers for answered in waiting)

@@ -106,3 +106,17 @@ def test_a_name_that_is_no_token_is_refused(name):
 def test_a_path_that_is_not_encoded_is_refused(path):
     with pytest.raises(ValueError, match="percent-encoded"):
         RequestHead("h").render(Request("GET", path))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "port", "expected"),
+    [
+        ("http", "api.example", 80, "api.example"),
+        ("https", "api.example", 80, "api.example:80"),
+        ("http", "::1", 8000, "[::1]:8000"),
+        ("http", "fe80::1%eth0", 80, "[fe80::1]"),
+    ],
+)
+def test_the_authority_has_the_port_where_it_matters_and_no_zone(scheme, host, port, expected):
+    assert authority(scheme, host, port) == expected
+    assert f"Host: {expected}\r\n".encode() in RequestHead(authority(scheme, host, port)).render(Request("GET", "/"))[0]
