@@ -51,5 +51,6 @@ def test_a_failure_is_no_configuration_and_no_sign_of_life(read, body):
 
 def test_an_acknowledgement_may_be_anything_else():
     assert replies.acknowledgement(JSON, b"") is None
-    assert replies.acknowledgement(JSON, b'{"status":"accepted"}') is None
+    for body in (b'{"status":"accepted"}', b"OK", b"null", b"[]", b"\xff"):
+        assert replies.acknowledgement(JSON, body) is None
     assert replies.client_config_response(JSON, b"{}").fwdbwd_max_chunk_len == 1024

@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from tinker_actors.protocol.codec import UNREADABLE, Reader, not_of_that_shape
-from tinker_actors.protocol.signals import Signals, says_failure
+from tinker_actors.protocol.signals import read_signals, says_failure
 from tinker_actors.types.service import GetServerCapabilitiesResponse, SupportedModel
 from tinker_actors.types.training import GetInfoResponse, ModelData
 from tinker_actors.types.wire import (
@@ -52,7 +52,6 @@ class _Joined(msgspec.Struct):
     client_counter: Annotated[int, msgspec.Meta(ge=1, le=CLONE_RANGE)]
 
 
-_SIGNALS = Reader(Signals)
 _CLIENT_CONFIG = Reader(ClientConfigResponse)
 _SESSION = Reader(CreateSessionResponse)
 _WEIGHTS_INFO = Reader(WeightsInfoResponse)
@@ -71,12 +70,13 @@ def _read(body: bytes, reader: Reader[T], what: str) -> T:
 
 
 def acknowledgement(_content_type: str, body: bytes) -> None:
-    """Read an answer of which nothing is wanted but that it is no failure; it may be empty.
+    """Read an answer of which nothing is wanted but that it is no failure; it may be empty, and need not be JSON.
 
     Raises:
         APIResponseValidationError: it says that the request failed.
     """
-    if body and says_failure(_read(body, _SIGNALS, "server's")):
+    signals = read_signals(body)
+    if signals is not None and says_failure(signals):
         raise not_of_that_shape(body, "answer", "it is a failure")
 
 
@@ -86,7 +86,8 @@ def client_config_response(_content_type: str, body: bytes) -> ClientConfigRespo
     Raises:
         APIResponseValidationError: not understood, or a failure.
     """
-    if says_failure(_read(body, _SIGNALS, "client/config")):
+    signals = read_signals(body)
+    if signals is not None and says_failure(signals):
         raise not_of_that_shape(body, "client/config answer", "it is a failure")
     return _read(body, _CLIENT_CONFIG, "client/config")
 

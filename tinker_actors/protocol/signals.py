@@ -19,7 +19,7 @@ from tinker_actors.protocol.error_replies import error_text
 NOT_YET = frozenset({"pending", "queued", "running", "processing", "inprogress", "notready"})
 """What `status` says of an operation that is not over. All words here are compared as `plain_word` writes them."""
 
-FAILED = frozenset({"failed", "failure", "error", "errored", "cancelled", "canceled", "expired", "timeout", "timedout"})
+FAILED = frozenset({"failed", "failure", "error", "errored", "cancelled", "canceled", "expired"})
 """What `status` says of an operation that is over and did not succeed."""
 
 _FAILED_TYPES = ("fail", "error")

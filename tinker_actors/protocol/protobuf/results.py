@@ -14,7 +14,7 @@ from tinker_actors.errors import APIResponseValidationError
 from tinker_actors.protocol.codec import not_of_that_shape
 from tinker_actors.protocol.protobuf.arrays import batched, raw, tensor_parts, topk
 from tinker_actors.protocol.protobuf.schema import LENGTH, STOP, messages
-from tinker_actors.protocol.result_checks import check_sequences, whole_outputs
+from tinker_actors.protocol.result_checks import check_sequences, check_token_bytes, whole_outputs
 from tinker_actors.types.arrays import Array
 from tinker_actors.types.sampling import EMPTY_CELL, SampledSequence, SampleResponse, StopReason, TopkArrays
 from tinker_actors.types.tensors import TensorData
@@ -150,7 +150,9 @@ def _read_sequence(message: Any, name: str | None) -> SampledSequence:
     reason = _STOP_REASONS.get(message.stop_reason)
     if reason is None:
         raise ValueError(f"a sequence has the stop reason number {message.stop_reason}, which is not known")
-    tokens = raw(message.tokens, "<i4", "a sequence's tokens")
+    data = message.tokens
+    check_token_bytes(data)
+    tokens = raw(data, "<i4", "a sequence's tokens")
     logprobs = ranked = None
     scores = message.logprobs
     if scores:
