@@ -295,6 +295,27 @@ def test_what_is_trained_on_meanwhile_makes_nobody_wait_longer(simulation, train
     assert settle(simulation, policy.publish(), step(trainer), waiting)[2].weights_version == 1
 
 
+@pytest.mark.parametrize("lag", [0, 1, 2])
+def test_the_lag_counts_the_steps_called_whether_or_not_they_were_sent(simulation, trainer, lag):
+    policy = trainer.policy("main", max_lag=lag)
+    settle(simulation, policy.publish())
+    steps = [step(trainer), step(trainer)]  # neither has left yet
+    sample = policy.sample(PROMPT, 1, PARAMS)
+    publication = policy.publish()
+    version, response, *_ = settle(simulation, publication, sample, *steps)
+    assert version == 2, "as many as were called"
+    assert version - response.weights_version <= lag
+    assert (response.weights_version == 0) == (lag == 2), "and nobody waits who need not"
+
+
+def test_a_step_that_was_kept_back_counts_for_both(simulation, trainer):
+    policy = trainer.policy("main", max_lag=0)
+    failed = trainer.step([ta.Datum(ta.ModelInput.from_ints([5000]), {"target_tokens": [1]})], "cross_entropy")
+    simulation.wait_for(failed)
+    assert failed.exception(0) is not None
+    assert settle(simulation, policy.publish(), policy.sample(PROMPT, 1, PARAMS))[1].weights_version == 1
+
+
 # ---------------------------------------------------------------- pins
 
 

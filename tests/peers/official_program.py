@@ -55,7 +55,7 @@ async def error_of(done, kind):
         await done
     except kind as error:
         return error
-    raise AssertionError(f"no {kind.__name__} came")
+    raise AssertionError(f"no {kind} came")
 
 
 # ---------------------------------------------------------------- training
@@ -128,6 +128,32 @@ async def refused(trainer):
     error = await error_of(settled(trainer.forward_async([outside], "cross_entropy")), tinker.RequestFailedError)
     assert "1000000" in str(error), error
     assert np.isfinite(await loss_of(trainer))
+
+
+async def after_a_bad_batch(service):
+    """A batch that fails, at the door or in the engine, costs that batch: the next ones train, and nothing is lost."""
+    trainer = await service.create_lora_training_client_async(base_model=BASE, rank=4, seed=3)
+    untouched = await service.create_lora_training_client_async(base_model=BASE, rank=4, seed=3)
+    outside = types.Datum(
+        model_input=types.ModelInput.from_ints([1]), loss_fn_inputs={"target_tokens": [10**6], "weights": [1.0]}
+    )
+    unknown = types.Datum(model_input=types.ModelInput.from_ints([1]), loss_fn_inputs={"target_tokens": [1]})
+    for data, loss, kind in (
+        ([outside], "cross_entropy", tinker.RequestFailedError),
+        ([*DATA, outside], "cross_entropy", tinker.RequestFailedError),
+        ([unknown], "gspo" if NEW else "no_such_loss", (tinker.APIStatusError, tinker.RequestFailedError)),
+    ):
+        await error_of(settled(trainer.forward_backward_async(data, loss)), kind)
+        # At once, without anything in between: what was told stops nothing.
+        assert await step(trainer) == await step(untouched)
+    # Nobody has looked at this one when the step is called: it is not applied, and the model is as before.
+    bad = await trainer.forward_backward_async([outside], "cross_entropy")
+    ignorant = await trainer.optim_step_async(types.AdamParams(learning_rate=1e-2))
+    await error_of(bad.result_async(), tinker.RequestFailedError)
+    await error_of(ignorant.result_async(), tinker.RequestFailedError)
+    assert await loss_of(trainer) == await loss_of(untouched)
+    assert await step(trainer) == await step(untouched)
+    assert (await settled(trainer.save_state_async("rescue"))).path
 
 
 async def save_and_resume(service, trainer, seen):
@@ -314,6 +340,7 @@ async def all_of_it(service):
     capabilities = await service.get_server_capabilities_async()
     assert BASE in [model.model_name for model in capabilities.supported_models]
     trainer = await train(service, seen)
+    await after_a_bad_batch(service)
     ephemeral = await save_and_resume(service, trainer, seen)
     await sample(service, ephemeral, seen)
     await checkpoints(service, seen)

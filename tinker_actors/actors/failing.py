@@ -114,7 +114,7 @@ class Failing:
 
     def failed(self, pending: Pending, error: TinkerError) -> None:
         """Note why an operation that was sent failed for good."""
-        numbers = range(pending.first, pending.first + len(pending.tails))
+        numbers = pending.numbers
         if isinstance(error, PrecedingOperationFailed) and error.preceding_seq_id is not None:
             numbers = range(error.preceding_seq_id, error.preceding_seq_id + 1)
         self.order.failed(pending.operation, pending.place, error, self.cause_of(error), numbers)

@@ -162,9 +162,24 @@ class Pending:
         return not self.stages and len(self.handed) == len(self.results) + len(self.failed)
 
     @property
+    def numbers(self) -> range:
+        """The numbers of its requests."""
+        return range(self.first, self.first + len(self.operation.tails))
+
+    @property
     def refused_behind(self) -> bool:
         """Whether the server said that it refused this because of an operation before it."""
         return isinstance(self.error, PrecedingOperationFailed) and self.error.preceding_seq_id is not None
+
+    @property
+    def refused_within(self) -> bool:
+        """Whether that operation is another part of this one."""
+        error = self.error
+        return (
+            isinstance(error, PrecedingOperationFailed)
+            and error.preceding_seq_id is not None
+            and error.preceding_seq_id in self.numbers
+        )
 
     def doubt(self, message: ChunkFailed) -> None:
         """Note what the failure of a chunk says of what the server did."""

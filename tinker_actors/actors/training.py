@@ -338,8 +338,8 @@ class Training(RuntimeActor):
 
     def _chunk_failed(self, pending: Pending, message: ChunkFailed) -> None:
         pending.doubt(message)
-        if pending.error is not None:
-            return
+        if pending.refused_within:
+            pending.error = None  # another part of it is the reason, and will say so
         self._failed(pending, message.error)
         if outcome_unknown(message.error):
             self._drop_queue(message.error)

@@ -1,0 +1,160 @@
+"""A server that can't discard: it applies what it is given, in the order in which it comes. Real sockets, JSON only.
+
+It makes up the names of its models, orders by no number, and keeps what it was given: `gathered` are the first tokens
+of the examples whose gradients wait, `steps` those that each optimizer step applied. The first token of an example
+tells what becomes of it: 400 and 403 refuse the request with that status, 500 fails it after it was accepted.
+"""
+
+from __future__ import annotations
+
+import http.server
+import itertools
+import json
+import threading
+
+REFUSED = (400, 403)
+FAILS = 500
+COULD_NOT = "it could not be computed"
+
+
+class Applying:
+    """The server and what it did.
+
+    Args:
+        config: whether it offers `client/config`.
+        unreadable: what it does to a body that is no JSON: `"422"`, or `"500"`, and then it leaves the connection.
+    """
+
+    def __init__(self, *, config=False, unreadable="422"):
+        self.config = config
+        self.unreadable = unreadable
+        self.gathered, self.steps, self.saved, self.restored = [], [], [], []
+        self.forwards = 0
+        self.bodies = []  # what came as data: "json" or "protobuf"
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+        self._results = {}
+        self._count = itertools.count(1)
+        self._lock = threading.Lock()
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            leaving = False
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                if self.leaving:
+                    self.close_connection = True
+                    return
+                name = self.path.removeprefix("/api/v1/")
+                try:
+                    asked = json.loads(body) if body else {}
+                except ValueError:
+                    server.bodies.append("protobuf")
+                    if server.unreadable == "500":
+                        self.leaving = True  # and nothing in the answer says so
+                        self.answer(500, b"Internal Server Error", "text/plain; charset=utf-8")
+                    else:
+                        self.answer(422, json.dumps({"detail": "not JSON"}).encode())
+                    return
+                if name == "retrieve_future":
+                    server.may_answer.wait()
+                with server._lock:
+                    status, said = server.handle(name, asked)
+                self.answer(status, json.dumps(said).encode())
+
+            def do_GET(self):
+                self.do_POST()
+
+            def answer(self, status, body, content_type="application/json"):
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
+        self._thread = threading.Thread(target=self._http.serve_forever)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.may_answer.set()
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+
+    def handle(self, name, asked):
+        """Return status and answer."""
+        if name == "client/config":
+            return (200, {"pjwt_auth_enabled": False}) if self.config else (404, {"detail": "Not Found"})
+        if name == "create_session":
+            return 200, {"type": "create_session", "session_id": "session_1"}
+        if name == "session_heartbeat":
+            return 200, {"type": "session_heartbeat"}
+        if name == "create_sampling_session":
+            return 200, {"type": "create_sampling_session", "sampling_session_id": "sampling_1"}
+        if name == "retrieve_future":
+            return self._results[asked["request_id"]]
+        act = getattr(self, name, None)
+        if act is None:
+            return 404, {"detail": "Not Found"}
+        status, said = done = act(asked)
+        if status in REFUSED and said["detail"] != COULD_NOT:
+            return done
+        request_id = str(next(self._count))
+        self._results[request_id] = done
+        return 200, {"future_id": request_id, "status": "pending", "request_id": request_id}
+
+    def create_model(self, _):
+        return 200, {"type": "create_model", "model_id": "model_abc", "status": "created"}
+
+    def _passed(self, given):
+        self.bodies.append("json")
+        firsts = [datum["model_input"]["chunks"][0]["tokens"][0] for datum in given["data"]]
+        for first in firsts:
+            if first in REFUSED:
+                return firsts, (first, {"detail": f"{first} is not wanted"})
+            if first == FAILS:
+                return firsts, (400, {"detail": COULD_NOT})
+        counts = [len(datum["model_input"]["chunks"][0]["tokens"]) for datum in given["data"]]
+        outputs = [{"logprobs": {"data": [-1.0] * n, "dtype": "float32", "shape": [n]}} for n in counts]
+        return firsts, (200, {"loss_fn_output_type": "scalar", "loss_fn_outputs": outputs, "metrics": {}})
+
+    def forward(self, asked):
+        self.forwards += 1
+        return self._passed(asked["forward_input"])[1]
+
+    def forward_backward(self, asked):
+        firsts, done = self._passed(asked["forward_backward_input"])
+        if done[0] == 200:
+            self.gathered += firsts
+        return done
+
+    def optim_step(self, _):
+        self.steps.append(self.gathered)
+        self.gathered = []
+        return 200, {"type": "optim_step", "metrics": {}}
+
+    def save_weights(self, asked):
+        self.saved.append(asked["path"])
+        return 200, {"type": "save_weights", "path": f"tinker://model_abc/weights/{asked['path']}"}
+
+    def save_weights_for_sampler(self, asked):
+        if asked.get("path"):
+            path = f"tinker://model_abc/sampler_weights/{asked['path']}"
+            return 200, {"type": "save_weights_for_sampler", "path": path}
+        return 200, {"type": "save_weights_for_sampler", "path": None, "sampling_session_id": "sampling_2"}
+
+    def load_weights(self, asked):
+        self.gathered = []
+        self.restored.append(asked["path"])
+        return 200, {"type": "load_weights", "path": asked["path"], "model_id": "model_abc"}

@@ -1,0 +1,178 @@
+"""What a failure does on a server that can't discard gradients, and on one that hides that it reads JSON only."""
+
+from __future__ import annotations
+
+import pytest
+
+import tinker_actors as ta
+
+from .applying_server import COULD_NOT, FAILS, Applying
+from .conftest import HANG
+
+REFUSE, FORBID = 400, 403
+
+
+def datum(first):
+    return ta.Datum(ta.ModelInput.from_ints([first, 5]), {"target_tokens": [5, 6], "weights": [1.0, 1.0]})
+
+
+@pytest.fixture(params=[FAILS, REFUSE, FORBID], ids=["fails", "refused", "forbidden"])
+def bad(request):
+    return request.param
+
+
+class Run:
+    """A trainer on such a server."""
+
+    def __init__(self, server, **config):
+        self.server = server
+        self.service = ta.ServiceClient(config=ta.Config(base_url=server.url, api_key="tml-x", **config))
+        self.trainer = self.service.create_lora_training_client("some/model", rank=4)
+
+    def gradient(self, *firsts):
+        return self.trainer.forward_backward([datum(first) for first in firsts], "cross_entropy")
+
+    def fails(self, *firsts):
+        error = self.gradient(*firsts).exception(HANG)
+        assert error is not None
+
+    def step(self):
+        return self.trainer.optim_step()
+
+    def saves(self):
+        """All of these go in any case."""
+        assert self.trainer.save_state("rescue").result(HANG).path
+        assert self.trainer.save_weights_for_sampler("rescue").result(HANG).path
+        assert self.trainer.forward([datum(7)], "cross_entropy").result(HANG).loss_fn_outputs
+        assert self.trainer.save_weights_and_get_sampling_client().result(HANG)
+        assert self.trainer.policy("p").publish().result(HANG) is not None
+
+
+@pytest.fixture
+def run():
+    with Applying() as server:
+        run = Run(server)
+        yield run
+        run.service.close(timeout=0)
+
+
+def test_refused_whole_and_told_what_is_called_next_goes_on_and_earlier_gradients_count(run, bad):
+    run.gradient(1).result(HANG)
+    run.fails(bad)
+    run.saves()
+    run.gradient(2).result(HANG)
+    run.step().result(HANG)
+    assert run.server.steps == [[1, 2]]
+
+
+def test_refused_whole_what_was_called_before_it_was_told_is_not_sent(run, bad):
+    run.server.may_answer.clear()
+    gradient = run.gradient(bad)
+    ignorant = [run.trainer.save_state("x"), run.gradient(3)]
+    run.server.may_answer.set()
+    assert gradient.exception(HANG) is not None
+    errors = [future.exception(HANG) for future in ignorant]
+    if bad == FAILS:  # it had accepted what came before it failed; what it did is told as it is
+        assert all(error is None or isinstance(error, ta.PrecedingOperationFailed) for error in errors)
+    else:
+        assert all(isinstance(error, ta.PrecedingOperationFailed) for error in errors)
+        assert (run.server.saved, run.server.gathered) == ([], [])
+
+
+@pytest.mark.parametrize("bad", [REFUSE, FORBID])
+def test_its_step_called_and_nothing_stayed(run, bad):
+    gradient, step = run.gradient(bad), run.step()
+    assert gradient.exception(HANG).status_code == bad
+    assert isinstance(step.exception(HANG), ta.PrecedingOperationFailed)
+    run.saves()
+    run.gradient(2).result(HANG)
+    run.step().result(HANG)
+    assert run.server.steps == [[2]]
+
+
+@pytest.mark.parametrize("way_out", ["acknowledge", "restore"])
+@pytest.mark.parametrize("bad", [REFUSE, FORBID])
+def test_its_step_called_and_gradients_stayed(run, bad, way_out):
+    gradients, step = [run.gradient(1), run.gradient(bad)], run.step()
+    assert gradients[1].exception(HANG).status_code == bad
+    assert isinstance(step.exception(HANG), ta.PrecedingOperationFailed)
+    for stopped in (run.gradient(2), run.step()):
+        error = stopped.exception(HANG)
+        assert isinstance(error, ta.StepTaintedError)
+        assert error.outcome == "not_applied"
+        assert "acknowledge_failure" in str(error)
+        assert "not wanted" in str(error), "the message names the cause"
+    run.saves()
+    if way_out == "restore":
+        run.trainer.load_state("tinker://model_abc/weights/rescue").result(HANG)
+    else:
+        run.trainer.acknowledge_failure()
+    run.gradient(2).result(HANG)
+    run.step().result(HANG)
+    assert run.server.steps == [[2] if way_out == "restore" else [1, 2]]
+
+
+@pytest.mark.parametrize("step_called", [True, False])
+def test_applied_in_part(bad, step_called):
+    with Applying() as server:
+        run = Run(server, max_chunk_len=1)
+        gradient = run.gradient(1, bad, 3)
+        step = run.step() if step_called else None
+        assert gradient.exception(HANG) is not None
+        if step is not None and bad != FAILS:
+            assert isinstance(step.exception(HANG), ta.PrecedingOperationFailed)
+        elif step is not None:  # it may have been accepted before the failure was known
+            assert isinstance(step.exception(HANG), ta.PrecedingOperationFailed | ta.StepTaintedError)
+        assert isinstance(run.gradient(4).exception(HANG), ta.StepTaintedError)
+        run.saves()
+        run.trainer.acknowledge_failure()
+        run.gradient(4).result(HANG)
+        run.service.close(timeout=0)
+
+
+def test_a_step_that_was_applied_in_ignorance_says_so_and_stops_what_builds_on_it(run):
+    run.gradient(1).result(HANG)
+    run.server.may_answer.clear()
+    gradient, step = run.gradient(FAILS), run.step()
+    step.accepted.result(HANG)  # both are on the server before anybody knows
+    run.server.may_answer.set()
+    assert COULD_NOT in str(gradient.exception(HANG))
+    error = step.exception(HANG)
+    assert isinstance(error, ta.StepTaintedError)
+    assert error.outcome == "applied"
+    assert run.server.steps == [[1]]
+    assert isinstance(run.gradient(2).exception(HANG), ta.StepTaintedError)
+    run.saves()
+    run.trainer.acknowledge_failure()
+    run.gradient(2).result(HANG)
+    run.step().result(HANG)
+    assert run.server.steps == [[1], [2]]
+
+
+def test_who_goes_on_whatever_fails_gets_what_the_server_does():
+    with Applying() as server:
+        run = Run(server, on_step_failure="continue")
+        futures = [run.gradient(1), run.gradient(REFUSE), run.step()]
+        assert [future.exception(HANG) is None for future in futures] == [True, False, True]
+        assert server.steps == [[1]]
+        run.service.close(timeout=0)
+
+
+# ---------------------------------------------------------------- the dialect of a server that hides it
+
+
+@pytest.mark.parametrize("unreadable", ["500", "422"])
+@pytest.mark.parametrize("data", [[1], [1, 2, 3]])
+def test_a_server_with_settings_that_reads_json_only_is_found_out(unreadable, data):
+    """Some offer `client/config`, answer data in protobuf with 500, and then close the connection without a word."""
+    with Applying(config=True, unreadable=unreadable) as server:
+        run = Run(server, max_chunk_len=1)
+        futures = [run.gradient(*data), run.step(), run.gradient(9), run.step()]
+        for future in futures:
+            future.result(HANG)
+        assert server.steps == [data, [9]]
+        assert (server.forwards > 0, server.bodies[-1]) == (True, "json")
+        protobuf = server.bodies.count("protobuf")
+        run.saves()
+        assert server.bodies.count("protobuf") == protobuf, "once it is known it is kept"
+        run.service.close(timeout=0)
