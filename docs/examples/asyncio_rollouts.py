@@ -1,8 +1,9 @@
 """Asynchronous reinforcement learning: rollouts never wait for the trainer, nor it for them.
 
 Workers sample the newest weights and put what they learnt into a queue; the trainer takes batches from it, steps and
-publishes. `max_lag` keeps samples from being too old. Cancelling a worker cancels its sample on the server; a step that
-was called is never cancelled. Runs in some seconds on the embedded server.
+publishes. `max_lag` keeps samples from being drawn with weights that are too old; what grows too old in the queue is
+left out. Cancelling a worker cancels its sample on the server; a step that was called is never cancelled. Runs in some
+seconds on the embedded server.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tinker_actors.data import policy_datum
 MODEL = "local/tiny"
 PARAMS = ta.SamplingParams(max_tokens=4, stop=[])
 ADAM = ta.AdamParams(learning_rate=0.02)
-STEPS, BATCH, WORKERS, TURNS = 4, 16, 32, 2
+STEPS, BATCH, WORKERS, TURNS, MAX_LAG = 6, 16, 32, 2, 2
 
 
 class Conversation:
@@ -55,21 +56,33 @@ async def worker(policy: ta.Policy, queue: asyncio.Queue[Conversation], seeds: I
         await queue.put(conversation)
 
 
+async def batch(queue: asyncio.Queue[Conversation], oldest: int) -> list[Conversation]:
+    """Take a batch of conversations that began with these weights or newer ones."""
+    found: list[Conversation] = []
+    while len(found) < BATCH:
+        conversation = await queue.get()
+        if conversation.oldest is not None and conversation.oldest >= oldest:
+            found.append(conversation)
+    return found
+
+
 async def main() -> None:
     """Train on what the workers bring."""
     async with ta.ServiceClient(base_url="local:") as service, asyncio.TaskGroup() as tasks:
         training = await service.create_lora_training_client(MODEL, rank=8, seed=0)
-        policy, queue = training.policy("main", max_lag=2), asyncio.Queue(2 * BATCH)
+        policy, queue = training.policy("main", max_lag=MAX_LAG), asyncio.Queue(2 * BATCH)
         await policy.publish()
         seeds = iter(range(10**9))
         workers = [tasks.create_task(worker(policy, queue, seeds)) for _ in range(WORKERS)]
-        for _ in range(STEPS):
-            batch = [await queue.get() for _ in range(BATCH)]
-            data = [datum for conversation in batch for datum in conversation.data()]
+        for step in range(STEPS):
+            rollouts = await batch(queue, step - MAX_LAG)
+            data = [datum for conversation in rollouts for datum in conversation.data()]
             # Called in this order, so the weights that are published have this step in them.
             trained, published = training.step(data, "importance_sampling", ADAM), policy.publish()
             seconds, version = (await trained).seconds, await published
-            print(f"weights {version} after {seconds:.2f} s; the oldest rollout was of {min(c.oldest for c in batch)}")
+            print(
+                f"weights {version} after {seconds:.2f} s; the oldest rollout was of {min(c.oldest for c in rollouts)}"
+            )
         for each in workers:
             each.cancel()
 

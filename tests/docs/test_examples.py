@@ -43,6 +43,13 @@ def test_a_program_that_learns_gets_better(tmp_path):
     assert scores[-1] > scores[0] + 0.2
 
 
+def test_a_program_that_bounds_the_age_of_its_rollouts_trains_on_none_that_are_older(tmp_path):
+    lines = run(EXAMPLES / "asyncio_rollouts.py", tmp_path).stdout.splitlines()
+    ages = [int(line.split()[1]) - 1 - int(line.rpartition(" ")[2]) for line in lines if line.startswith("weights")]
+    assert len(ages) == 6
+    assert max(ages) <= 2
+
+
 def run(script, folder):
     """Run a program where nothing else is; return how it went."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
