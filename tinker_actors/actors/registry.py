@@ -88,22 +88,20 @@ class Registry(RuntimeActor):
 
     def settle(self, error: TinkerError) -> None:
         """Fail what is being published. The successor goes on with what is; in a service that ends there is none."""
-        coming, self._coming = self._coming, {}
-        for message in coming.values():
-            message.future._settle(error=error.replica())
-        self._lift_barriers()
+        while self._coming:
+            self._not_published(self._coming.popitem()[1], error)
         if self._service.ended is not None:
             self._fail_entries(self._service.ended)
 
     def on_dead_letter(self, message: Any) -> None:
-        """Fail a publication that came too late; give the other news to the successor."""
-        if isinstance(message, PublishPolicy):
+        """Give what came too late to the successor, but not what killed it."""
+        if isinstance(message, Barrier):
+            message.future._settle(None)
+        elif isinstance(message, PublishPolicy | Publish | Retire | TrainingEnded) and message is not self._last:
+            self._service.tell_registry(message)
+        elif isinstance(message, PublishPolicy):
             assert self.ending is not None
             message.future._settle(error=self.ending.replica())
-        elif isinstance(message, Barrier):
-            message.future._settle(None)
-        elif isinstance(message, Publish | Retire | TrainingEnded) and message is not self._last:
-            self._service.tell_registry(message)
 
     def _put(self, key: int, entry: SamplerEntry) -> None:
         self._snapshot.put(key, entry)

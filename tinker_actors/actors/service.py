@@ -113,10 +113,9 @@ class Service:
             Tracker("close", platform.control.clock.now()), delivery=platform.delivery
         )
 
-    def tell_registry(self, message: Any) -> None:
-        """Tell the registry, or its successor. Callable from any thread."""
-        if not tell(self.registry, message):
-            tell(self.supervisor, ForRegistry(message))
+    def tell_registry(self, message: Any) -> bool:
+        """Tell the registry, or its successor; return whether there is anybody to tell. Callable from any thread."""
+        return tell(self.registry, message) or tell(self.supervisor, ForRegistry(message))
 
     def let_go(self) -> None:
         """Take the last step of the service's end, behind the session: let go of registry and lanes. Idempotent."""

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from tinker_actors.actors.draining import Decided, Draining
-from tinker_actors.actors.messages import Republish, Shutdown
+from tinker_actors.actors.messages import PublishPolicy, Republish, Shutdown
 from tinker_actors.actors.registry import Registry
 from tinker_actors.actors.sampling import Sampling
 from tinker_actors.actors.service import ForRegistry, Service
@@ -139,10 +139,12 @@ class Supervisor(RuntimeActor):
         return f"{len(self._children)} children" + (", closing" if self._farewell else "")
 
     def on_dead_letter(self, message: Any) -> None:
-        """End what was started too late."""
+        """End what was started too late, and fail what was published too late."""
+        assert self.ending is not None
         if isinstance(message, Watch):
-            assert self.ending is not None
             tell(message.ref, Shutdown(self.ending))
+        elif isinstance(message, ForRegistry) and isinstance(message.message, PublishPolicy):
+            message.message.future._settle(error=self.ending.replica())
 
     def settle(self, error: TinkerError) -> None:
         """End the whole service: without a supervisor nothing would be restarted or closed."""

@@ -52,7 +52,7 @@ class PolicyState:
         """Have the weights saved and published; return whether there is a registry to do it."""
         # What is newer the training actor says: it hears the calls of all threads and signal handlers in one order.
         sampler = training.save_weights_and_get_sampling_client()
-        return tell(self._service.registry, PublishPolicy(self, sampler._lease, future))
+        return self._service.tell_registry(PublishPolicy(self, sampler._lease, future))
 
 
 def _retire(service: Service, training: TrainingState, key: int) -> None:
