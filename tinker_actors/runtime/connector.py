@@ -217,6 +217,7 @@ class Connector:
                 _report(opening)
             elif isinstance(outcome, socket.socket):
                 outcome.close()
+            del opening, outcome  # a waiting connector keeps no lane alive
 
     def _begin(self) -> Opening | None:
         """Wait for an opening whose host has a place, and take it out; None ends a thread that is not needed."""
