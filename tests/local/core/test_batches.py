@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tinker_actors.local.core import Limits, sampling
+from tinker_actors.local.core.access import Access
 from tinker_actors.local.core.batches import STEPS_PER_TURN
 from tinker_actors.local.core.streams import TokenStream
 from tinker_actors.local.ledger import LEDGER_NAME, LedgerDecoding
@@ -158,7 +159,10 @@ def test_what_goes_wrong_while_decoding_fails_those_who_were_there_and_no_later_
     turn(driver)
     with monkeypatch.context() as patched:
         patched.setattr(LedgerDecoding, "step", lambda _: (_ for _ in ()).throw(ValueError("not finite")))
-        assert turn(driver) == set(ids)
+        decided = set()
+        while drawing(driver) or len(driver.core.state.sample_queue):
+            decided |= turn(driver)
+        assert decided == set(ids)
     assert {driver.result(one)["error"] for one in ids} == {"not finite"}
     later = driver.submit("asample", bodies.sample(sampler, 2))
     driver.work()
@@ -213,3 +217,116 @@ def test_samples_of_the_base_model_share_a_batch_whoever_asks(driver, bodies):
     turn(driver)
     assert len(driver.core.state.sample_queue._live) == 1
     assert drawing(driver) == 3
+
+
+def poisoned(monkeypatch, prompt, place):
+    """Have the engine fail whenever a sample with this prompt is in what it is given, or gets to its n-th step."""
+    admit, step = LedgerDecoding.admit, LedgerDecoding.step
+    inside: dict[LedgerDecoding, int] = {}
+
+    def checked_admit(decoding, tasks):
+        if any(task.prompt.tolist() == prompt for _, task in tasks):
+            inside[decoding] = 0
+            if place == 0:
+                raise OverflowError("poisoned")
+        return admit(decoding, tasks)
+
+    def checked_step(decoding):
+        if decoding in inside:
+            inside[decoding] += 1
+            if inside[decoding] >= place:
+                raise OverflowError("poisoned")
+        return step(decoding)
+
+    monkeypatch.setattr(LedgerDecoding, "admit", checked_admit)
+    monkeypatch.setattr(LedgerDecoding, "step", checked_step)
+
+
+@pytest.mark.parametrize("place", [0, 1, 40])
+def test_one_sample_that_the_engine_fails_on_fails_alone(driver, bodies, monkeypatch, place):
+    sampler = driver.sampler()
+    params = {"max_tokens": 60, "stop": [], "seed": 3}
+    expected = driver.submit("asample", bodies.sample(sampler, 0, sampling_params=params))
+    driver.work()
+    poison = [7, 7, 7]
+    poisoned(monkeypatch, poison, place)
+    good = [driver.submit("asample", bodies.sample(sampler, number, sampling_params=params)) for number in range(1, 12)]
+    body = bodies.sample(sampler, 12, sampling_params=params, prompt={"chunks": [{"tokens": poison}]})
+    bad = driver.submit("asample", body)
+    good += [driver.submit("asample", bodies.sample(sampler, number, sampling_params=params)) for number in (13, 14)]
+    driver.work()
+    assert "OverflowError: poisoned" in driver.result(bad)["error"]
+    tokens = driver.result(expected)["sequences"][0]["tokens"]
+    assert [driver.result(each)["sequences"][0]["tokens"] for each in good] == [tokens] * len(good)
+    assert drawing(driver) == len(driver.core.state.sample_queue) == 0
+
+
+def test_a_stream_goes_on_where_it_was_when_its_batch_is_drawn_again(driver, bodies, monkeypatch):
+    sampler = driver.sampler()
+    params = {"max_tokens": 60, "stop": [], "seed": 3}
+    poisoned(monkeypatch, [7, 7, 7], 40)
+    stream = driver.raw("stream_sample", json.dumps(bodies.sample(sampler, None, sampling_params=params)).encode())
+    driver.submit(
+        "asample", bodies.sample(sampler, 1, sampling_params=params, prompt={"chunks": [{"tokens": [7, 7, 7]}]})
+    )
+    driver.work()
+    said, over = driver.core.take_events(stream)
+    assert over
+    events = [json.loads(line.removeprefix(b"data: ")) for line in said.split(b"\n\n") if line]
+    assert [event["index"] for event in events[:-1]] == list(range(60))
+
+
+# ---------------------------------------------------------------- owners
+
+OWNERS = {"tml-ann": "ann", "tml-bob": "bob"}
+
+
+@pytest.fixture
+def owners(make_driver):
+    def make(**limits):
+        return make_driver(Limits(**limits), access=Access(OWNERS))
+
+    return make
+
+
+def as_owner(driver, owner):
+    driver.key = f"tml-{owner}"
+    return driver
+
+
+def test_whoever_fills_a_batch_keeps_no_other_owner_waiting(owners, bodies):
+    driver = owners(batched_sequences=4)
+    sampler = as_owner(driver, "ann").sampler()
+    for number in range(50):
+        driver.submit("asample", bodies.sample(sampler, number, sampling_params=LONG))
+    for _ in range(3):
+        turn(driver)
+    mine = as_owner(driver, "bob").sampler()
+    waiting = [driver.submit("asample", bodies.sample(mine, number)) for number in range(3)]
+    decided = [turn(driver) for _ in range(3)]
+    assert set().union(*decided) == set(waiting)
+
+
+def test_an_owner_of_many_weights_keeps_no_other_waiting(owners, bodies, trained):
+    driver = owners(live_batches=2)
+    for place, sampler in enumerate(trained(as_owner(driver, "ann"), 6)):
+        for number in range(3):
+            driver.submit("asample", bodies.sample(sampler, number, sampling_params=LONG | {"seed": place}))
+    for _ in range(6):
+        turn(driver)
+    mine = as_owner(driver, "bob").sampler()
+    waiting = driver.submit("asample", bodies.sample(mine, 0))
+    assert waiting in turn(driver) | turn(driver)
+
+
+def test_turns_go_to_owners_and_not_to_weights(owners, bodies, trained):
+    driver = owners(live_batches=8)
+    for sampler in trained(as_owner(driver, "ann"), 4):
+        driver.submit("asample", bodies.sample(sampler, 0, sampling_params=LONG))
+    turn(driver)
+    mine = as_owner(driver, "bob").sampler()
+    drawn = driver.submit(
+        "asample", bodies.sample(mine, 0, sampling_params={**LONG, "max_tokens": 10 * STEPS_PER_TURN})
+    )
+    turns = next(number for number in range(1, 100) if drawn in turn(driver))
+    assert turns <= 22, "an owner with four weights had more than every other turn"

@@ -97,6 +97,11 @@ def next_sample_job(core: CoreState) -> Job | None:
                 core.futures.settle(sample.future, result)
             return
         drawn: Drawn = result.value
+        error = drawn.error
+        if error is not None:
+            for sample in core.sample_queue.part(turn):
+                core.futures.settle(sample.future, _failed(sample, error))
+            return
         # Before anything else: what goes wrong with one sample's answer is not to stop the batch, nor the others'.
         over = core.sample_queue.end_turn(turn, [key for key, _ in drawn.finished])
         for key, tokens, logprobs in drawn.tokens:
@@ -109,6 +114,13 @@ def next_sample_job(core: CoreState) -> Job | None:
         return Success(value=turn.run(core.engine, core.weights))
 
     return Job("sample", f"a turn of {len(turn.batch.live)} samples from {turn.batch.weights.base_model}", work, done)
+
+
+def _failed(sample: Sample, error: Exception) -> Result:
+    def fail() -> Success:
+        raise error
+
+    return outcome_of(f"the sample {sample.future.request_id}", fail)
 
 
 def _count(core: CoreState, sample: Sample, output: SampleOutput | ValueError) -> None:
