@@ -65,6 +65,11 @@ class Catalog:
         self._store.put_session(record)
         self._sessions[record.session_id] = record
 
+    def owner_of(self, session_id: str) -> str | None:
+        """Return whose a session is; None for one that never was."""
+        record = self._sessions.get(session_id)
+        return None if record is None else record.owner
+
     def project_of(self, session_id: str) -> str | None:
         """Return the project that a session is counted to."""
         record = self._sessions.get(session_id)

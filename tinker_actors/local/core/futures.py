@@ -45,6 +45,7 @@ class Future(msgspec.Struct, eq=False):
         on_end: called when it is decided, one way or the other.
         on_told: called when its client was answered that it failed, or never will be.
         on_forget: called when no trace of the future is left.
+        weight: bytes that its request takes until it is decided.
     """
 
     request_id: str
@@ -62,6 +63,7 @@ class Future(msgspec.Struct, eq=False):
     on_end: Callable[[], None] | None = None
     on_told: Callable[[], None] | None = None
     on_forget: Callable[[], None] | None = None
+    weight: int = 0
 
     @property
     def succeeded(self) -> bool:
@@ -105,6 +107,7 @@ class FutureTable:
         self._futures: dict[str, Future] = {}
         self._pending: dict[str | None, dict[str, Future]] = {}
         self._open: Counter[str] = Counter()
+        self._held: Counter[str] = Counter()  # bytes of requests, by owner
         self._count = 0
         self._bytes = 0
         # Insertion order is age: of the fetch, and of the decision.
@@ -120,26 +123,40 @@ class FutureTable:
         """Bytes of all results that are kept."""
         return self._bytes
 
-    def require_room(self) -> None:
+    def require_room(self, weight: int = 0) -> None:
         """Check that the caller may have one more pending future.
 
+        An owner's requests may take as much memory as is still free, so that some is left for others; a request that is
+        the only one there is taken whatever its size.
+
+        Args:
+            weight: bytes that its request takes.
+
         Raises:
-            RefusedError: 429, there are as many as the limit allows.
+            RefusedError: 429, there are as many as the limit allows, or their requests take all the memory there is.
         """
+        held, mine, limit = self._held.total(), self._held[self._caller.name], self._limits.held_bytes
+        if held and mine + weight > limit - held - weight:
+            raise RefusedError(
+                429,
+                f"Requests that are not done yet take {held} bytes; this server keeps {limit}.",
+                ("retry-after", "1"),
+            )
         pending, most = self._open[self._caller.name], self._limits.open_futures
         if pending >= most:
             raise RefusedError(
                 429, f"{pending} of your requests are not done yet; this server takes {most}.", ("retry-after", "1")
             )
 
-    def create(self, kind: str, session_id: str | None) -> Future:
+    def create(self, kind: str, session_id: str | None, weight: int = 0) -> Future:
         """Return a new pending future."""
         self._count += 1
         request_id = f"r{self._start}.{self._count}-{self._new_id()}"
-        future = Future(request_id, kind, session_id, self._caller.name)
+        future = Future(request_id, kind, session_id, self._caller.name, weight=weight)
         self._futures[future.request_id] = future
         self._pending.setdefault(session_id, {})[future.request_id] = future
         self._open[future.owner] += 1
+        self._held[future.owner] += weight
         return future
 
     def pending_of(self, session_id: str | None) -> list[Future]:
@@ -263,6 +280,7 @@ class FutureTable:
         future.state = state
         future.why_waiting = None
         self._open[future.owner] -= 1
+        self._held[future.owner] -= future.weight
         pending = self._pending[future.session_id]
         del pending[future.request_id]
         if not pending:

@@ -40,6 +40,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         stored_result_bytes: disk space for finished results. The oldest are dropped first; a poll for a dropped one is
             answered with 410.
         stored_futures: most finished futures that the store remembers at all.
+        sample_tokens: most tokens of a sample request, those of the prompt counted for each completion; beyond it 400.
+            Eight times as many log-probabilities may be listed.
+        stops: most stop sequences of a sample; beyond it 400.
+        sessions_per_owner: most sessions of one owner that live at once; beyond it 403.
+        models_per_owner: most models of one owner that are loaded at once; beyond it 403.
         open_futures: most futures of one owner that are pending at once; beyond it 429.
         token_seconds: how long a token (JWT) is good.
         gap_seconds: operations that wait for a number that has not come for this long fail. Official clients repeat a
@@ -69,6 +74,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     future_records: int = 200_000
     stored_result_bytes: int = 1024 * _MIB
     stored_futures: int = 1_000_000
+    sample_tokens: int = 128 * 1024
+    stops: int = 64
+    sessions_per_owner: int = 1000
+    models_per_owner: int = 256
     open_futures: int = 100_000
     token_seconds: float = 3600.0
     gap_seconds: float = 600.0

@@ -15,7 +15,7 @@ from tinker_actors.local.core.models import Model
 from tinker_actors.local.core.numbers import require_number
 from tinker_actors.local.core.ports import TrainedModel
 from tinker_actors.local.core.reading import read
-from tinker_actors.local.core.sessions import Session
+from tinker_actors.local.core.sessions import Session, require_quota
 from tinker_actors.local.core.submitting import Plan, accepted, enqueue
 from tinker_actors.protocol import codec
 from tinker_actors.types.training import LoraConfig
@@ -92,10 +92,13 @@ def add_model(
     """Add a session's new model, still to be created by its first operation.
 
     Raises:
-        RefusedError: 422, the number can't be one.
+        RefusedError: 422, the number can't be one; 403, the owner has as many models as the limit allows.
     """
     require_number("model_seq_id", model_seq_id)
-    model = Model(ids.model_id(session.session_id, model_seq_id), session.session_id, base_model, lora)
+    owner = core.caller.name
+    loaded = sum(model.owner == owner for model in core.models.values())
+    require_quota("models", loaded, core.limits.models_per_owner)
+    model = Model(ids.model_id(session.session_id, model_seq_id), session.session_id, base_model, lora, owner)
     core.models[model.model_id] = model
     return model
 

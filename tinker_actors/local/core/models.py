@@ -65,6 +65,7 @@ class Model:
     Attributes:
         model_id: its id.
         session_id: the session it belongs to.
+        owner: whose it is.
         base_model: what it is trained from; None until a checkpoint has said so.
         lora: how; likewise.
         trained: the engine's model, once it is created.
@@ -78,9 +79,12 @@ class Model:
         gap: the number that everything waits for and since when, kept by `gaps`.
     """
 
-    def __init__(self, model_id: str, session_id: str, base_model: str | None, lora: LoraConfig | None) -> None:
+    def __init__(
+        self, model_id: str, session_id: str, base_model: str | None, lora: LoraConfig | None, owner: str
+    ) -> None:
         self.model_id = model_id
         self.session_id = session_id
+        self.owner = owner
         self.base_model = base_model
         self.lora = lora
         self.trained: TrainedModel | None = None

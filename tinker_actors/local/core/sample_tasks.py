@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TARGETS = "target_prompt_logprobs"
 _MATRIX = 2  # dimensions
+_LONGEST_STOP = 1024
 
 
 class WholeSampleRequest(SampleRequest, tag_field="type", tag="sample"):
@@ -49,15 +50,19 @@ def sample_task(core: CoreState, body: WholeSampleRequest, info: BaseModelInfo) 
         _require(0 <= count <= most, f"{name} must be 0 to {most}, got {count}.")
     _check_params(params)
     prompt = _prompt(body.prompt, info)
+    new = max(1, info.context_length - len(prompt))
+    if params.max_tokens is not None:
+        new = min(new, params.max_tokens)
+    _check_sizes(body.num_samples, len(prompt), new, (topk_prompt, topk_sample), limits.sample_tokens)
     return SampleTask(
         prompt=prompt,
         num_samples=body.num_samples,
-        max_tokens=params.max_tokens,
+        max_tokens=new,
         temperature=params.temperature,
-        top_k=params.top_k if params.top_k > 0 else None,
+        top_k=params.top_k if 0 < params.top_k < info.vocab_size else None,
         top_p=params.top_p,
-        seed=params.seed if params.seed is not None else ids.seed_from(core.new_id()),
-        stop=_stop(params.stop, info),
+        seed=ids.seed_from(core.new_id()) if params.seed is None else params.seed % 2**64,
+        stop=_stop(params.stop, info, limits.stops),
         prompt_logprobs=bool(body.prompt_logprobs),
         topk_prompt_logprobs=topk_prompt,
         prompt_logprobs_last_n=_last_n(body, len(prompt)),
@@ -92,6 +97,21 @@ def _check_params(params: SamplingParams) -> None:
     _require(0 < params.top_p <= 1, f"top_p must be above 0 and at most 1, got {params.top_p}.")
 
 
+def _check_sizes(samples: int, prompt: int, new: int, topk: tuple[int, int], most: int) -> None:
+    """Check how much memory a sample takes while it is drawn, and its answer afterwards."""
+    tokens = samples * (prompt + new)
+    _require(
+        tokens <= most,
+        f"num_samples times the tokens of prompt and completion is {tokens}; this server takes {most} in a request. "
+        "Lower num_samples or max_tokens, and send several.",
+    )
+    listed = prompt * topk[0] + samples * new * topk[1]
+    _require(
+        listed <= 8 * most,
+        f"{listed} log-probabilities would be listed; this server lists {8 * most} in an answer.",
+    )
+
+
 def _prompt(prompt: WireModelInput, info: BaseModelInfo) -> Any:
     try:
         tokens = tokens_of(prompt)
@@ -106,10 +126,15 @@ def _prompt(prompt: WireModelInput, info: BaseModelInfo) -> Any:
     return tokens
 
 
-def _stop(stop: str | list[str | int] | None, info: BaseModelInfo) -> tuple[Stop, ...] | None:
+def _stop(stop: str | list[str | int] | None, info: BaseModelInfo, most: int) -> tuple[Stop, ...] | None:
     if stop is None:
         return None
     given = [stop] if isinstance(stop, str) else stop
+    _require(len(given) <= most, f"There are {len(given)} stop sequences; this server takes {most}.")
+    _require(
+        all(len(text) <= _LONGEST_STOP for text in given if isinstance(text, str)),
+        f"A stop string has at most {_LONGEST_STOP} characters.",
+    )
     _require("" not in given, "A stop string must not be empty.")
     for token in given:
         _require(

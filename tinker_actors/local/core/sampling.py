@@ -24,6 +24,8 @@ from tinker_actors.types.wire import CreateSamplingSessionRequest, JoinSamplingS
 if TYPE_CHECKING:
     from tinker_actors.local.core.state import CoreState
 
+_OVERHEAD = 1024  # bytes of a sample beside its prompt
+
 
 def create_sampling_session(core: CoreState, request: CoreRequest, _now: float) -> Answer:
     """`POST create_sampling_session`."""
@@ -148,9 +150,12 @@ def _accept(
 ) -> Sample:
     if len(core.sample_queue) >= core.limits.queued_samples:
         raise RefusedError(429, f"{len(core.sample_queue)} samples wait already.", ("retry-after", "1"))
-    core.futures.require_room()
     task = sample_task(core, body, core.base_model(weights.base_model))
-    future = core.futures.create("sample", None if sampler is None else sampler.session_id)
+    weight = _OVERHEAD + task.prompt.nbytes
+    if task.target_prompt_logprobs is not None:
+        weight += 2 * task.target_prompt_logprobs.nbytes  # beside them, as they were given
+    core.futures.require_room(weight)
+    future = core.futures.create("sample", None if sampler is None else sampler.session_id, weight)
     sample = Sample(future, task, weights, tokens, body.target_prompt_logprobs)
     core.sample_queue.put(sample)
     return sample

@@ -84,6 +84,10 @@ class Sessions:
         """Return the ids of the sessions that live."""
         return list(self._living)
 
+    def living_of(self, owner: str) -> list[str]:
+        """Return the ids of an owner's sessions that live."""
+        return [session_id for session_id in self._living if self._catalog.owner_of(session_id) == owner]
+
     def is_gone(self, session_id: str) -> bool:
         """Return whether there was such a session."""
         return session_id in self._gone and self._catalog.may_see(session_id)
@@ -101,6 +105,7 @@ class Sessions:
 def create_session(core: CoreState, request: CoreRequest, now: float) -> Answer:
     """`POST create_session`."""
     body = read(request, CreateSessionRequest)
+    require_quota("sessions", len(core.sessions.living_of(core.caller.name)), core.limits.sessions_per_owner)
     session_id = f"session-{core.new_id()}"
     core.catalog.put_session(
         SessionRecord(
@@ -114,6 +119,20 @@ def create_session(core: CoreState, request: CoreRequest, now: float) -> Answer:
     )
     core.sessions.add(Session(session_id, now))
     return ok({"type": "create_session", "session_id": session_id})
+
+
+def require_quota(what: str, count: int, most: int) -> None:
+    """Check that an owner may have one more of something that takes memory until it is given up.
+
+    Raises:
+        RefusedError: 403, there are as many as the limit allows.
+    """
+    if count >= most:
+        raise RefusedError(
+            403,
+            f"You have {count} {what}, as many as this server allows an owner. Close a client that is not needed any "
+            "more, or start the server with a higher limit.",
+        )
 
 
 def session_heartbeat(core: CoreState, request: CoreRequest, now: float) -> Answer:

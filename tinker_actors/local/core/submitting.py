@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from tinker_actors.local.core.dialects import sent_in_protobuf
 from tinker_actors.local.core.futures import Future
 from tinker_actors.local.core.jobs import Failure, Job, Result, Success
 from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
@@ -22,6 +23,9 @@ from tinker_actors.types.failures import KNOWN_FAILURES
 
 if TYPE_CHECKING:
     from tinker_actors.local.core.state import CoreState
+
+_BUILT, _BUILT_FROM_JSON = 2, 8
+"""Bytes in memory for each byte of a body: arrays from protobuf, lists of numbers from JSON."""
 
 FILLER = "forward"
 """The one operation that may take the place of a refused one: it changes nothing, so late is as good as in time."""
@@ -107,11 +111,10 @@ def submit_read(
     earlier = model.numbers.replay(body.seq_id, request)
     if earlier is not None:
         return earlier
-    # The number that the others wait for is always let in, or none of them would ever leave.
-    if len(model.sequencer) >= core.limits.queued_per_model and body.seq_id != model.sequencer.next_number:
-        raise RefusedError(429, f"{len(model.sequencer)} operations of this model wait already.", ("retry-after", "1"))
-    if body.seq_id != model.sequencer.next_number:
-        core.futures.require_room()
+    weight = len(request.body) * (_BUILT if sent_in_protobuf(request) else _BUILT_FROM_JSON)
+    # The number that all others wait for is always let in, or none of them would ever leave.
+    if body.seq_id is None or body.seq_id != model.sequencer.missing:
+        _require_room(core, model, weight)
     filler = model.numbers.was_refused(body.seq_id)
     if filler and kind != FILLER:
         raise model.numbers.conflict(body.seq_id)
@@ -127,7 +130,7 @@ def submit_read(
         raise
     if claimed is not None:
         return claimed
-    future = enqueue(core, model, kind, plan, None if filler else body.seq_id, knows)
+    future = enqueue(core, model, kind, plan, None if filler else body.seq_id, knows, weight)
     answer = model.numbers.record(body.seq_id, request, accepted(future))
     if body.seq_id is not None:
         future.seq_id, future.digest = body.seq_id, model.numbers.digest(body.seq_id)
@@ -155,10 +158,16 @@ def accepted(future: Future) -> Answer:
 
 
 def enqueue(
-    core: CoreState, model: Model, kind: str, plan: Plan, seq_id: int | None, knows: Knowledge = NOTHING
+    core: CoreState,
+    model: Model,
+    kind: str,
+    plan: Plan,
+    seq_id: int | None,
+    knows: Knowledge = NOTHING,
+    weight: int = 0,
 ) -> Future:
     """Put an operation in its model's line, and return its future."""
-    future = core.futures.create(kind, model.session_id)
+    future = core.futures.create(kind, model.session_id, weight)
     future.model_id = model.model_id
     future.why_waiting = lambda: model.why_waiting(seq_id)
     operation = Operation(
@@ -177,6 +186,12 @@ def enqueue(
     model.sequencer.put(seq_id, operation)
     core.turns.offer(model)
     return future
+
+
+def _require_room(core: CoreState, model: Model, weight: int) -> None:
+    if len(model.sequencer) >= core.limits.queued_per_model:
+        raise RefusedError(429, f"{len(model.sequencer)} operations of this model wait already.", ("retry-after", "1"))
+    core.futures.require_room(weight)
 
 
 def next_train_job(core: CoreState) -> Job | None:
