@@ -78,11 +78,27 @@ def test_a_server_that_has_one_id_for_all_fails_all_but_one():
     samples = [bench.sample(name) for name in "abc"]
     bench.settle()
     bench.peer.answer_at_once("asample", lambda sent: {"request_id": "r-1"})
-    bench.wait(200)
-    bench.finish()
+    for _ in range(20):
+        bench.wait(10)
+        bench.finish()
 
     assert sum(sample.result is not None for sample in samples) == 1
     assert sum(isinstance(sample.error, APIResponseValidationError) for sample in samples) == 2
+
+
+def test_an_id_that_ended_while_the_sample_was_on_its_way_is_not_believed_either():
+    bench = LaneBench()
+    first, second = bench.sample("a"), bench.sample("b")
+    bench.settle()
+    bench.accept("a")
+    bench.wait(1)
+    bench.finish("a")
+    submissions(bench)[0].answer({"request_id": "a"})
+    bench.settle()
+
+    assert first.result == {"type": "sample", "of": "a"}
+    assert [sent.body["name"] for sent in bench.peer.rejected] == ["b"]
+    assert not second.over
 
 
 @pytest.mark.parametrize("end", ["finished", "cancelled", "forgotten"])

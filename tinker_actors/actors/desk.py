@@ -21,6 +21,7 @@ from tinker_actors.actors.work import Call, Work
 from tinker_actors.config import Config
 from tinker_actors.errors import SessionLostError, TinkerError, fresh
 from tinker_actors.protocol.outcomes import Done
+from tinker_actors.protocol.request_ids import RequestIds
 from tinker_actors.protocol.rounds import Rounds
 from tinker_actors.runtime.actor import Executor, Ref, guarded, logger, tell
 from tinker_actors.runtime.clock import WallClock
@@ -79,7 +80,7 @@ class Desk:
     Attributes:
         now: the monotonic time in seconds.
         check_every: seconds between two looks at who has waited for too long.
-        request_ids: those of the accepted operations in the table, each of which has its own.
+        request_ids: those of accepted operations, each of which has its own.
         submitting: the hand that counts what is being submitted and what is at the server.
         polling: the hand that counts polls and fetches.
         retrying: the hand that sends again what failed.
@@ -93,7 +94,7 @@ class Desk:
         self.settings = settings
         self.config = settings.config
         self.table = settings.table
-        self.request_ids: set[str] = set()
+        self.request_ids = RequestIds()
         self.timers = executor.timers
         self.now: Callable[[], float] = executor.clock.now
         self.transport = transport
@@ -152,7 +153,7 @@ class Desk:
             else:
                 self.polling.dropped(work)
         if work.request_id is not None:
-            self.request_ids.discard(work.request_id)
+            self.request_ids.end(work.request_id, self.now())
             if work.channel is not None:
                 work.channel.drop(work.request_id)
         if work.at_server or work.roomed:

@@ -227,7 +227,7 @@ class Lane(RuntimeActor):
         forgotten = work.request_id
         if not work.sink.gone(work, error):
             return False
-        self._desk.request_ids.discard(forgotten)
+        self._desk.request_ids.free(forgotten)
         return True
 
     def _drop_session(self, session: SessionLink, error: TinkerError) -> None:

@@ -109,7 +109,7 @@ class Submitting:
         """Count a work that a lane before this one had accepted."""
         work.at_server = True
         if work.request_id is not None:
-            self._desk.request_ids.add(work.request_id)
+            self._desk.request_ids.take(work.request_id, work.first_sent or 0.0)
         if self.limit is not None:
             self.limit.adopted()
 
@@ -267,7 +267,7 @@ class Submitting:
             outcome = submit_outcome(answer.status, answer.headers, answer.body, wall, what, doubtful=doubtful)
         else:
             outcome = broken_outcome(answer.kind, answer.phase, answer.message, answer.sent, what)
-        if isinstance(outcome, Accepted) and outcome.request_id in desk.request_ids:
+        if isinstance(outcome, Accepted) and not desk.request_ids.take(outcome.request_id, work.first_sent or 0.0):
             outcome = taken_id(what, outcome.request_id)
         if desk.failing and not isinstance(outcome, Retry):
             desk.retrying.well(work.tail.request_type)
@@ -292,7 +292,6 @@ class Submitting:
             self._desk.settings.limits.announce(EASED)
         work.at_server = True
         work.request_id = work.tracker.request_id = outcome.request_id
-        self._desk.request_ids.add(outcome.request_id)
         work.last_sign = now
         work.failures = work.limited = 0
         work.sink.accepted(work, outcome)

@@ -209,17 +209,15 @@ def submit_outcome(
 
 
 def taken_id(what: str, request_id: str) -> Retry:
-    """Return what it means that an operation was accepted under an id that another unfinished one has.
-
-    An answer came twice, or in another's place: believed, it would give one caller the result of another.
+    """Return what it means that an operation was accepted under another's id, see `request_ids`.
 
     Args:
         what: the operation's name, for messages.
         request_id: the id.
     """
     error = APIResponseValidationError(
-        f"The server answered {what} with the request id {request_id!r}, which another operation has that is not "
-        f"finished. The answers of the server, or of a proxy before it, are mixed up.",
+        f"The server answered {what} with the request id {request_id!r}, which it gave to another operation. "
+        f"The answers of the server, or of a proxy before it, are mixed up.",
     )
     return Retry("transient", error, None, UNREADABLE_RETRIES)
 

@@ -226,15 +226,12 @@ class HttpTransport:
 
     def reject(self, connection: Connection) -> None:
         """Close a connection on which an answer came that can't be its request's. Called by the request."""
-        self._reuse.mixed_up(connection.era, self._now())
-        call = connection.exchange
-        self._idle.pop(connection, None)
-        self._discard(connection)
+        self._reuse.mixed_up(self._now())
         self._obey()
-        if isinstance(call, Call):
-            # It would get the answer of the one before it. It did not ask for a fresh connection, so it may be sent
-            # twice.
-            self._send_again(call)
+        if isinstance(connection.exchange, Call):
+            self._ask_elsewhere(connection, connection.exchange)
+        elif connection in self._connections:
+            self._discard(connection)
 
     # ------------------------------------------------------------ the pool
 
@@ -294,6 +291,9 @@ class HttpTransport:
             self._reuse.unrequested()
             logger.warning(_NOISE, self._target.url)
             self._obey()
+            for other in tuple(self._connections):
+                if other.served and isinstance(other.exchange, Call):
+                    self._ask_elsewhere(other, other.exchange)
 
     def _obey(self) -> None:
         """Close what is kept for other requests where connections are not to be reused."""
@@ -359,6 +359,14 @@ class HttpTransport:
         """Send a request once more, on a fresh connection."""
         call.fresh = True
         self._start_over(call)
+
+    def _ask_elsewhere(self, connection: Connection, call: Call) -> None:
+        """Send a request again that could get the answer of one before it.
+
+        It is on a kept connection, so it is none of those that must not be sent twice.
+        """
+        self._discard(connection)
+        self._send_again(call)
 
     def _follow(self, call: Call, reply: Reply) -> bool:
         """Send a request on to where an answer leads, if that is on this server."""

@@ -41,20 +41,21 @@ class Reuse:
             answers: how many it had carried. A server that lets many pass does keep connections.
             now: monotonic time in seconds.
         """
-        self._count(era, now, again=answers <= _FEW_ANSWERS)
-
-    def mixed_up(self, era: int, now: float) -> None:
-        """Learn that an answer came that can't be its request's; for `era` and `now` see `met_close`."""
-        self._count(era, now, again=True)
-
-    def _count(self, era: int, now: float, *, again: bool) -> None:
         if era != self.era or not self.allowed:
             return
         self.era += 1
-        self._met = self._met + 1 if again else 0
+        self._met = self._met + 1 if answers <= _FEW_ANSWERS else 0
         if self._met >= _MOST_MET:
-            self.allowed = False
-            self._again = now + _REST
+            self._rest(now)
+
+    def mixed_up(self, now: float) -> None:
+        """Learn that an answer came that can't be its request's: it may be another's, and more of them be under way."""
+        if self.trusted:
+            self._rest(now)
+
+    def _rest(self, now: float) -> None:
+        self.allowed = False
+        self._again = now + _REST
 
     def unrequested(self) -> None:
         """Learn that the server sent what nobody asked for."""

@@ -225,3 +225,15 @@ def test_what_nobody_asked_for_ends_reuse_for_good():
     reuse.unrequested()
     reuse.look(now=1e9)
     assert not reuse.allowed
+
+
+def test_an_answer_that_can_not_be_its_requests_ends_reuse_for_a_while():
+    reuse = Reuse()
+    reuse.mixed_up(now=0.0)
+    assert not reuse.allowed
+    reuse.look(now=60.0)
+    assert reuse.allowed
+    reuse.unrequested()
+    reuse.mixed_up(now=61.0)
+    reuse.look(now=1e9)
+    assert not reuse.allowed
