@@ -182,11 +182,11 @@ class Connection:
         """
         blocked = False
         for _ in range(_STEPS_PER_EVENT):
-            data = exchange.next_bytes()
-            if data is None or self._write_error is not None:
+            if exchange.unsent is None or self._write_error is not None:
                 break
             try:
-                if exchange.wrote(self._sock.send(data)):
+                # Without a name: there are credentials in it, which a crash report with locals would show.
+                if exchange.wrote(self._sock.send(exchange.next_bytes() or b"")):
                     break
             except ssl.SSLWantReadError:
                 exchange.sent = True
