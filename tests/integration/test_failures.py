@@ -8,6 +8,7 @@ import threading
 import pytest
 
 import tinker_actors as ta
+from tinker_actors.actors import platform
 from tinker_actors.events import LaneReplaced, SessionLost
 
 from .conftest import HANG
@@ -153,10 +154,13 @@ def test_closing_says_what_it_had_to_leave(server, caplog):
     assert "unfinished" in caplog.text
 
 
-def test_lanes_that_can_not_start_fail_what_they_were_given(tmp_path, caplog):
-    cafile = tmp_path / "authority.pem"
-    cafile.write_text("no certificate at all")
-    with ta.ServiceClient(base_url="https://localhost:9", config=ta.Config(cafile=str(cafile))) as service:
+def test_lanes_that_can_not_start_fail_what_they_were_given(monkeypatch, caplog):
+    def nothing(*_):
+        raise ValueError("no transport can be made")
+
+    # Whatever a user can give that would lead here is refused before; see test_config.
+    monkeypatch.setattr(platform, "_transport", nothing)
+    with ta.ServiceClient(base_url="http://localhost:9") as service:
         trainer = service.create_lora_training_client("local/tiny")
         with pytest.raises(ta.ActorCrashedError, match="lane can't be kept alive"):
             trainer.result(HANG)

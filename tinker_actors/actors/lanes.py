@@ -21,7 +21,7 @@ from tinker_actors.actors.platform import Platform
 from tinker_actors.actors.server_limits import shared_server_limits
 from tinker_actors.actors.work import Call, SessionLink, Work
 from tinker_actors.config import Config
-from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerError
+from tinker_actors.errors import ActorCrashedError, ClientClosedError, ConfigError, TinkerError
 from tinker_actors.events.records import LaneReplaced
 from tinker_actors.runtime.actor import Describe, Executor, Ping, Ref, RuntimeActor, Terminated, logger, tell
 from tinker_actors.runtime.byte_budget import ByteBudget
@@ -236,9 +236,9 @@ class LaneKeeper(RuntimeActor):
         self._pings.pop(name, None)
         try:
             self._start(name)
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError, ConfigError):  # what the environment says of the way may have changed
             self.tell_later(_REST, _StartAgain(name, error))
-            log_failure(logger, "No descriptor or thread is left for the %s lane; it is tried again", name)
+            log_failure(logger, "The %s lane can't be started now; it is tried again", name)
         else:
             log_failure(logger, "The %s lane was replaced; its successor takes over %d requests", name, in_flight)
             self._lanes.hub.emit(LaneReplaced(name, in_flight, error))
