@@ -41,12 +41,16 @@ class Between:
         url: its address.
         spoil: see above; may be replaced at any time.
         log: every request, in the order in which they were answered.
+        times: how often each answer is sent.
+        closes: whether each connection is closed behind its answer, without a word.
     """
 
     def __init__(self, url, spoil):
         self._target = urlsplit(url).netloc
         self.spoil = spoil
         self.log: list[Asked] = []
+        self.times = 1
+        self.closes = False
         between = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -91,8 +95,10 @@ class Between:
             connection.close()
         self.spoil(asked)
         self.log.append(asked)
-        handler.send_response(asked.status)
-        handler.send_header("Content-Type", asked.content_type)
-        handler.send_header("Content-Length", str(len(asked.answer)))
-        handler.end_headers()
-        handler.wfile.write(asked.answer)
+        for _ in range(self.times):
+            handler.send_response(asked.status)
+            handler.send_header("Content-Type", asked.content_type)
+            handler.send_header("Content-Length", str(len(asked.answer)))
+            handler.end_headers()
+            handler.wfile.write(asked.answer)
+        handler.close_connection = self.closes

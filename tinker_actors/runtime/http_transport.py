@@ -190,7 +190,7 @@ class HttpTransport:
             if isinstance(outcome, Broken) and self._met_its_close(connection, outcome):
                 self._send_again(call)
                 return
-        if self._waiting or self._waiting_fresh or self._openings:
+        if self._waiting or self._waiting_fresh or self._openings.under_way:
             self._balance()
         if type(outcome) is Reply and outcome.status >= _FIRST_REDIRECT and self._follow(call, outcome):
             return
