@@ -8,6 +8,7 @@ text that comes from outside and is shown goes through `without_secrets`, which 
 from __future__ import annotations
 
 import base64
+import functools
 import re
 import threading
 from collections.abc import Iterator
@@ -64,6 +65,7 @@ def keep_out(value: str) -> None:
             if len(_known) >= _MOST_KNOWN:
                 del _known[next(iter(_known))]
             _known[value] = forms
+        _searched.cache_clear()
 
 
 def _forms(value: str) -> tuple[str, ...]:
@@ -86,8 +88,11 @@ def without_secrets(text: str) -> str:
     A run of eight characters of a secret counts; a shorter secret counts where it stands as a word of its own.
     Thread-safe.
     """
-    if not _known or not text:
-        return text
+    return _searched(text) if _known and text else text
+
+
+@functools.lru_cache(128)  # what a server in trouble says, it says to many
+def _searched(text: str) -> str:
     escaped = "%" in text or "&" in text or "\\" in text
     if not escaped and not _may_hold(text.lower()):
         return text
