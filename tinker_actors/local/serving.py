@@ -36,6 +36,7 @@ from tinker_actors.local.intake import Intake
 from tinker_actors.local.ledger import LEDGER_NAME, LedgerEngine
 from tinker_actors.local.model_folders import load_model_folders
 from tinker_actors.local.numpy_engine import NumpyEngine, ServedModel
+from tinker_actors.local.quiet import Quiet
 from tinker_actors.local.stand_ins import ARCH as STAND_IN_ARCH
 from tinker_actors.local.stand_ins import stand_in, vocab_sizes
 from tinker_actors.local.store.files import FileStore
@@ -113,6 +114,9 @@ def serve(
     origins = Origins((host, *allowed_hosts))
     misbehaviour = make_faults(faults, fault_seed, admin=admin)
     logging.basicConfig(level=log_level.upper(), stream=sys.stderr)
+    quiet = Quiet()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(quiet)
     _allow_many_connections()
     made = _make_engine(engine, models or {}, stand_ins or {})
     bounds = limits or Limits()
