@@ -10,6 +10,7 @@ import pytest
 
 from tinker_actors.errors import RequestFailedError
 from tinker_actors.runtime.actor import RuntimeActor
+from tinker_actors.runtime.delivery import Inner
 from tinker_actors.testing.step import StepRuntime
 
 HANG = 30.0
@@ -156,3 +157,25 @@ def test_a_wrapper_that_raises_is_logged_and_the_next_one_runs(training, errors_
     runtime.run_until(lambda: bool(actor.heard))
     assert actor.heard == [("wrapped", 1, None)]
     assert len(errors_in(caplog)) == 1
+
+
+# ---------------------------------------------------------------- who is told
+
+
+def test_an_error_hears_when_it_is_given_to_the_user_and_not_from_our_own_callbacks(training, delivery):
+    told = []
+    error = RequestFailedError("no")
+    error.on_told = lambda: told.append(1)
+    future, own, users = training(delivery=delivery), threading.Event(), threading.Event()
+    future.add_done_callback(Inner(lambda _: own.set()))
+    future._settle(error=error)
+    assert own.wait(HANG)
+    assert isinstance(future._failure(), RequestFailedError)
+    assert told == []
+    future.add_done_callback(lambda _: users.set())
+    assert users.wait(HANG)
+    assert len(told) == 1
+    future.exception(0)
+    with pytest.raises(RequestFailedError):
+        future.result(0)
+    assert len(told) == 3

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Notice:
-    """Tells a training actor, once, that the user was told of a failure. The `on_told` of errors; any thread.
+    """Tells a training actor that the user was told of a failure. The `on_told` of errors; any thread.
 
     Args:
         ref: the actor.
@@ -41,9 +41,10 @@ class Notice:
 
     def __call__(self) -> None:
         """Tell `FailureTold`."""
-        ref, self._ref = self._ref, None
+        ref = self._ref
         if ref is not None:
             tell(ref, FailureTold(self.cause))
+            self._ref = None  # only now: another thread that finds it gone may call at once
 
 
 class Failing:

@@ -31,6 +31,8 @@ _GATHERED = 0.012
 class Inner(partial[Any]):
     """A callback of the runtime's own: by its call the user is told nothing (`TinkerError.on_told`)."""
 
+    __slots__ = ()
+
 
 class Delivery(Protocol):
     """Runs callbacks somewhere that is not a lane."""
