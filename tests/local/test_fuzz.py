@@ -248,9 +248,10 @@ class SocketDriver:
         return said
 
 
-def test_mutated_requests_through_sockets_leave_the_server_alive(server):
+@pytest.mark.parametrize("seed", range(3))
+def test_mutated_requests_through_sockets_leave_the_server_alive(server, seed):
     driver = SocketDriver(server.url)
-    mutator = Mutator(38, prepared(driver.post, LEDGER_NAME))
+    mutator = Mutator(seed, prepared(driver.post, LEDGER_NAME))
     for number in range(MUTANTS_ON_SOCKETS):
         request = mutator.request(number + 2)
         status, said = driver.send(request)
