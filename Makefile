@@ -13,7 +13,7 @@ SDK15 := .venv-peer15
 BENCH38 := .venv-bench38
 TORCH := torch==2.13.0
 
-.PHONY: help demo test test-peers check bench soak fmt serve clean
+.PHONY: help demo test test-peers check bench soak chaos fmt serve clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ bench: $(VENV)/installed-bench $(BENCH38)/installed ## all benchmarks, beside th
 
 soak: $(VENV)/installed-bench ## samples on a bad network for MINUTES=3: nothing may grow, nothing may be lost
 	$(BIN)/python -m benchmarks.behaviour soak --minutes $(or $(MINUTES),3) --json docs/benchmarks/soak.json --check $(ARGS)
+
+chaos: $(VENV)/installed-dev ## 5,000 samples and 300 steps under every fault at 3 %; ARGS="--samples 500 --steps 30"
+	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 fmt: $(VENV)/installed-dev ## format, and mend what the linter can mend
 	$(BIN)/ruff format

@@ -19,10 +19,15 @@ N = 400
 
 def in_trouble(name="x", now=10.0):
     budget = RetryBudget()
-    budget.failed(name, now - 1.0, now - 0.5)
-    budget.failed(name, now - 0.1, now)
-    assert budget.troubled(name)
+    trouble(budget, name, now)
     return budget
+
+
+def trouble(budget, name, now):
+    for ago in (0.5, 0.4, 0.3, 0.2, 0.1):
+        assert not budget.troubled(name)
+        budget.failed(name, now - ago, now - ago + 0.1)
+    assert budget.troubled(name)
 
 
 # ---------------------------------------------------------------- the rules one by one
@@ -36,11 +41,8 @@ def test_what_fails_together_is_one_round_and_no_trouble():
     assert budget.take("x", 5.0) == 0.0
 
 
-def test_a_second_round_without_a_success_in_between_is_trouble():
-    budget = RetryBudget()
-    budget.failed("x", 1.0, 5.0)
-    budget.failed("x", 5.1, 5.2)
-    assert budget.troubled("x")
+def test_round_after_round_without_a_success_in_between_is_trouble():
+    budget = in_trouble("x")
     assert not budget.troubled("y")
 
 
@@ -65,8 +67,7 @@ def test_in_trouble_a_token_comes_with_time_and_waiting_costs_nothing():
 def test_endpoints_in_trouble_take_turns():
     budget = in_trouble("a", 10.0)
     for name in "bc":
-        budget.failed(name, 9.0, 9.5)
-        budget.failed(name, 9.9, 10.0)
+        trouble(budget, name, 10.0)
     now, went = 10.0, []
     while len(went) < 9:
         waits = {name: budget.take(name, now) for name in "abc"}
@@ -77,8 +78,7 @@ def test_endpoints_in_trouble_take_turns():
 
 def test_who_does_not_come_back_for_its_token_gives_up_its_turn():
     budget = in_trouble("gone", 10.0)
-    budget.failed("x", 9.0, 9.5)
-    budget.failed("x", 9.9, 10.0)
+    trouble(budget, "x", 10.0)
     assert budget.take("x", 10.0) == 0.0
     assert budget.take("gone", 10.0)
     assert budget.take("x", 10.0) > PACE
@@ -100,8 +100,7 @@ def test_successes_bring_tokens_and_end_the_trouble():
 
 def test_when_one_endpoint_is_well_the_next_need_not_wait():
     budget = in_trouble("a", 10.0)
-    budget.failed("b", 9.0, 9.5)
-    budget.failed("b", 9.9, 10.0)
+    trouble(budget, "b", 10.0)
     assert budget.take("a", 10.0) == 0.0
     assert budget.take("b", 10.0) == pytest.approx(PACE)
     budget.succeeded("a", 10.5)
@@ -109,8 +108,9 @@ def test_when_one_endpoint_is_well_the_next_need_not_wait():
 
 
 def test_a_held_request_counts_after_longer_than_failures_took():
-    budget = in_trouble(now=10.0)
-    assert budget.patience("x") > 0.5
+    budget = RetryBudget()
+    budget.failed("x", 0.0, 8.0)  # held for long before it was cut
+    assert budget.patience("x") < 0.5
     budget.failed("x", 10.0, 55.0)
     assert budget.patience("x") > 45.0
 

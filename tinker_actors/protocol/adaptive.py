@@ -163,7 +163,7 @@ class AdaptiveLimit:
             self._rarely = _RARELY
         self.limit = new
         self.known = True
-        self._taken = self._step = self._fast_below = 0
+        self._taken = self._step = 0
 
     def lost(self) -> None:
         """Count out a request of which no answer tells whether it was taken, or that was refused for itself."""

@@ -7,8 +7,8 @@ no proxy can make a client spin.
 
 from __future__ import annotations
 
-HELD = 0.25
-"""Seconds from asking to the answer from which on a request counts as held: four a second are bearable for ever."""
+HELD = 0.3
+"""Seconds from asking to the answer from which on a request counts as held: three a second are bearable for ever."""
 
 PAUSED_GAP = 1.0
 """Seconds between two questions while the server says that it keeps the operation waiting on purpose."""
@@ -25,7 +25,7 @@ def next_question(soon: int, held: float, *, paused: bool = False, after: float 
         held: seconds from asking to this answer.
         paused: the server says that it keeps the operation waiting on purpose.
         after: seconds from the answer that the server asks to wait, or None. It is not asked sooner; if it wants to be
-            asked more often than four times a second, it isn't.
+            asked more often than three times a second, it isn't.
     """
     if held >= HELD and not paused:
         return after or 0.0, 0 if held >= _LONGEST_GAP else soon

@@ -23,7 +23,9 @@ import threading
 PACE = 1.2
 """Seconds between two requests of a client to a server at which all fails. With heartbeats, below one a second."""
 
-_ROUNDS = 2  # failed in a row, with nothing that succeeded between them, are trouble
+# So many failed in a row, with nothing that succeeded between them, are trouble. Where one request is under way at a
+# time and each third fails by chance, that is seen once in some hundred; where hundreds are, it is a moment.
+_ROUNDS = 5
 _GAIN = 16.0  # tokens that a success brings
 _CALM = 64.0  # tokens in hand that end the trouble
 # Another endpoint gets well so soon after the first one, at the earliest.
@@ -42,7 +44,7 @@ class _Endpoint:
     def __init__(self) -> None:
         self.began = float("-inf")  # when the last round began
         self.rounds = 0
-        self.slowest = 0.0  # seconds that the slowest failure took
+        self.slowest = 0.0  # seconds that the slowest failure took, of requests sent after the first round
         self.troubled = False
         self.tokens = 0.0
 
@@ -75,9 +77,10 @@ class RetryBudget:
             endpoint = self.failing.get(name)
             if endpoint is None:
                 endpoint = self.failing[name] = _Endpoint()
-            endpoint.slowest = max(endpoint.slowest, now - sent)
             if sent < endpoint.began:
                 return  # of the same round
+            if endpoint.rounds:  # what the mishap met had been held for as long as it liked
+                endpoint.slowest = max(endpoint.slowest, now - sent)
             endpoint.began = now
             endpoint.rounds += 1
             if endpoint.rounds >= _ROUNDS:
