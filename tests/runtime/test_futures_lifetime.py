@@ -286,6 +286,9 @@ def test_a_failure_that_was_raised_keeps_nothing_of_whoever_raised_it(training, 
     future._settle(error=error)
     reader(held)
     del held
+    done = threading.Event()
+    future._delivery.post(done.set)
+    assert done.wait(HANG)  # what ran the callback is out of it
     gc.collect()  # event loops have cycles of their own
     assert alive() is None
     assert error.__traceback__ is None

@@ -197,6 +197,7 @@ class Lane(RuntimeActor):
         if work is not None and work.request_id is not None:
             self._cancelling.cancel(work.request_id)
         self._desk.go_on()
+        self._look_at_arrivals()  # who gives up because he was interrupted may have put work there and told nobody
 
     def _forget(self, work_id: int) -> Work | None:
         """Take out a work that nobody waits for any more, and return it; None when it was not there."""

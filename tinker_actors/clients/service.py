@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tinker_actors.actors.messages import Shutdown
 from tinker_actors.actors.origin import Origin
@@ -44,6 +44,8 @@ from tinker_actors.types.training import LoraConfig
 
 if TYPE_CHECKING:
     from tinker_actors.clients.training import TrainingClient
+
+H = TypeVar("H")
 
 _child_numbers = itertools.count(1)
 
@@ -221,7 +223,7 @@ class ServiceClient:
         self._check_open("creating a training client")
         ready: APIFuture[Any] = self._future("create_model")
         actor = Training(self._service, origin, ready)
-        return TrainingClient(self._service, self._start(actor, "training"), ready, self, actor.state)
+        return self._start(actor, "training", lambda ref: TrainingClient(self._service, ref, ready, self, actor.state))
 
     # ------------------------------------------------------------ samplers
 
@@ -265,8 +267,8 @@ class ServiceClient:
         self._check_open("creating a sampling client")
         ready: APIFuture[Any] = self._future("create_sampling_session")
         key = next(sampler_keys)
-        ref = self._start(Sampling(self._service, key, ready, callers_place(), **source), "sampling")
-        return SamplingClient(self._service, key, ref, ready, self)
+        actor = Sampling(self._service, key, ready, callers_place(), **source)
+        return self._start(actor, "sampling", lambda ref: SamplingClient(self._service, key, ref, ready, self))
 
     def get_server_capabilities(self) -> GetServerCapabilitiesResponse:
         """Return which base models the server has, waiting for its answer.
@@ -379,13 +381,17 @@ class ServiceClient:
         state = "closed" if self.closed else "open"
         return f"<ServiceClient {state}: {self._service.config.base_url}>"
 
-    def _start(self, actor: RuntimeActor, kind: str) -> Ref:
+    def _start(self, actor: RuntimeActor, kind: str, handle: Callable[[Ref], H]) -> H:
         ref = actor.actor_ref
-        actor.monitor(self.actor_ref)
-        if not tell(self.actor_ref, Watch(ref, f"{kind}-{next(_child_numbers)}")):
+        try:
+            actor.monitor(self.actor_ref)
+            if not tell(self.actor_ref, Watch(ref, f"{kind}-{next(_child_numbers)}")):
+                tell(ref, Shutdown(self._service.ended or closed_error("create")))
+            actor.executor.run(actor)
+            return handle(ref)
+        except BaseException:  # an interrupt (Ctrl-C): nobody will have a handle
             tell(ref, Shutdown(self._service.ended or closed_error("create")))
-        actor.executor.run(actor)
-        return ref
+            raise
 
     def _future(self, what: str) -> APIFuture[Any]:
         platform = self._service.platform

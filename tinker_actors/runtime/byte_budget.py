@@ -4,10 +4,11 @@ Callers that produce faster than the server takes have to be slowed down before 
 for room; those who may not (event loops, our own threads) leave a callback. Both stand in one line, so that nobody is
 overtaken for ever. While there is room, a take costs one uncontended lock.
 
-**An interrupt loses nothing.** A caller's thread may be left by a `KeyboardInterrupt` between any two lines, and a
-signal handler that runs there may come here too, or wait for what a lane does. So what is held is written on who holds
-it, in the statement that counts it, and giving it back twice does nothing; no function is called while the lock is
-held, for that is where handlers run; and whoever is next in the line is let in by a thread of the runtime.
+**An interrupt loses nothing.** A caller's thread may be left by a `KeyboardInterrupt` at any line, and a signal handler
+that runs there may come here too, or wait for what a lane does. So what is held is written on who holds it, in the
+statement that counts it, and doing that twice does nothing. Each of these statements is one line with its lock: a line
+is left before or behind it, and since nothing is called in it, no handler runs there. Whoever is next in the line is
+let in by a thread of the runtime.
 """
 
 from __future__ import annotations
@@ -47,15 +48,23 @@ class Place:
         held: bytes it holds.
     """
 
-    __slots__ = ("_admitted", "_counted", "_owner", "held", "size", "state")
+    __slots__ = ("_admitted", "_claim", "_counted", "_owner", "held", "size", "state")
 
     def __init__(self, size: int, admitted: Callable[[], object], owner: object = None) -> None:
         self.size = size
         self.state: Literal["new", "waiting", "admitted", "gone"] = "new"
         self.held = 0
         self._counted = 0
+        self._claim = [True]  # taken out, once, by who lets it in or by who leaves
         self._admitted = admitted
         self._owner = owner
+
+    def claim(self) -> bool:
+        """Return whether the caller is the one who decides about the place. Atomic."""
+        try:
+            return self._claim.pop()
+        except IndexError:
+            return False
 
 
 class ByteBudget:
@@ -87,19 +96,25 @@ class ByteBudget:
     def try_take(self, holder: Holder) -> bool:
         """Take the bytes that `holder` needs if there is room and nobody waits; never waits itself."""
         size = holder.size
-        with self._lock:
-            if self.waiting or (self.held and self.held + size > self.limit):
-                return False
-            self.held, self.holders, holder.held = self.held + size, self.holders + 1, size
-            return True
+        self._hold(holder, size)
+        if self.waiting or self.held > max(self.limit, size):
+            self._hold(holder, 0)
+            return False
+        return True
 
     def release(self, holder: Holder) -> None:
         """Give back what `holder` holds, if anything."""
-        with self._lock:
-            if holder.held:
-                self.held, self.holders, holder.held = self.held - holder.held, self.holders - 1, 0
+        self._hold(holder, 0)
         if self._line:
             self._wake()
+
+    def _hold(self, who: Holder, size: int) -> None:
+        """Have `who` hold so many bytes from now on."""
+        with self._lock: self.held, self.holders, who.held = self.held + size - who.held, self.holders + (size > 0) - (who.held > 0), size  # noqa: E501, E701  # fmt: skip
+
+    def _count(self, place: Place, size: int) -> None:
+        """Have `place` wait for so many bytes from now on."""
+        with self._lock: self.waiting, place._counted = self.waiting + size - place._counted, size  # noqa: E701  # fmt: skip
 
     # ------------------------------------------------------------ the line
 
@@ -113,12 +128,11 @@ class ByteBudget:
         Returns:
             Whether it stands there; False where it was refused.
         """
-        size = place.size
-        with self._lock:
-            over = self.held + self.waiting + size > _HARD_CAP * self.limit
-            if capped and over and (self.waiting or self.held):
-                return False
-            self.waiting, place._counted, place.state = self.waiting + size, size, "waiting"
+        over = self.held + self.waiting + place.size > _HARD_CAP * self.limit
+        if capped and over and (self.waiting or self.held):
+            return False
+        self._count(place, place.size)
+        place.state = "waiting"
         self._line.append(place)
         self._wake()
         return True
@@ -149,14 +163,14 @@ class ByteBudget:
         self.release(place)
 
     def _withdraw(self, place: Place) -> bool:
-        """Leave the line; return whether the place was still waiting in it."""
-        with self._lock:
-            waited = place.state == "waiting"
-            if waited or place.state == "new":
-                self.waiting, place._counted, place.state = self.waiting - place._counted, 0, "gone"
+        """Leave the line; return whether that was still to be decided."""
+        claimed = place.claim()
+        if claimed:
+            place.state = "gone"
+            self._count(place, 0)
         if self._line:
             self._wake()
-        return waited
+        return claimed
 
     def dismiss(self, owner: object) -> None:
         """End the waiting of an owner's blocked callers: their `take` returns False."""
@@ -179,12 +193,13 @@ class ByteBudget:
         if not self._line:
             return None
         place = self._line[0]
-        with self._lock:
-            if place.state == "waiting" and (self.held == 0 or self.held + place.size <= self.limit):
-                self.waiting, self.held, self.holders, place._counted, place.held, place.state = (
-                    self.waiting - place._counted, self.held + place.size, self.holders + 1, 0, place.size, "admitted",
-                )  # fmt: skip
-        if place.state == "waiting":
+        if place.state == "waiting" and self.held and self.held + place.size > self.limit:
             return None
+        if place.claim():
+            self._hold(place, place.size)
+            place.state = "admitted"
+        elif place.state == "waiting":
+            place.state = "gone"  # whoever left was interrupted
+        self._count(place, 0)
         self._line.popleft()
         return place

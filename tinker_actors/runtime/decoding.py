@@ -9,7 +9,7 @@ from typing import Any
 
 from tinker_actors.errors import TinkerError
 from tinker_actors.runtime import forks
-from tinker_actors.runtime.library_future import Outcome
+from tinker_actors.runtime.outcome import Outcome
 
 # One lock of these for each future. Only readers take them, so nobody but another reader waits for one whose holder a
 # signal handler has interrupted.

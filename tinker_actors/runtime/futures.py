@@ -22,7 +22,8 @@ from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.decoding import decoded, lock_of
 from tinker_actors.runtime.delivery import Delivery, DeliveryThread, Inner, bridge_to
-from tinker_actors.runtime.library_future import UNDECIDED, LibraryFuture, Outcome
+from tinker_actors.runtime.library_future import LibraryFuture
+from tinker_actors.runtime.outcome import UNDECIDED, Outcome
 from tinker_actors.runtime.progress import Progress, Tracker
 from tinker_actors.runtime.threads import on_own_thread
 
@@ -68,8 +69,6 @@ class APIFuture(LibraryFuture[T], Generic[T]):
     _looked_at = False
     _accepted: APIFuture[str | None] | None = None
     _accepted_id: str | None = None
-    # Called once each when there is an outcome: they open a waiting thread's gate, wake a loop, or post a callback.
-    _watchers: list[Callable[[], object]] | None = None
 
     @property
     def _waiters(self) -> Any:  # type: ignore[override]
@@ -194,10 +193,8 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         """Call `fn(future)` when done, on the delivery thread; an exception in it is logged and harms nothing."""
         if self._epoch != forks.epoch:
             self._inherit()
-        self._watch(partial(self._post, fn))
-
-    def _post(self, fn: Callable[[APIFuture[T]], object]) -> None:
-        self._delivery.post(partial(fn, self) if self._exception is None else partial(self._run, fn))
+        waiting: list[Any] = [fn]
+        self._watch(lambda: self._delivery.post(partial(self._run, waiting)))
 
     def cancel(self) -> bool:
         """Cancel a sample: its work on the server is stopped. Other operations can't be cancelled.
@@ -255,30 +252,13 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         if self._library is not None:
             self._library.tell()
 
-    def _watch(self, watcher: Callable[[], object]) -> None:
-        """Call `watcher` when there is an outcome, maybe at once. It must not block."""
-        self.__dict__.setdefault("_watchers", []).append(watcher)
-        if self._outcome is not None:  # whoever announced it may have looked before
-            self._tell_watchers()
-
-    def _tell_watchers(self) -> None:
-        watchers = self._watchers
-        while watchers:
-            try:
-                watcher = watchers.pop(0)
-            except IndexError:
-                return  # another thread had it
-            watcher()
-
-    def _unwatch(self, watcher: Callable[[], object]) -> None:
-        # Once there is an outcome it may be gone, or be taken out by whoever announces.
-        with contextlib.suppress(ValueError):
-            (self._watchers or []).remove(watcher)
-
-    def _run(self, fn: Callable[[APIFuture[T]], object]) -> None:
-        if not isinstance(fn, Inner):
-            self._tell()
-        fn(self)
+    def _run(self, waiting: list[Callable[[APIFuture[T]], object]]) -> None:
+        """Run a callback, if it was not run yet. On the delivery thread."""
+        if waiting:
+            fn = waiting.pop()
+            if self._exception is not None and not isinstance(fn, Inner):
+                self._tell()
+            fn(self)
 
     def _tell(self) -> None:
         """Note that the user is given the failure: `TinkerError.on_told`. Not on the way of a success."""
@@ -325,13 +305,14 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         """Wait on a lock that the outcome opens; return whether it did."""
         gate = threading.Lock()
         gate.acquire()
-        self._watch(gate.release)
+        open_gate = partial(_open, gate)
+        self._watch(open_gate)
         try:
             # A lock takes no negative and no endless number of seconds.
             return gate.acquire(timeout=-1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX))
         finally:
             if self._outcome is None:
-                self._unwatch(gate.release)
+                self._unwatch(open_gate)
 
     def _too_late(self, timeout: float | None) -> DeadlineExceededError:
         return DeadlineExceededError(
@@ -342,10 +323,13 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         )
 
     def _decode_once(self) -> None:
-        with lock_of(self):
-            if self._decode is not None and self._outcome is not None:
-                # Both at once, and not when the reader was interrupted: then the next one decodes.
-                self._outcome, self._decode = decoded(self._outcome, self._decode), None
+        # In one line: an interrupt leaves it before or behind.
+        with lock_of(self): self._decode_now()  # noqa: E701  # fmt: skip
+
+    def _decode_now(self) -> None:
+        if self._decode is not None and self._outcome is not None:
+            # Both at once, and not when the reader was interrupted: then the next one decodes.
+            self._outcome, self._decode = decoded(self._outcome, self._decode), None
 
     async def _wait_on_loop(self, timeout: float | None = None) -> T:  # noqa: ASYNC109 - see result_async
         if self._epoch != forks.epoch:
@@ -376,6 +360,11 @@ class APIFuture(LibraryFuture[T], Generic[T]):
     def __del__(self) -> None:
         if self._exception is not None and not self._looked_at:
             logger.error("Nobody looked at the failure of %s: %s", self._tracker.what, self._exception)
+
+
+def _open(gate: threading.Lock) -> None:
+    with contextlib.suppress(RuntimeError):  # open already
+        gate.release()
 
 
 class _Acceptance(APIFuture["str | None"]):

@@ -4,41 +4,32 @@
 microseconds, and most of it is never asked for. This class keeps what `wait`, `as_completed`, `wrap_future` and `repr`
 rely on: a state, and, once one of them asks, a lock and a list of waiters.
 
-**The outcome is set without a lock.** A lane sets it; the main thread looks at it, and a signal handler can interrupt
-the main thread anywhere, also between taking a lock and giving it back. A handler that then waits for what a lane has
-yet to do would wait for ever. So the outcome is one attribute that is set once, and whoever leaves word looks at it
-again afterwards. Only the library's own functions hold a lock; what they see of the state stands still meanwhile.
+The outcome is set without a lock (see `outcome.py`). Only the library's own functions hold one; what they see of the
+state stands still meanwhile.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 from _thread import RLock  # the class; `threading.RLock` is a function that asks each time which one to take
 from concurrent.futures import _base as states
 from typing import Any, Generic, TypeVar
 
+from tinker_actors.runtime.outcome import UNDECIDED, Decidable, Outcome
+
 T = TypeVar("T")
 
-Outcome = tuple[str, Any, BaseException | None]
-"""State, value, error."""
-
-UNDECIDED: Outcome = (states.RUNNING, None, None)
 _CANCELLED = (states.CANCELLED, states.CANCELLED_AND_NOTIFIED)
 
 
-class LibraryFuture(concurrent.futures.Future[T], Generic[T]):
+class LibraryFuture(Decidable, concurrent.futures.Future[T], Generic[T]):
     """A future that is running from birth and is settled by the class that derives from it."""
 
-    # In an instance only what is needed there.
-    _outcome: Outcome | None = None
     _library: _LibrarySide | None = None
 
     def __init__(self) -> None:
         """Leave out what the library makes: see the module."""
-
-    def _decide(self, outcome: Outcome) -> bool:
-        """Set the outcome if there is none yet; return whether that was done. Atomic: one call into the interpreter."""
-        return self.__dict__.setdefault("_outcome", outcome) is outcome
 
     @property
     def _condition(self) -> Any:  # type: ignore[override]
@@ -131,13 +122,14 @@ class _LibrarySide(list[Any]):
         """Tell the outcome to everybody who was not told. Each is told once, whichever threads are here at a time."""
         future = self._future
         while self._untold:
-            try:
-                waiter = self._untold.pop()
-            except IndexError:
-                return  # another thread had it
-            if future.cancelled():
-                waiter.add_cancelled(future)
-            elif future._exception is not None:
-                waiter.add_exception(future)
-            else:
-                waiter.add_result(future)
+            with contextlib.suppress(IndexError):  # another thread had it
+                _tell(self._untold.pop(), future)  # in one line: who is interrupted here leaves nobody out
+
+
+def _tell(waiter: Any, future: LibraryFuture[Any]) -> None:
+    if future.cancelled():
+        waiter.add_cancelled(future)
+    elif future._exception is not None:
+        waiter.add_exception(future)
+    else:
+        waiter.add_result(future)

@@ -76,10 +76,14 @@ class SelectorInbox:
     def put(self, envelope: Any, /) -> None:
         """Append a message. From any thread; never blocks and never raises."""
         self._mailbox.append(envelope)
-        if self._asleep:
-            self._wake()
-        elif self._late is not None:
-            self._turn_away()
+        try:
+            if self._asleep:
+                self._wake()
+            elif self._late is not None:
+                self._turn_away()
+        except BaseException:  # an interrupt (Ctrl-C) of the caller, who may have taken the mark and not rung yet
+            self._bell.ring()
+            raise
 
     def post(self, callback: Callable[[], object]) -> None:
         """Run `callback` soon in the lane's thread, never inside this call. From any thread.
