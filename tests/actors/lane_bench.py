@@ -33,6 +33,8 @@ class Sent:
         self.body = json.loads(b"".join(request.body))
         self.at = peer.runtime.clock.now()
 
+    seen = True
+
     def cancel(self):
         self.peer.pending.remove(self)
         self.peer.given_up.append(self)

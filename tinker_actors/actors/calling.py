@@ -43,9 +43,10 @@ class Calling:
             timeout=call.timeout or self._desk.config.request_timeout,
             own_headers=((IDEMPOTENCY_KEY, call.idempotency_key),) if call.idempotency_key else (),
         )
-        call.ticket = self._desk.transport.send(request, partial(self._answered, call))
+        call.ticket = self._desk.transport.send(request, partial(self.answered, call))
 
-    def _answered(self, call: Call, answer: Answer) -> None:
+    def answered(self, call: Call, answer: Answer) -> None:
+        """Take the answer to a call."""
         if call.holder is not self._desk:
             return
         ticket, call.ticket = call.ticket, None

@@ -20,6 +20,7 @@ from tinker_actors.actors.server_limits import ServerLimits
 from tinker_actors.actors.work import Call, Work
 from tinker_actors.config import Config
 from tinker_actors.errors import SessionLostError, TinkerError, fresh
+from tinker_actors.protocol.endpoints import TYPE_SAMPLE
 from tinker_actors.protocol.outcomes import Done
 from tinker_actors.protocol.request_ids import RequestIds
 from tinker_actors.protocol.rounds import Rounds
@@ -29,6 +30,7 @@ from tinker_actors.runtime.timers import Timer
 from tinker_actors.runtime.transport import Transport
 
 if TYPE_CHECKING:
+    from tinker_actors.actors.cancelling import Cancelling
     from tinker_actors.actors.polling import Polling
     from tinker_actors.actors.submitting import Submitting
 
@@ -83,12 +85,14 @@ class Desk:
         request_ids: those of accepted operations, each of which has its own.
         submitting: the hand that counts what is being submitted and what is at the server.
         polling: the hand that counts polls and fetches.
+        cancelling: the hand that tells the server what nobody wants any more.
         retrying: the hand that sends again what failed.
         failing: the endpoints of which the last request failed; empty while all is well, and looked at for that only.
     """
 
     submitting: Submitting
     polling: Polling
+    cancelling: Cancelling
 
     def __init__(self, settings: LaneSettings, executor: Executor, transport: Transport) -> None:
         self.settings = settings
@@ -186,6 +190,21 @@ class Desk:
                 item.on_failed(error)
         except BaseException:
             logger.exception("The receiver of a failure failed")
+
+    def give_up(self, work: Work, error: TinkerError | None) -> None:
+        """End a story that may go on at the server, which is told to cancel it if it is that of a sample.
+
+        Args:
+            work: in the table, and held here.
+            error: what to fail it with; None when its owner has decided its end.
+        """
+        submission = self.cancelling.take_over(work) if work.tail.request_type == TYPE_SAMPLE else None
+        if error is None:
+            self.forget(work)
+        else:
+            self.fail(work, error)
+        if submission is not None:
+            work.holder = submission  # who hears of the answer
 
     def suspect(self, item: Work | Call, error: TinkerError) -> None:
         """Ask the session whether it is still there, before a 404 or 410 is taken at its word."""

@@ -66,7 +66,7 @@ class Lane(RuntimeActor):
         desk.polling = self._polling = Polling(desk)
         desk.submitting = self._submitting = Submitting(desk, self._polling)
         self._calling = Calling(desk)
-        self._cancelling = Cancelling(desk, self._calling)
+        desk.cancelling = Cancelling(desk, self._calling)
         self._looking = False
         # Before the table is looked at: whoever is not told of from now on is in the table by then.
         desk.settings.arrivals.begin()
@@ -98,9 +98,7 @@ class Lane(RuntimeActor):
         elif kind is DropSession:
             self._drop_session(message.session, message.error)
         elif kind is Forget:
-            for work_id in message.work_ids:
-                self._forget(work_id)
-            self._desk.go_on()
+            self._forget(message.work_ids)
         elif kind is Shutdown:
             self._over = True
             self.end(message.error)
@@ -186,27 +184,29 @@ class Lane(RuntimeActor):
         """Drop a work whose time is over, and tell the server."""
         if work.holder is not self._desk or work.state == "done":
             return
-        request_id = work.request_id
-        self._desk.fail(work, _late(work, self._desk.now()))
-        if request_id is not None:
-            self._cancelling.cancel(request_id)
+        self._desk.give_up(work, _late(work, self._desk.now()))
         self._desk.go_on()
 
     def _cancel(self, work_id: int) -> None:
-        work = self._forget(work_id)
-        if work is not None and work.request_id is not None:
-            self._cancelling.cancel(work.request_id)
+        work = self._held(work_id)
+        if work is not None:
+            self._desk.give_up(work, None)
         self._desk.go_on()
         self._look_at_arrivals()  # who gives up because he was interrupted may have put work there and told nobody
 
-    def _forget(self, work_id: int) -> Work | None:
-        """Take out a work that nobody waits for any more, and return it; None when it was not there."""
+    def _forget(self, work_ids: tuple[int, ...]) -> None:
+        for work in map(self._held, work_ids):
+            if work is not None:
+                self._desk.forget(work)
+        self._desk.go_on()
+
+    def _held(self, work_id: int) -> Work | None:
+        """Return a work that is in the table and this lane's, or None."""
         work = self._desk.table.get(work_id)
-        if not isinstance(work, Work):
-            return None
-        if work.holder is None:
-            work.holder = self._desk  # it was not looked at yet
-        return work if self._desk.forget(work) else None
+        if not isinstance(work, Work) or work.holder not in (None, self._desk):
+            return None  # over, or a successor's: this lane was thought stuck
+        work.holder = self._desk  # it may not have been looked at yet
+        return work
 
     def _judge(self, verdict: Verdict) -> None:
         item = self._desk.table.get(verdict.item_id)
@@ -251,7 +251,7 @@ class Lane(RuntimeActor):
             if item.paused or item.state == "suspect":
                 item.last_sign = now
             elif item.state not in _WAITING_HERE and now - item.last_sign > limit:
-                self._desk.fail(item, _stalled(item, now, limit))
+                self._desk.give_up(item, _stalled(item, now, limit))
         self._polling.hearing.look_after(now)
         # Whoever was to tell of them may have been interrupted (Ctrl-C) before he did.
         self._look_at_arrivals()

@@ -328,7 +328,7 @@ class Polling:
         if (retry.limit is not None and work.limited > retry.limit) or (
             retry.kind != "throttle" and self._desk.worn_out(work)
         ):
-            self._desk.fail(work, retry.error)
+            self._desk.give_up(work, retry.error)
             return
         work.tracker.enter("backing off", self._desk.now(), str(retry.error))
         self._desk.retrying.again(_NAME, work, work.asked, retry, partial(self._let_go, work))

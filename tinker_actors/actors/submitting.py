@@ -13,9 +13,10 @@ from tinker_actors.actors.desk import Desk
 from tinker_actors.actors.keys import idempotency_key
 from tinker_actors.actors.messages import EASED
 from tinker_actors.actors.rooms import Rooms
-from tinker_actors.actors.work import Work
+from tinker_actors.actors.work import Call, Work
 from tinker_actors.errors import APIResponseValidationError, OutcomeUnknownError, TinkerError, fresh
 from tinker_actors.protocol.adaptive import AdaptiveLimit
+from tinker_actors.protocol.consequences import answer_lost
 from tinker_actors.protocol.dispatch import Dispatch
 from tinker_actors.protocol.endpoints import IDEMPOTENCY_KEY, JSON, SAMPLING_BACKPRESSURE, TYPE_SAMPLE
 from tinker_actors.protocol.lines import LEAST, Line
@@ -258,6 +259,9 @@ class Submitting:
     def _answered(self, work: Work, answer: Answer) -> None:
         desk = self._desk
         if work.holder is not desk:
+            if isinstance(work.holder, Call):
+                desk.cancelling.answered(work.holder, answer)
+                self.pump()
             return
         ticket, work.ticket = work.ticket, None
         self.dispatch.answered(work.charge)
@@ -327,13 +331,14 @@ class Submitting:
             )
             return
         self._desk.catch_up(now)
+        work.in_doubt = work.in_doubt or answer_lost(retry.error)
         out_of_patience = work.patience is not None and now - (work.first_sent or now) >= work.patience
         if (
             out_of_patience
             or (retry.limit is not None and work.limited >= retry.limit)
             or (retry.kind != "throttle" and self._desk.worn_out(work))
         ):
-            self._desk.fail(work, retry.error)
+            self._desk.give_up(work, retry.error)
             return
         work.limited += retry.limit is not None
         work.state = "waiting"

@@ -151,6 +151,7 @@ class Work:
         number: the adaptive limit's number of its last submission.
         channel: where its end is heard of, once it was waited for there.
         told: whether the server said that it is over; it says so once.
+        in_doubt: whether the answer to a submission of it was lost, so that the server may have accepted it.
         failures: requests in a row that failed and will be repeated.
         limited: of these, those that failed in a way that is repeated only so often.
         asked: when the result was asked for last.
@@ -162,9 +163,9 @@ class Work:
 
     __slots__ = (
         "admission", "asked", "at_server", "channel", "charge", "deadline", "error", "failures", "first_sent", "head",
-        "holder", "id", "idempotency_key", "last_sign", "limited", "number", "patience", "paused", "rank", "renewals",
-        "repeats", "request_id", "resend", "roomed", "session", "sink", "size", "soon", "state", "tail", "terms",
-        "ticket", "timer", "told", "tracker", "unreadable", "way",
+        "holder", "id", "idempotency_key", "in_doubt", "last_sign", "limited", "number", "patience", "paused", "rank",
+        "renewals", "repeats", "request_id", "resend", "roomed", "session", "sink", "size", "soon", "state", "tail",
+        "terms", "ticket", "timer", "told", "tracker", "unreadable", "way",
     )  # fmt: skip
 
     def __init__(
@@ -197,7 +198,7 @@ class Work:
         self.charge = self.number = self.size = 0
         self.failures = self.limited = self.repeats = self.soon = self.unreadable = 0
         self.asked = 0.0
-        self.roomed = self.at_server = self.told = False
+        self.roomed = self.at_server = self.told = self.in_doubt = False
         self.way: Way = "hear"
         self.channel: Channel | None = None
         self.paused = False
@@ -217,7 +218,7 @@ class Work:
         self.request_id = None
         self.channel = None
         self.way = "hear"
-        self.told = False
+        self.told = self.in_doubt = False
         self.size = self.unreadable = 0
         self.state = "new"
         self.renewals += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tinker_actors.errors import (
+    APIConnectionError,
     APIResponseValidationError,
     OutcomeUnknownError,
     PrecedingOperationFailed,
@@ -12,6 +13,7 @@ from tinker_actors.errors import (
 )
 
 _REFUSED = (400, 422)
+_GATEWAY_TIMEOUT = 504
 
 
 def outcome_unknown(error: TinkerError) -> bool:
@@ -30,6 +32,13 @@ def may_be_done(error: TinkerError, *, accepted: bool) -> bool:
     if accepted:
         return outcome_unknown(error)
     return error.outcome != "not_applied" and error.status_code not in _REFUSED
+
+
+def answer_lost(error: TinkerError) -> bool:
+    """Return whether the server may have accepted a submission that failed so: its answer was lost, late or damaged."""
+    if isinstance(error, APIConnectionError):
+        return error.outcome != "not_applied"
+    return isinstance(error, APIResponseValidationError) or error.status_code == _GATEWAY_TIMEOUT
 
 
 def never_filled(number: int, refusal: TinkerError) -> TinkerError:

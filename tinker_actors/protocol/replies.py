@@ -19,6 +19,7 @@ from tinker_actors.types.wire import (
     CreateSamplingSessionResponse,
     CreateSessionResponse,
     GetSamplerResponse,
+    UntypedAPIFuture,
     WeightsInfoResponse,
 )
 
@@ -60,6 +61,7 @@ _JOINED = Reader(_Joined)
 _SAMPLER = Reader(GetSamplerResponse)
 _INFO = Reader(_Info)
 _CAPABILITIES = Reader(_Capabilities)
+_FUTURE = Reader(UntypedAPIFuture)
 
 
 def _read(body: bytes, reader: Reader[T], what: str) -> T:
@@ -169,3 +171,8 @@ def _supported(model: str | _Capability) -> SupportedModel:
         trainable=model.trainable,
         sampleable=model.sampleable,
     )
+
+
+def future_id(_content_type: str, body: bytes) -> str:
+    """Read under which id an operation was accepted."""
+    return _read(body, _FUTURE, "submission").request_id

@@ -93,6 +93,11 @@ class Call(Exchange):
         """Whether the server may have seen it before, on a connection that was closed."""
         return self.fresh and not self.request.once
 
+    @property
+    def seen(self) -> bool:
+        """Whether the server may have seen any of it: all but those that wait for their first connection."""
+        return self.connection is not None or self.was_sent or self.redirects > 0
+
     def begin_again(self, pieces: tuple[bytes, tuple[bytes, ...]]) -> None:
         """Become an exchange that has not begun; who waits, and for how long, stays."""
         super().__init__(self.request.method, *pieces, self._max_head, self._max_body)

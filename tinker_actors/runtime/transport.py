@@ -85,6 +85,11 @@ Answer = Reply | Broken
 class Ticket(Protocol):
     """A request under way."""
 
+    @property
+    def seen(self) -> bool:
+        """Whether the server may have seen any of it."""
+        ...
+
     def cancel(self) -> None:
         """Give up the request: its callback will not run. Only on the transport's own thread."""
         ...
