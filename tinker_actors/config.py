@@ -55,7 +55,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         connect_timeout: for DNS, TCP and TLS together.
         request_timeout: from handing a request over to its complete answer.
         poll_timeout: the same for asking for a result; servers hold such a request for about 30 s.
-        creation_timeout: how long creating a session, model or sampler is retried when the network fails.
+        creation_timeout: from asking for a session, model or sampler until the server has taken it; attempts and
+            pauses that are under way then are ended. Also for what is asked about them.
         heartbeat_interval: between two heartbeats of a session.
         heartbeat_timeout: for one heartbeat.
         silence_limit: when heartbeats stay unanswered for this long, the session counts as lost.

@@ -362,7 +362,6 @@ def test_a_lane_that_was_taken_for_stuck_ends_nothing_twice():
         ({"detail": "too early"}, 425, 14),
         ({"type": "try_again", "retry_after_ms": 2000}, 200, 6),
         ({"type": "try_again", "retry_after_ms": 0}, 200, 42),
-        ({"status": "complete_metadata", "response_payload_size": 5}, 200, 14),
     ],
 )
 def test_a_server_that_does_not_hold_polls_is_asked_now_and_then(answer, status, most):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinker_actors.actors.terms import DEFAULT_TERMS
+from tinker_actors.actors.terms import DEFAULT_TERMS, Terms
 from tinker_actors.errors import SessionLostError, StalledError, TinkerError
 
 from .lane_bench import LaneBench
@@ -74,8 +74,7 @@ def test_samples_survive_a_clock_that_jumps_and_stall_when_the_server_is_silent(
 
 def test_a_submission_is_repeated_after_standing_still_for_longer_than_the_patience():
     bench = LaneBench()
-    sample = bench.sample("a")
-    bench.works["a"].patience = 60.0
+    sample = bench.sample("a", Terms(timeout=60.0, until_accepted=True))
     bench.settle()
     jump(bench.runtime, HOUR)
     (sent,) = bench.peer.waiting("asample")

@@ -6,6 +6,7 @@ from functools import partial
 
 from tinker_actors.actors.desk import Desk
 from tinker_actors.actors.work import Call
+from tinker_actors.errors import DeadlineExceededError
 from tinker_actors.protocol.endpoints import IDEMPOTENCY_KEY
 from tinker_actors.protocol.outcomes import (
     UNREADABLE_RETRIES,
@@ -35,6 +36,8 @@ class Calling:
         call.attempts += 1
         if call.first_sent is None:
             call.first_sent = call.sent
+        if call.patience is not None and call.deadline is None:
+            self._desk.expect(call, call.first_sent + call.patience, partial(self._too_late, call))
         request = Request(
             method=call.method,
             path=call.path,
@@ -72,12 +75,13 @@ class Calling:
             self._desk.fail(call, outcome.error)
 
     def _again(self, call: Call, retry: Retry) -> None:
-        now = self._desk.now()
-        self._desk.catch_up(now)
-        waited = now - (call.first_sent or 0.0)
-        out_of_patience = call.patience is not None and waited >= call.patience
-        if not call.retried or out_of_patience or (retry.limit is not None and call.limited >= retry.limit):
+        if not call.retried or (retry.limit is not None and call.limited >= retry.limit):
             self._desk.fail(call, retry.error)
             return
+        call.error = retry.error
         call.limited += retry.limit is not None
         self._desk.retrying.again(call.what, call, call.sent, retry, partial(self.send, call))
+
+    def _too_late(self, call: Call) -> None:
+        """Give a call up whose time is over, with what went wrong last."""
+        self._desk.fail(call, call.error or DeadlineExceededError(f"{call.what} got no answer in {call.patience:g} s."))

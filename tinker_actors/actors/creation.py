@@ -20,6 +20,7 @@ from tinker_actors.actors.messages import (
 from tinker_actors.actors.origin import Origin
 from tinker_actors.actors.pending import ActorSink, Pending
 from tinker_actors.actors.service import Service
+from tinker_actors.actors.terms import Terms
 from tinker_actors.actors.work import Call, SessionLink, Work
 from tinker_actors.errors import SessionLostError, TinkerError, fresh
 from tinker_actors.protocol.codec import encode_body
@@ -92,7 +93,7 @@ class Creation:
             ActorSink(self._owner.actor_ref),
             self._ready._tracker,
             session=self._service.link,
-            patience=self._service.config.creation_timeout,
+            terms=Terms(timeout=self._service.config.creation_timeout, until_accepted=True),
         )
         self.work_id = work.id
         self._service.lanes.submit("control", work)
@@ -198,6 +199,10 @@ class Creation:
         else:
             future._settle(message.outcome.value)
 
+    def _left(self) -> float:
+        """Return how many seconds are left for the creation."""
+        return max(0.0, self._ready._tracker.born + self._service.config.creation_timeout - self._owner.now())
+
     def _call(self, what: str, to: Any, body: bytes, read: Read, *, session: SessionLink | None = None) -> None:
         ref = self._owner.actor_ref
         self._service.lanes.call(
@@ -210,7 +215,7 @@ class Creation:
                 on_failed=lambda error: tell(ref, CallFailed(to, error)),
                 read=read,
                 session=session,
-                patience=self._service.config.creation_timeout,
+                patience=self._left() if what == "weights_info" else self._service.config.creation_timeout,
             ),
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -106,6 +107,7 @@ class Desk:
         self.ref: Ref | None = None
         self.check_every = min(settings.config.liveness_limit / _CHECKS_PER_LIMIT, _SLOWEST_CHECK)
         self._rounds = Rounds(self.check_every, self.now())
+        self._stood_still = 0.0
         self.failing = settings.limits.budget.failing
         self.retrying = Retrying(self)
 
@@ -118,11 +120,23 @@ class Desk:
         lost = self._rounds.lost(now)
         if not lost:
             return
+        self._stood_still += lost
         for item in list(self.table.values()):
             if item.first_sent is not None:
                 item.first_sent = min(item.first_sent + lost, now)
             if isinstance(item, Work) and item.last_sign is not None:
                 item.last_sign = min(item.last_sign + lost, now)
+
+    def expect(self, item: Work | Call, due: float, late: Callable[[], object]) -> None:
+        """Have `late` called at a time, unless the item has ended; what this lane stands still until then is added."""
+        item.deadline = self.timers.call_at(due, partial(self._due, item, due, self._stood_still, late))
+
+    def _due(self, item: Work | Call, due: float, stood_still: float, late: Callable[[], object]) -> None:
+        self.catch_up(self.now())
+        if self._stood_still > stood_still:
+            self.expect(item, due + self._stood_still - stood_still, late)
+        elif item.holder is self and item.id in self.table:
+            late()
 
     # ------------------------------------------------------------ how stories end
 
@@ -138,6 +152,9 @@ class Desk:
         if item.timer is not None:
             item.timer.cancel()
             item.timer = None
+        if item.deadline is not None:
+            item.deadline.cancel()
+            item.deadline = None
         if type(item) is Work:
             self._let_go(item)
         elif item.ticket is not None:
@@ -146,9 +163,6 @@ class Desk:
         return True
 
     def _let_go(self, work: Work) -> None:
-        if work.deadline is not None:
-            work.deadline.cancel()
-            work.deadline = None
         if work.ticket is not None:
             work.ticket.cancel()
             work.ticket = None

@@ -155,7 +155,7 @@ class Lane(RuntimeActor):
     def _adopt(self, item: Work | Call) -> None:
         """Begin with an item of the table that a predecessor may have been busy with."""
         item.holder = self._desk
-        item.timer = item.ticket = None
+        item.timer = item.ticket = item.deadline = None
         if isinstance(item, Call):
             self._calling.send(item)
             return
@@ -174,9 +174,14 @@ class Lane(RuntimeActor):
             self._submitting.take(item, self._desk.now())
 
     def _set_deadline(self, work: Work) -> None:
-        timeout = work.terms.timeout
-        if timeout is not None:
-            work.deadline = self._desk.timers.call_at(work.tracker.born + timeout, partial(self._too_late, work))
+        terms = work.terms
+        if terms.timeout is None:
+            return
+        due = work.tracker.born + terms.timeout
+        if terms.until_accepted:
+            self._desk.expect(work, due, partial(self._not_accepted, work))
+        else:
+            work.deadline = self._desk.timers.call_at(due, partial(self._too_late, work))
 
     # ------------------------------------------------------------ endings
 
@@ -186,6 +191,12 @@ class Lane(RuntimeActor):
             return
         self._desk.give_up(work, _late(work, self._desk.now()))
         self._desk.go_on()
+
+    def _not_accepted(self, work: Work) -> None:
+        """Give a work up whose time to be accepted is over, with what went wrong last."""
+        if work.request_id is None:
+            self._desk.give_up(work, work.error or _late(work, self._desk.now()))
+            self._desk.go_on()
 
     def _cancel(self, work_id: int) -> None:
         work = self._held(work_id)

@@ -266,7 +266,9 @@ class Polling:
             self._not_read(work, outcome)
         else:
             work.failures = work.limited = 0
-            now = work.last_sign = desk.now()
+            now = desk.now()
+            if not (work.told and isinstance(outcome, FetchFull)):  # the second time it says nothing
+                work.last_sign = now
             self._not_done(work, outcome, now)
         desk.go_on()
 
@@ -282,7 +284,7 @@ class Polling:
             work.way = "fetch"
             work.size = max(1, outcome.size)
             if known:
-                self._ask_again(work, now)  # that was all it could say: it is no news that the result is there
+                self._ask_again(work, now, sign=False)  # it is no news that the result is there
             else:
                 self.begin(work, now)
         elif isinstance(outcome, Suspect):
@@ -312,14 +314,16 @@ class Polling:
         work.size = 0
         self._ask_again(work, now, paused=work.paused, after=outcome.after)
 
-    def _ask_again(self, work: Work, now: float, *, paused: bool = False, after: float | None = None) -> None:
+    def _ask_again(
+        self, work: Work, now: float, *, paused: bool = False, after: float | None = None, sign: bool = True
+    ) -> None:
         """See to a result that is not there yet, at once where the server held the question for a while."""
         pause, work.soon = next_question(work.soon, now - work.asked, paused=paused, after=after)
         if pause <= 0.0:
             self.begin(work, now)
             return
-        # The server is not asked meanwhile, and owes no sign.
-        work.last_sign = now + pause
+        if sign:  # the server is not asked meanwhile, and owes none
+            work.last_sign = now + pause
         work.timer = self._desk.later(pause, partial(self._resume, work))
 
     def _again(self, work: Work, retry: Retry) -> None:

@@ -77,6 +77,7 @@ class Sampling(RuntimeActor):
         self._model_path = model_path
         self._copied = copied
         self._weights_version = weights_version
+        self._began = self.now()
         self._barriers: list[APIFuture[None]] = []
         self._entry = SamplerEntry("creating", base_model=base_model, model_path=model_path)
 
@@ -167,7 +168,7 @@ class Sampling(RuntimeActor):
                 on_failed=lambda error: tell(ref, CallFailed(what, error)),
                 read=read,
                 session=self._service.link,
-                patience=self._service.config.creation_timeout,
+                patience=max(0.0, self._began + self._service.config.creation_timeout - self.now()),
             ),
         )
 

@@ -96,6 +96,7 @@ class Session(RuntimeActor):
         self._prune_at = _SMALLEST_PRUNE
         self._suspicions: list[Suspicion] = []
         self._beating = False
+        self._began = self.now()
         self._last_sign = 0.0
         self._unanswered = 0  # heartbeats in a row
         self._rounds = Rounds(self._config.heartbeat_interval, self.now())
@@ -113,7 +114,11 @@ class Session(RuntimeActor):
             except TinkerError as error:
                 self._end(error)
         else:
-            self._call("client_config", ClientConfigRequest(sdk_version=PROTOCOL_VERSION))
+            self._call(
+                "client_config",
+                ClientConfigRequest(sdk_version=PROTOCOL_VERSION),
+                patience=self._config.creation_timeout,
+            )
 
     def receive(self, message: Any) -> Any:
         """Handle a message; see `messages`."""
@@ -198,6 +203,7 @@ class Session(RuntimeActor):
                 project_id=self._config.project_id,
                 display_name=self._settings.display_name,
             ),
+            patience=max(0.0, self._began + self._config.creation_timeout - self.now()),
         )
 
     def _opened(self, created: CreateSessionResponse) -> None:
@@ -342,8 +348,8 @@ class Session(RuntimeActor):
     def _say_farewell(self, session_id: str, message: FinishSession) -> None:
         path = ENDPOINTS["finish_session"].at(session_id=session_id)
         body = FinishSessionRequest(reason=FinishReason(type=message.status), detail=message.detail)
-        timeout = max(message.patience, _FIRST_ATTEMPT)
-        self._call("finish", body, path=path, patience=message.patience, timeout=timeout)
+        patience = max(message.patience, _FIRST_ATTEMPT)
+        self._call("finish", body, path=path, patience=patience, timeout=patience)
 
     def _finished(self) -> None:
         self.end(self._service.ended or SessionLostError("The session was ended."))
@@ -370,7 +376,7 @@ class Session(RuntimeActor):
                 on_failed=lambda error: tell(ref, CallFailed(what, error)),
                 path=path,
                 read=_READERS.get(what, acknowledgement),
-                patience=self._config.creation_timeout if patience is None else patience,
+                patience=patience,
                 timeout=timeout,
             ),
         )

@@ -332,14 +332,12 @@ class Submitting:
             return
         self._desk.catch_up(now)
         work.in_doubt = work.in_doubt or answer_lost(retry.error)
-        out_of_patience = work.patience is not None and now - (work.first_sent or now) >= work.patience
-        if (
-            out_of_patience
-            or (retry.limit is not None and work.limited >= retry.limit)
-            or (retry.kind != "throttle" and self._desk.worn_out(work))
+        if (retry.limit is not None and work.limited >= retry.limit) or (
+            retry.kind != "throttle" and self._desk.worn_out(work)
         ):
             self._desk.give_up(work, retry.error)
             return
+        work.error = retry.error
         work.limited += retry.limit is not None
         work.state = "waiting"
         sent_at = work.tracker.since

@@ -43,6 +43,8 @@ class Terms(msgspec.Struct, frozen=True, eq=False):
             reason; None repeats until a limit ends it. Throttling is not counted.
         room: shared by the samples of a view, or None.
         tags: the caller's own labels, shown in `progress()`.
+        until_accepted: whether `timeout` ends with the server's acceptance. What caused the last failure is the error
+            then, and time in which the process stood still is not counted.
     """
 
     priority: Priority = "rollout"
@@ -50,6 +52,7 @@ class Terms(msgspec.Struct, frozen=True, eq=False):
     retries: int | None = None
     room: Room | None = None
     tags: tuple[str, ...] = ()
+    until_accepted: bool = False
 
 
 DEFAULT_TERMS = Terms()

@@ -139,8 +139,6 @@ class Work:
         tracker: where it stands, for the user.
         session: the session it belongs to, or None when 404 and 410 are final.
         admission: the sampler it waits for, or None.
-        patience: seconds after the first send at which a failing submission is given up; None leaves that to the
-            liveness limit.
         resend: whether a submission whose answer was lost may be sent again, unchanged.
         terms: how a view of a sampler wants it carried.
 
@@ -163,7 +161,7 @@ class Work:
 
     __slots__ = (
         "admission", "asked", "at_server", "channel", "charge", "deadline", "error", "failures", "first_sent", "head",
-        "holder", "id", "idempotency_key", "in_doubt", "last_sign", "limited", "number", "patience", "paused", "rank",
+        "holder", "id", "idempotency_key", "in_doubt", "last_sign", "limited", "number", "paused", "rank",
         "renewals", "repeats", "request_id", "resend", "roomed", "session", "sink", "size", "soon", "state", "tail",
         "terms", "ticket", "timer", "told", "tracker", "unreadable", "way",
     )  # fmt: skip
@@ -177,7 +175,6 @@ class Work:
         *,
         session: SessionLink | None = None,
         admission: Admission | None = None,
-        patience: float | None = None,
         resend: bool = True,
         terms: Terms = DEFAULT_TERMS,
     ) -> None:
@@ -190,7 +187,6 @@ class Work:
         self.tracker = tracker
         self.session = session
         self.admission = admission
-        self.patience = patience
         self.resend = resend
         self.state: State = "new"
         self.idempotency_key = ""
@@ -236,13 +232,14 @@ class Call:
         path: the path with its ids filled in, where it has any.
         read: reads the reply; what can't be read is asked for again. Default: all but a failure will do.
         session: the session it belongs to, or None when 404 and 410 are final.
-        patience: seconds after the first send at which retrying stops.
+        patience: seconds after the first send at which it is given up, whatever is under way then.
         timeout: seconds for one attempt; default: the lane's.
     """
 
     __slots__ = (
         "attempts",
         "body",
+        "deadline",
         "error",
         "failures",
         "first_sent",
@@ -297,5 +294,6 @@ class Call:
         self.first_sent: float | None = None
         self.error: TinkerError | None = None
         self.timer: Timer | Wait | None = None
+        self.deadline: Timer | None = None
         self.ticket: Ticket | None = None
         self.holder: object | None = None

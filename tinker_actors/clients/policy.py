@@ -65,17 +65,17 @@ class _OfTraining(SampleSource):
 
     _training: TrainingClient
 
-    def get_base_model(self) -> str:
+    def get_base_model(self, *, timeout: float | None = None) -> str:
         """Return the name of the base model, waiting for the server if it has to say.
 
-        Raises:
-            TinkerError: the model could not be made.
+        Args:
+            timeout: seconds to wait; see `TrainingClient.get_info`, as for the errors.
         """
-        return _base_model(self._training._get_info_future().result())
+        return _base_model(self._training.get_info(timeout=timeout))
 
-    async def get_base_model_async(self) -> str:
-        """Await the name of the base model."""
-        return _base_model(await self._training._get_info_future())
+    async def get_base_model_async(self, *, timeout: float | None = None) -> str:  # noqa: ASYNC109 - see result_async
+        """Await the name of the base model; see `get_base_model`."""
+        return _base_model(await self._training.get_info_async(timeout=timeout))
 
 
 class Policy(_OfTraining):

@@ -35,37 +35,47 @@ class SamplingClient(SampleSource, Handle):
         self._lease = SamplerLease(key, service, actor_ref)
         self._keeper = keeper  # the service client: as long as this handle lives, the service does
 
-    def get_base_model(self) -> str:
+    def get_base_model(self, *, timeout: float | None = None) -> str:
         """Return the name of the base model behind this sampler, waiting for the server if it has to say.
 
-        Raises:
-            TinkerError: the sampler could not be made.
-        """
-        return self._get_base_model_future().result()
+        Args:
+            timeout: seconds to wait; None waits until the sampler is made, and `Config(creation_timeout=)` then.
 
-    async def get_base_model_async(self) -> str:
-        """Await the name of the base model behind this sampler."""
-        return await self._get_base_model_future()
+        Raises:
+            DeadlineExceededError: the time is over.
+            TinkerError: the sampler could not be made, or the server does not answer.
+        """
+        return self._get_base_model_future().result(timeout)
+
+    async def get_base_model_async(self, *, timeout: float | None = None) -> str:  # noqa: ASYNC109 - see result_async
+        """Await the name of the base model behind this sampler; see `get_base_model`."""
+        return await self._get_base_model_future().result_async(timeout)
 
     # ------------------------------------------------------------ for other processes
 
-    def get_sampler_handle(self) -> str:
+    def get_sampler_handle(self, *, timeout: float | None = None) -> str:
         """Return this sampler as text without credentials, for `from_sampler_handle` elsewhere; waits until it is made.
 
+        Args:
+            timeout: seconds to wait; as for `get_base_model`, which the text tells.
+
         Raises:
+            DeadlineExceededError: the time is over.
             TinkerError: the sampler could not be made, or its service was closed.
         """
         from tinker_actors.clients.attachment import sampler_state  # noqa: PLC0415 - it makes clients of this class
         from tinker_actors.clients.sampler_handle import handle_text  # noqa: PLC0415 - same
 
-        return handle_text(sampler_state(self), self.get_base_model())
+        self._keeper._check_open("get_sampler_handle")
+        base_model = self.get_base_model(timeout=timeout)  # when it is known, the sampler is made
+        return handle_text(sampler_state(self), base_model)
 
-    async def get_sampler_handle_async(self) -> str:
+    async def get_sampler_handle_async(self, *, timeout: float | None = None) -> str:  # noqa: ASYNC109 - see result_async
         """Await this sampler as text; see `get_sampler_handle`."""
         from tinker_actors.clients.attachment import sampler_state  # noqa: PLC0415 - it makes clients of this class
         from tinker_actors.clients.sampler_handle import handle_text  # noqa: PLC0415 - same
 
-        base_model = await self.get_base_model_async()
+        base_model = await self.get_base_model_async(timeout=timeout)
         return handle_text(sampler_state(self), base_model)
 
     @classmethod

@@ -270,17 +270,18 @@ class ServiceClient:
         actor = Sampling(self._service, key, ready, callers_place(), **source)
         return self._start(actor, "sampling", lambda ref: SamplingClient(self._service, key, ref, ready, self))
 
-    def get_server_capabilities(self) -> GetServerCapabilitiesResponse:
-        """Return which base models the server has, waiting for its answer.
+    def get_server_capabilities(self, *, timeout: float | None = None) -> GetServerCapabilitiesResponse:
+        """Return which base models the server has, waiting for its answer: `timeout` seconds at most.
 
         Raises:
+            DeadlineExceededError: they are over. Without them `Config(creation_timeout=)` holds.
             TinkerError: the server can't be reached or refuses.
         """
-        return self._get_server_capabilities_future().result()
+        return self._get_server_capabilities_future().result(timeout)
 
-    async def get_server_capabilities_async(self) -> GetServerCapabilitiesResponse:
-        """Await which base models the server has."""
-        return await self._get_server_capabilities_future()
+    async def get_server_capabilities_async(self, *, timeout: float | None = None) -> GetServerCapabilitiesResponse:  # noqa: ASYNC109 - see result_async
+        """Await which base models the server has; see `get_server_capabilities`."""
+        return await self._get_server_capabilities_future().result_async(timeout)
 
     def _get_server_capabilities_future(self) -> APIFuture[GetServerCapabilitiesResponse]:
         self._check_open("get_server_capabilities")

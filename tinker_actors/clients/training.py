@@ -303,17 +303,18 @@ class TrainingClient(Handle):
 
     # ------------------------------------------------------------ about the model
 
-    def get_info(self) -> GetInfoResponse:
-        """Return what the server says about the model, waiting for it.
+    def get_info(self, *, timeout: float | None = None) -> GetInfoResponse:
+        """Return what the server says about the model, waiting for it: `timeout` seconds at most.
 
         Raises:
+            DeadlineExceededError: they are over. Without them the limits are those of creating a model.
             TinkerError: the model could not be made, or the server does not answer.
         """
-        return self._get_info_future().result()
+        return self._get_info_future().result(timeout)
 
-    async def get_info_async(self) -> GetInfoResponse:
-        """Await what the server says about the model."""
-        return await self._get_info_future()
+    async def get_info_async(self, *, timeout: float | None = None) -> GetInfoResponse:  # noqa: ASYNC109 - see result_async
+        """Await what the server says about the model; see `get_info`."""
+        return await self._get_info_future().result_async(timeout)
 
     def barrier(self, timeout: float | None = None) -> None:
         """Wait until everything called so far is decided, well or badly.
