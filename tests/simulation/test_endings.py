@@ -202,12 +202,13 @@ def test_an_actor_that_was_stopped_before_it_began_settles_all_the_same(kind, mo
 
 @pytest.mark.parametrize("held", ["kept", "dropped"])
 def test_closing_finishes_what_was_called_whoever_holds_a_handle(held):
-    for seed in range(SEEDS):
-        program = Program(seed, Mishaps())
-        promised = program.everything
-        if held == "dropped":
+    programs = [Program(seed, Mishaps()) for seed in range(SEEDS)]
+    promises = [program.everything for program in programs]
+    if held == "dropped":
+        for program in programs:
             del program.trainer, program.sampler
-            gc.collect()
+        gc.collect()
+    for seed, (program, promised) in enumerate(zip(programs, promises, strict=True)):
         program.close()
         failed = [future for future in promised if not future.done() or future.exception(0) is not None]
         assert not failed, f"seed {seed}"

@@ -265,14 +265,13 @@ def token_ids(tokens: Any, where: str) -> Tokens:
     """
     if isinstance(tokens, list):
         return tokens.copy()
-    if isinstance(tokens, np.ndarray) and tokens.dtype.kind in "iu" and tokens.ndim == 1:
-        return np.asarray(as_array(tokens, where)).copy()
-    if is_text(tokens):
-        raise InvalidInputError(f"{where} are integers; encode the text with a tokenizer first.")
-    if isinstance(tokens, Mapping) and "input_ids" in tokens:
-        return _encoded(tokens["input_ids"], tokens.get("attention_mask"), where)
-    if hasattr(tokens, "ids") and hasattr(tokens, "attention_mask"):
-        return _encoded(tokens.ids, tokens.attention_mask, where)
+    if not isinstance(tokens, np.ndarray):
+        if is_text(tokens):
+            raise InvalidInputError(f"{where} are integers; encode the text with a tokenizer first.")
+        if isinstance(tokens, Mapping) and "input_ids" in tokens:
+            return _encoded(tokens["input_ids"], tokens.get("attention_mask"), where)
+        if hasattr(tokens, "ids") and hasattr(tokens, "attention_mask"):
+            return _encoded(tokens.ids, tokens.attention_mask, where)
     array = as_array(tokens, where)
     if array is None or (array.dtype.kind == "O" and array.ndim == 1):
         return listed(tokens, where).copy()
