@@ -224,7 +224,7 @@ class APIFuture(LibraryFuture[T], Generic[T]):
 
     def _finish(self, outcome: Outcome) -> bool:
         try:
-            if not self._decide(outcome):
+            if self.__dict__.setdefault("_outcome", outcome) is not outcome:  # atomic: one call into the interpreter
                 return False
             self._announce()
         except BaseException:

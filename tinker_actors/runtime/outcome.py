@@ -27,10 +27,6 @@ class Decidable:
     # Called when there is an outcome: they open a waiting thread's gate, wake a loop, or post a callback.
     _watchers: list[Callable[[], object]] | None = None
 
-    def _decide(self, outcome: Outcome) -> bool:
-        """Set the outcome if there is none yet; return whether that was done. Atomic."""
-        return self.__dict__.setdefault("_outcome", outcome) is outcome
-
     def _watch(self, watcher: Callable[[], object]) -> None:
         """Call `watcher` when there is an outcome, maybe at once, or, after an interrupt, twice. It must not block."""
         self.__dict__.setdefault("_watchers", []).append(watcher)
