@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -31,3 +32,11 @@ def _no_thread_left_behind():
         if not thread.daemon:
             thread.join(_HANG)
             assert not thread.is_alive(), f"{thread} outlived its test, and would keep the interpreter alive"
+
+
+@pytest.fixture(autouse=True)
+def _unseen_failures_told_with_their_test():
+    yield
+    unseen = sys.modules.get("tinker_actors.runtime.failed_future")
+    if unseen is not None:
+        unseen.unseen.report()

@@ -9,7 +9,6 @@ trainer = service.create_lora_training_client("local/tiny", rank=32, seed=0)
 from __future__ import annotations
 
 import importlib as _importlib
-import logging as _logging
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
@@ -153,8 +152,6 @@ __all__ = [
 ]
 
 __version__ = _VERSION
-
-_logging.getLogger("tinker_actors").addHandler(_logging.NullHandler())
 
 
 def local_server(**options: _Any) -> _Any:

@@ -8,7 +8,8 @@ import threading
 
 from tinker_actors.clients.fan_out import FanOut
 from tinker_actors.errors import InvalidInputError, QueueFullError
-from tinker_actors.runtime.futures import APIFuture, default_delivery
+from tinker_actors.runtime.delivery import default_delivery
+from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
 
 HANG = 30.0

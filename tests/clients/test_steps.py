@@ -10,6 +10,7 @@ import pytest
 import tinker_actors as ta
 from tinker_actors.clients import training
 from tinker_actors.clients.steps import StepTracker, trained_tokens
+from tinker_actors.runtime.failed_future import unseen
 from tinker_actors.types import TensorData
 
 
@@ -95,6 +96,7 @@ def test_a_step_fails_with_the_first_error_and_nothing_is_left_unseen(simulation
     simulation.wait_for(again)
     assert again.result(0).metrics["steps:max"] == 1
     del step
+    unseen.report()
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 

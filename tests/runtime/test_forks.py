@@ -19,9 +19,9 @@ from tinker_actors.errors import ForkedError
 from tinker_actors.runtime import decoding, delivery, forks, threads
 from tinker_actors.runtime.clock import MonotonicClock
 from tinker_actors.runtime.connector import shared_connector
-from tinker_actors.runtime.delivery import bridge_to
+from tinker_actors.runtime.delivery import bridge_to, default_delivery
 from tinker_actors.runtime.dispatcher import Dispatcher
-from tinker_actors.runtime.futures import APIFuture, default_delivery, resolved
+from tinker_actors.runtime.futures import APIFuture, resolved
 from tinker_actors.runtime.hub import EventHub
 from tinker_actors.runtime.lane_thread import LaneThread
 from tinker_actors.runtime.progress import Tracker

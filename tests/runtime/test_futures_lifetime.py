@@ -13,6 +13,7 @@ import pytest
 
 from tinker_actors.errors import RequestFailedError
 from tinker_actors.runtime.actor import RuntimeActor
+from tinker_actors.runtime.failed_future import unseen
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Progress, Tracker
 from tinker_actors.testing.step import StepRuntime
@@ -165,6 +166,7 @@ def test_the_history_is_one_line_with_what_there_is_to_say():
 def _clean_log(caplog):
     """Let what earlier tests left behind be logged first."""
     gc.collect()
+    unseen.report()
     caplog.clear()
 
 
@@ -176,7 +178,7 @@ def test_a_failure_that_nobody_looks_at_is_logged_exactly_once(training, until, 
     future._settle(error=RequestFailedError("the reason"))
     del future
     gc.collect()
-    until(lambda: errors_in(caplog))
+    until(lambda: unseen.report() or errors_in(caplog))
     (record,) = errors_in(caplog)
     assert "forward_backward" in record.getMessage()
     assert "the reason" in record.getMessage()
@@ -203,6 +205,7 @@ def test_a_failure_that_somebody_looked_at_is_not_logged(training, errors_in, lo
         pass
     del future
     gc.collect()
+    unseen.report()
     assert errors_in(caplog) == []
 
 
@@ -213,6 +216,7 @@ def test_successes_cancellations_and_pending_futures_are_not_logged(training, sa
     cancelled.cancel()
     del done, cancelled, pending
     gc.collect()
+    unseen.report()
     assert errors_in(caplog) == []
 
 

@@ -17,6 +17,7 @@ import tinker_actors as ta
 from tinker_actors.actors.messages import Shutdown
 from tinker_actors.errors import ClientClosedError, TinkerError
 from tinker_actors.runtime.actor import tell
+from tinker_actors.runtime.unseen import cost_of
 from tinker_actors.testing import Mishaps, Simulation
 from tinker_actors.testing.network import CALM
 
@@ -212,7 +213,7 @@ def test_closing_finishes_what_was_called_whoever_holds_a_handle(held):
         program.close()
         failed = [future for future in promised if not future.done() or future.exception(0) is not None]
         assert not failed, f"seed {seed}"
-        assert program.service._service.left == 0
+        assert not cost_of(program.service._service.ended)
 
 
 def test_closing_again_shortens_the_wait_and_an_end_of_the_supervisor_ends_it():

@@ -180,7 +180,7 @@ class Creation:
     def _restore(self, path: str) -> None:
         """Load the checkpoint before anything else; the model counts as ready when that has worked."""
         loaded: APIFuture[Any] = APIFuture(Tracker("load_state", self._owner.now()), delivery=_Inline())
-        loaded._looked_at = True
+        loaded._looked_at, loaded._counted = True, False  # both are the creation's
         loaded.add_done_callback(Inner(self._restored))
         operation = load_weights(path, self._origin.optimizer, self._origin.weights_access_token)
         self._owner.restore_first(Pending(operation, loaded))

@@ -61,11 +61,6 @@ class Draining:
         """Hear that the future that is watched is decided. On whatever thread that happens."""
         tell(self._owner, Decided())
 
-    def left(self) -> int:
-        """Return how many operations are not finished."""
-        undecided = sum(not future.done() for future in self._waiting)
-        return max(undecided, len(self._service.lanes.under_way(self._service.link)))
-
     def _barriers(self, refs: Iterable[Ref]) -> list[APIFuture[Any]]:
         platform = self._service.platform
         barriers = []
@@ -73,7 +68,7 @@ class Draining:
             barrier: APIFuture[None] = APIFuture(
                 Tracker("barrier", platform.control.clock.now()), delivery=platform.delivery
             )
-            barrier._looked_at = True
+            barrier._looked_at, barrier._counted = True, False
             if tell(ref, Barrier(barrier)):
                 barriers.append(barrier)
         return barriers

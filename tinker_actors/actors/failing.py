@@ -88,6 +88,7 @@ class Failing:
         """Return what discards the gradients before the operation at `place`."""
         future: APIFuture[None] = APIFuture(Tracker("discard", self._owner.now()))
         future._looked_at = True  # what fails of it shows in what was to be sent behind it
+        future._counted = False
         pending = Pending(discard(), future)
         pending.place = place
         return pending

@@ -15,9 +15,8 @@ from tinker_actors.errors import ConfigError
 from tinker_actors.protocol.endpoints import API_KEY
 from tinker_actors.runtime.actor import Executor
 from tinker_actors.runtime.clock import MonotonicClock, WallClock
-from tinker_actors.runtime.delivery import Delivery
+from tinker_actors.runtime.delivery import Delivery, default_delivery
 from tinker_actors.runtime.dispatcher import Dispatcher
-from tinker_actors.runtime.futures import default_delivery
 from tinker_actors.runtime.lane_thread import LaneThread
 from tinker_actors.runtime.selector_inbox import SelectorInbox
 from tinker_actors.runtime.transport import Transport

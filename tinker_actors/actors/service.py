@@ -77,7 +77,6 @@ class Service:
         epoch: in which process this was made; see `runtime.forks`.
         questions: what is asked of the server beside models and samples; who asks adds, the answer takes out.
         ended: why nothing can be called any more, or None.
-        left: how many operations were not finished when the service was closed.
         over: settled when everything has ended and the server has been told.
         supervisor: owns the list of children.
         registry: publishes samplers.
@@ -108,7 +107,6 @@ class Service:
         self.epoch = forks.epoch
         self.questions: set[APIFuture[Any]] = set()
         self.ended: TinkerError | None = None
-        self.left = 0
         self.over: APIFuture[None] = APIFuture(
             Tracker("close", platform.control.clock.now()), delivery=platform.delivery
         )

@@ -205,9 +205,7 @@ class Supervisor(RuntimeActor):
         assert self._draining is not None
         service = self._service
         assert service.ended is not None
-        finished = self._draining.go_on()
-        if finished or self.now() >= self._deadline:
-            service.left = 0 if finished else self._draining.left()
+        if self._draining.go_on() or self.now() >= self._deadline:
             self.end(service.ended)
 
 

@@ -119,6 +119,7 @@ class Policy(_OfTraining):
         platform = self._service.platform
         tracker = Tracker("publish", platform.control.clock.now(), "waiting for its sampler")
         future: APIFuture[int] = APIFuture(tracker, delivery=platform.delivery)
+        future._counted = False  # the saving is
         if not self._state.publish(self._training, future):
             future._settle(error=ended_error("publish", self._service.ended))
         return future

@@ -17,7 +17,16 @@ from tinker_actors.actors.service import Service
 from tinker_actors.actors.session_messages import SessionSettings
 from tinker_actors.actors.tree import Close, Supervisor, Watch
 from tinker_actors.clients import local_door
-from tinker_actors.clients.closing import DRAIN, Status, abandon, check_ending, detail_of
+from tinker_actors.clients.closing import (
+    DRAIN,
+    Status,
+    abandon,
+    begin_end,
+    check_ending,
+    ending_of,
+    tell_cost,
+    wait_for_end,
+)
 from tinker_actors.clients.handle import closed_error, ended_error
 from tinker_actors.clients.machine import machine
 from tinker_actors.clients.place import callers_place
@@ -25,7 +34,7 @@ from tinker_actors.clients.questions import ask_server, question
 from tinker_actors.clients.sampling import SamplingClient
 from tinker_actors.clients.tree import Node, read_tree
 from tinker_actors.config import Config, resolve
-from tinker_actors.errors import ClientClosedError, DeadlineExceededError, InvalidInputError, WouldDeadlockError
+from tinker_actors.errors import DeadlineExceededError, InvalidInputError, WouldDeadlockError
 from tinker_actors.protocol.replies import capabilities_response
 from tinker_actors.protocol.values import checked_access_token, checked_metadata
 from tinker_actors.runtime import forks
@@ -49,8 +58,6 @@ H = TypeVar("H")
 
 _child_numbers = itertools.count(1)
 
-# How long leaving a `with` block after an exception waits for what is in flight, in seconds.
-_DRAIN_AFTER_ERROR = 5.0
 _FAREWELL = 10.0  # on top of that, before closing goes on without the actors: they owe their end sooner
 
 
@@ -318,26 +325,24 @@ class ServiceClient:
         if not service.over.done() and on_own_thread():
             raise WouldDeadlockError("Closed a service on a thread of the runtime.")
         try:
-            self._shut(status, detail, timeout).result(timeout + _FAREWELL)
+            wait_for_end(self._shut(status, detail, timeout), service, timeout + _FAREWELL)
         except DeadlineExceededError:
             logger.warning("The service could not be ended within %g s", timeout + _FAREWELL)
         except BaseException:
             with contextlib.suppress(DeadlineExceededError):
-                self._shut(status, detail, 0.0).result(_FAREWELL)
+                wait_for_end(self._shut(status, detail, 0.0), service, _FAREWELL)
             raise
         finally:
             if service.over.done() and self._finalizer.detach() is not None:  # nobody else was here
-                if service.left:
-                    logger.warning("Closed with %d operations unfinished; their futures failed", service.left)
+                tell_cost(service)
                 if self._address is not None:
                     local_door.leave(self._address)
 
     def _shut(self, status: Status, detail: str | None, timeout: float) -> APIFuture[None]:
         """Take nothing new, and have what is in flight finished; return the future of the service's end."""
-        service = self._service
-        service.ended = service.ended or ClientClosedError("The service client was closed.")
+        begin_end(self._service)
         tell(self.actor_ref, Close(status, detail, timeout))
-        return service.over
+        return self._service.over
 
     @property
     def closed(self) -> bool:
@@ -369,12 +374,8 @@ class ServiceClient:
     def _leave(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
         if self._service.epoch != forks.epoch:
             return  # a forked child leaves the block; the service is its parent's
-        if kind is None:
-            self.close()
-        elif issubclass(kind, Exception):
-            self.close("errored", detail_of(error), timeout=_DRAIN_AFTER_ERROR)
-        else:
-            self.close("interrupted", kind.__name__, timeout=0.0)
+        status, detail, timeout = ending_of(kind, error)
+        self.close(status, detail, timeout=timeout)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_service"):  # while it is being made

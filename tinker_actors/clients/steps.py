@@ -83,6 +83,7 @@ class Step:
         delivery: Delivery,
     ) -> None:
         self.future: APIFuture[StepResult] = APIFuture(tracker, delivery=delivery)
+        self.future._counted = False  # the two are
         self._gradient = gradient
         self._optimizer = optimizer
         self._tracker = tracker

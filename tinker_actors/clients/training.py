@@ -280,6 +280,7 @@ class TrainingClient(Handle):
         operation = operations.save_weights_for_sampler(None, kind)
         future = self._perform(operation, _first, sampler=sampler.actor_ref)
         future._looked_at = True  # its failure is the sampler's
+        sampler._ready._counted = False  # and this is one operation
         return sampler
 
     async def save_weights_and_get_sampling_client_async(self, *args: Any, **kwargs: Any) -> SamplingClient:
@@ -372,6 +373,7 @@ class TrainingClient(Handle):
 
     def _barrier_future(self) -> APIFuture[None]:
         future: APIFuture[None] = self._future("barrier")
+        future._counted = False
         self._tell(Barrier(future))
         return future
 

@@ -6,6 +6,7 @@ each event loop is woken fewer than a hundred times a second, however many resul
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -15,8 +16,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tinker_actors.runtime.clock import Clock, MonotonicClock
 from tinker_actors.runtime.forks import on_fork
 from tinker_actors.runtime.threads import OneThread, log_failure
+from tinker_actors.runtime.timers import Timers
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,14 +46,20 @@ class Delivery(Protocol):
 
 
 class DeliveryThread:
-    """One daemon thread that runs callbacks in the order they were posted; started with the first."""
+    """One daemon thread that runs callbacks in the order they were posted; started with the first.
 
-    def __init__(self) -> None:
+    Args:
+        clock: for callbacks that are posted for later.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock: Clock = clock or MonotonicClock()
         self.begin_anew()
 
     def begin_anew(self) -> None:
         """Forget the thread and what it was to run: in a forked child, both are the parent's."""
         self._queue: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
+        self._timers = Timers()
         self._thread = OneThread("delivery", self._loop)
 
     def post(self, callback: Callable[[], Any]) -> None:
@@ -61,9 +70,18 @@ class DeliveryThread:
         except RuntimeError:
             log_failure(logger, "Could not start the thread for callbacks; the next callback tries again")
 
+    def post_later(self, delay: float, callback: Callable[[], Any]) -> None:
+        """Queue a callback for `delay` seconds from now, as `post` does."""
+        self.post(lambda: self._timers.call_at(self._clock.now() + delay, callback))
+
     def _loop(self) -> None:
+        timers, now = self._timers, self._clock.now
         while True:
-            run_callback(self._queue.get())
+            with contextlib.suppress(queue.Empty):  # a timer is due
+                run_callback(self._queue.get(timeout=timers.wait(now())))
+            while (callback := timers.pop_due(now())) is not None:
+                run_callback(callback)
+                del callback
 
 
 def run_callback(callback: Callable[[], Any]) -> None:
@@ -72,6 +90,11 @@ def run_callback(callback: Callable[[], Any]) -> None:
         callback()
     except BaseException:
         log_failure(logger, "A callback on a future failed: %r", callback)
+
+
+default_delivery = DeliveryThread()
+
+on_fork(default_delivery.begin_anew)
 
 
 class LoopBridge:

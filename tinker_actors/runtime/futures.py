@@ -21,8 +21,8 @@ from tinker_actors.errors import DeadlineExceededError, WouldDeadlockError, fres
 from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.decoding import decoded, lock_of
-from tinker_actors.runtime.delivery import Delivery, DeliveryThread, Inner, bridge_to
-from tinker_actors.runtime.library_future import LibraryFuture
+from tinker_actors.runtime.delivery import Delivery, Inner, bridge_to, default_delivery
+from tinker_actors.runtime.failed_future import FailedFuture
 from tinker_actors.runtime.outcome import UNDECIDED, Outcome
 from tinker_actors.runtime.progress import Progress, Tracker
 from tinker_actors.runtime.threads import on_own_thread
@@ -31,12 +31,8 @@ logger = logging.getLogger("tinker_actors")
 
 T = TypeVar("T")
 
-default_delivery = DeliveryThread()
 
-forks.on_fork(default_delivery.begin_anew)
-
-
-class APIFuture(LibraryFuture[T], Generic[T]):
+class APIFuture(FailedFuture[T], Generic[T]):
     """The result of an operation, now or later.
 
     Works with `concurrent.futures.wait` and `as_completed`, with `await` on any event loop, with callbacks and with
@@ -66,7 +62,6 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         self._delivery = delivery
 
     # In an instance only what is needed there.
-    _looked_at = False
     _accepted: APIFuture[str | None] | None = None
     _accepted_id: str | None = None
 
@@ -166,6 +161,7 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         if accepted is None:
             made: APIFuture[str | None] = _Acceptance(self._tracker, delivery=self._delivery)
             made._looked_at = True  # whoever looks at the operation hears of the failure
+            made._counted = False
             accepted = self.__dict__.setdefault("_accepted", made)
             if self._accepted_id is not None:
                 accepted._settle(self._accepted_id)
@@ -239,6 +235,8 @@ class APIFuture(LibraryFuture[T], Generic[T]):
         state, _, error = self._outcome or UNDECIDED
         if error is not None or state != states.FINISHED:
             self._decode = None
+            if error is not None:
+                self._note_failure(error)
         on_cancel = self._on_cancel
         if on_cancel is not None:
             if state != states.FINISHED:
@@ -356,10 +354,6 @@ class APIFuture(LibraryFuture[T], Generic[T]):
             finally:
                 bridge.waiters -= 1
         return self.result(0)
-
-    def __del__(self) -> None:
-        if self._exception is not None and not self._looked_at:
-            logger.error("Nobody looked at the failure of %s: %s", self._tracker.what, self._exception)
 
 
 def _open(gate: threading.Lock) -> None:
