@@ -30,6 +30,19 @@ trainer = service.create_lora_training_client("local/tiny", rank=4).result()
 """
 PROGRAMS = {
     "nothing": "with service: trainer.forward_backward([good], 'cross_entropy').result()",
+    "samples": """
+with service:
+    sampler = service.create_sampling_client(base_model="local/tiny")
+    kept = [sampler.sample(good.model_input, 1, {"max_tokens": 3000, "stop": []}) for _ in range(20)]
+    kept[0].result()
+""",
+    "a sample cancelled at the end": """
+with service:
+    sampler = service.create_sampling_client(base_model="local/tiny")
+    sample = sampler.sample(good.model_input, 1, {"max_tokens": 30000, "stop": []})
+    sample.accepted.result()
+    sample.cancel()
+""",
     "closed with work left": """
 steps = [trainer.step([long] * 50, "cross_entropy") for _ in range(100)]
 service.close(timeout=0)
@@ -60,6 +73,8 @@ service.close()
 }
 TOLD = {
     "nothing": None,
+    "samples": None,
+    "a sample cancelled at the end": None,
     "closed with work left": r"Closed with (\d+) operations \(.*100 optim_step.*\) unfinished",
     "failures freed": r"Nobody looked at the failure of 30 operations \(30 forward_backward\)",
     "failures kept until the end": r"Nobody looked at the failure of 30 operations \(30 forward_backward\)",

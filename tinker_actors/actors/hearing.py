@@ -194,10 +194,12 @@ class Hearing:
 
     def _fall_back(self, listening: _Listening, why: Unavailable | Failed) -> None:
         left = listening.channel.abandon()
-        logger.warning(
-            "%s: completions can't be heard of and are polled for one by one (%d now): %s",
-            listening.name[0], len(left), why.error,
-        )  # fmt: skip
+        # A session that has ended, with the question still out, is not the server's refusal to tell.
+        if any(work.session is None or work.session.ended is None for work in left):
+            logger.warning(
+                "%s: completions can't be heard of and are polled for one by one (%d now): %s",
+                listening.name[0], len(left), why.error,
+            )  # fmt: skip
         now = self._desk.now()
         for work in left:
             self._polling.later(work, now)
