@@ -29,6 +29,15 @@ sampler = service.create_sampling_client(base_model="fake")
 sampler.result(60)
 print("ready", flush=True)
 sys.stdin.readline()
+
+
+def draw_again(done=None):
+    if done is None or done.exception() is not None:
+        sampler.sample(ta.ModelInput.from_ints([1]), 1, {"max_tokens": 2}).add_done_callback(draw_again)
+
+
+for _ in range(int(sys.argv[4])):
+    draw_again()
 future = sampler.sample(ta.ModelInput.from_ints([1]), 1, {"max_tokens": 2})
 # The first request loads what only it needs.
 threading.Event().wait(1.0)
@@ -72,9 +81,16 @@ CASES = {
 }
 
 
-def measure(server, *, hear=False, before=None):
-    """Run a client with one sample; return requests a second, its share of a core, and whether the sample is over."""
-    arguments = [sys.executable, "-c", CLIENT, server.url, str(SECONDS), "hear" if hear else "poll"]
+def measure(server, *, hear=False, before=None, again=0):
+    """Run a client with one sample; return requests a second, its share of a core, and whether the sample is over.
+
+    Args:
+        server: what it talks to.
+        hear: by `retrieve_futures`.
+        before: called when the client is ready.
+        again: samples beside it that are drawn anew when they fail.
+    """
+    arguments = [sys.executable, "-c", CLIENT, server.url, str(SECONDS), "hear" if hear else "poll", str(again)]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
         assert client.stdout.readline() == "ready\n"
         if before is not None:
@@ -134,3 +150,13 @@ def test_a_server_that_closes_every_connection_is_called_now_and_then():
         over.set()
     assert len(accepted) <= (SECONDS + 2.0) * 2 * MOST_A_SECOND
     assert share <= MOST_OF_A_CORE
+
+
+def test_things_that_are_denied_one_after_the_other_don_t_make_a_stream_of_heartbeats():
+    with Bending(retrieve_future=always(404, {})) as server:
+        measure(server, again=4)
+        beats = server.times("session_heartbeat")
+        asked = server.times("retrieve_future")
+    # The gap between two grows to a second; before that there are a handful.
+    assert 2 <= len(beats) <= 2 * (SECONDS + 1.0) + 5
+    assert len(asked) <= 5 * len(beats) + 5

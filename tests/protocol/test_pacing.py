@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinker_actors.protocol.pacing import HELD, PAUSED_GAP, next_question
+from tinker_actors.protocol.pacing import HELD, PAUSED_GAP, Spacing, next_question
 
 MOST_A_SECOND = 4
 
@@ -65,3 +65,22 @@ def test_whatever_it_answers_one_future_costs_four_questions_a_second_at_most(an
         asked.append(now)
     for begin in asked:
         assert sum(begin <= at < begin + 10.0 for at in asked) <= 10 * MOST_A_SECOND + 1
+
+
+def test_questions_that_others_cause_are_spaced_and_the_first_after_a_while_goes_at_once():
+    spacing, now, gaps = Spacing(), 0.0, []
+    for _ in range(8):
+        gaps.append(spacing.wait(now))
+        now += gaps[-1]
+        spacing.asked(now)
+        spacing.answered(now)
+    assert gaps[0] == 0.0
+    assert gaps[1:] == sorted(gaps[1:])
+    assert (gaps[1], gaps[-1]) == (0.1, 1.0)
+    spacing.failed(now, 0.5)
+    assert spacing.wait(now) == 0.5
+    now += 60.0
+    assert spacing.wait(now) == 0.0
+    spacing.asked(now)
+    spacing.answered(now)
+    assert spacing.wait(now) == pytest.approx(0.1)

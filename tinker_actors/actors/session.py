@@ -6,7 +6,7 @@ anywhere is brought here as a suspicion, which the next heartbeat's answer decid
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -23,15 +23,15 @@ from tinker_actors.actors.messages import (
 )
 from tinker_actors.actors.platform import PROTOCOL_VERSION
 from tinker_actors.actors.service import Service
+from tinker_actors.actors.session_calls import ENDPOINT_OF, READERS, CallName, configuration
 from tinker_actors.actors.session_messages import FinishSession, Meet, Met, SessionSettings
 from tinker_actors.actors.work import Call
 from tinker_actors.errors import SessionLostError, TinkerError
 from tinker_actors.events.records import SessionCreated, SessionLost
-from tinker_actors.protocol.codec import encode, encode_body
+from tinker_actors.protocol.codec import encode_body
 from tinker_actors.protocol.endpoints import ENDPOINTS
-from tinker_actors.protocol.error_replies import json_body
-from tinker_actors.protocol.outcomes import Read
-from tinker_actors.protocol.replies import acknowledgement, client_config_response, create_session_response
+from tinker_actors.protocol.pacing import Spacing
+from tinker_actors.protocol.replies import acknowledgement
 from tinker_actors.protocol.rounds import Rounds
 from tinker_actors.runtime.actor import Ref, RuntimeActor, logger, tell
 from tinker_actors.secrets import without_secrets
@@ -60,14 +60,11 @@ class _Beat(msgspec.Struct, frozen=True, eq=False):
 
 
 class _AskAgain(msgspec.Struct, frozen=True, eq=False):
-    """To the session, from itself: the heartbeat that a suspicion asked for failed; send another."""
+    """To the session, from itself: time for the heartbeat that suspicions ask for."""
 
 
 class _GiveUp(msgspec.Struct, frozen=True, eq=False):
     """To the session, from itself: the time for telling the server that we are done is over."""
-
-
-CallName = Literal["client_config", "create_session", "heartbeat", "finish"]
 
 
 class Session(RuntimeActor):
@@ -96,6 +93,8 @@ class Session(RuntimeActor):
         self._prune_at = _SMALLEST_PRUNE
         self._suspicions: list[Suspicion] = []
         self._beating = False
+        self._asking_later = False  # a heartbeat for suspicions has its time
+        self._spacing = Spacing()
         self._began = self.now()
         self._last_sign = 0.0
         self._unanswered = 0  # heartbeats in a row
@@ -110,7 +109,7 @@ class Session(RuntimeActor):
             self._end(self._settings.refusal)
         elif self._settings.said:
             try:
-                self._configured(*_configuration("", self._settings.said))
+                self._configured(*configuration("", self._settings.said))
             except TinkerError as error:
                 self._end(error)
         else:
@@ -133,8 +132,8 @@ class Session(RuntimeActor):
         elif isinstance(message, Suspicion):
             self._suspect(message)
         elif isinstance(message, _AskAgain):
-            if self._suspicions:
-                self._send_heartbeat()
+            self._asking_later = False
+            self._ask()
         elif isinstance(message, FinishSession):
             self._finish(message)
         elif isinstance(message, _GiveUp):
@@ -268,6 +267,7 @@ class Session(RuntimeActor):
     def _send_heartbeat(self) -> None:
         if not self._beating and self._session_id is not None:
             self._beating = True
+            self._spacing.asked(self.now())
             body = SessionHeartbeatRequest(session_id=self._session_id)
             self._call("heartbeat", body, timeout=self._config.heartbeat_timeout)
 
@@ -276,13 +276,26 @@ class Session(RuntimeActor):
             tell(suspicion.reply_to, Verdict(suspicion.item_id, alive=self._error is None))
             return
         self._suspicions.append(suspicion)
-        self._send_heartbeat()
+        self._ask()
+
+    def _ask(self) -> None:
+        """Send a heartbeat for the suspicions there are, when it has its time."""
+        wait = self._spacing.wait(self.now())
+        if not self._suspicions or self._beating or self._asking_later:
+            return
+        if wait > 0:
+            self._asking_later = True
+            self.tell_later(wait, _AskAgain())
+        else:
+            self._send_heartbeat()
 
     def _alive(self) -> None:
         self._beating = False
         self._unanswered = 0
         self._last_sign = self.now()
         suspicions, self._suspicions = self._suspicions, []
+        if suspicions:
+            self._spacing.answered(self._last_sign)
         for suspicion in suspicions:
             tell(suspicion.reply_to, Verdict(suspicion.item_id, alive=True))
 
@@ -310,7 +323,8 @@ class Session(RuntimeActor):
             )
         elif self._suspicions:
             # Nothing can be said yet; ask again soon, and leave it to the limits how long.
-            self.tell_later(min(1.0, self._config.heartbeat_interval), _AskAgain())
+            self._spacing.failed(self.now(), min(1.0, self._config.heartbeat_interval))
+            self._ask()
 
     # ------------------------------------------------------------ ending
 
@@ -370,28 +384,13 @@ class Session(RuntimeActor):
             "control",
             Call(
                 what,
-                ENDPOINTS[_ENDPOINT_OF[what]],
+                ENDPOINTS[ENDPOINT_OF[what]],
                 encode_body(body),
                 on_done=lambda outcome: tell(ref, Replied(what, outcome)),
                 on_failed=lambda error: tell(ref, CallFailed(what, error)),
                 path=path,
-                read=_READERS.get(what, acknowledgement),
+                read=READERS.get(what, acknowledgement),
                 patience=patience,
                 timeout=timeout,
             ),
         )
-
-
-def _configuration(content_type: str, body: bytes) -> tuple[ClientConfigResponse, bytes]:
-    """Read the server's settings; also return them as plain JSON, for copies of samplers in other processes."""
-    return client_config_response(content_type, body), encode(json_body(body))
-
-
-_READERS: dict[CallName, Read] = {"client_config": _configuration, "create_session": create_session_response}
-
-_ENDPOINT_OF: dict[CallName, str] = {
-    "client_config": "client_config",
-    "create_session": "create_session",
-    "heartbeat": "session_heartbeat",
-    "finish": "finish_session",
-}

@@ -35,3 +35,34 @@ def next_question(soon: int, held: float, *, paused: bool = False, after: float 
     elif paused:
         gap = PAUSED_GAP
     return max(after or 0.0, gap - held, 0.0), soon + 1
+
+
+class Spacing:
+    """Spaces questions that something outside asks for, like a heartbeat for each thing that the server denies.
+
+    The first is asked at once. While they go on, the gap behind an answer grows like that of `next_question`.
+    """
+
+    __slots__ = ("_asked", "_next", "_soon")
+
+    def __init__(self) -> None:
+        self._asked = self._next = float("-inf")
+        self._soon = 0
+
+    def wait(self, now: float) -> float:
+        """Return after how many seconds the next question may be asked; 0 for at once."""
+        return max(self._next - now, 0.0)
+
+    def asked(self, now: float) -> None:
+        """Note that a question was asked."""
+        self._asked = now
+
+    def answered(self, now: float) -> None:
+        """Note that it was answered."""
+        soon = self._soon if now <= self._next + 2 * _LONGEST_GAP else 0
+        gap, self._soon = next_question(soon, now - self._asked)
+        self._next = now + gap
+
+    def failed(self, now: float, gap: float) -> None:
+        """Note that it was not answered; the next one is asked after `gap` seconds."""
+        self._next = now + gap
