@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import functools
 import re
-import threading
 from collections.abc import Iterator
 from typing import Any, SupportsIndex
 from urllib.parse import unquote
@@ -51,7 +50,6 @@ def secret(value: Any) -> Any:
 # ---------------------------------------------------------------- what others repeat
 
 _known: dict[str, tuple[str, ...]] = {}
-_guard = threading.Lock()
 
 
 def keep_out(value: str) -> None:
@@ -61,10 +59,9 @@ def keep_out(value: str) -> None:
     """
     if value not in _known and (len(value) >= _TELLING or not value.isalpha()) and value:
         forms = _forms(value)
-        with _guard:
-            if len(_known) >= _MOST_KNOWN:
-                del _known[next(iter(_known))]
-            _known[value] = forms
+        _known[value] = forms
+        for oldest in list(_known)[:-_MOST_KNOWN]:
+            _known.pop(oldest, None)
         _searched.cache_clear()
 
 

@@ -15,6 +15,7 @@ import pytest
 
 import tinker_actors as ta
 from tinker_actors.clients.admission import OVERHEAD
+from tinker_actors.runtime.actor import Describe
 
 from .conftest import HANG
 from .helpers import datum, eventually, prompt
@@ -92,11 +93,34 @@ def calls(service, trainer, loop):
             for future in concurrent.futures.as_completed([sampler.sample(prompt("a"), 1, GREEDY) for _ in range(3)])
         ],
         "asyncio": lambda: loop.run_until_complete(gathered()),
+        "service": lambda: ta.ServiceClient(base_url=service._service.config.base_url).close(timeout=0),
+        # Of a lane's own: nobody else keeps them, so they are made and ended each time.
+        "other service": lambda: ta.ServiceClient(
+            base_url=service._service.config.base_url, config=ta.Config(seed=next(names))
+        ).close(timeout=0),
+        "tree": service.tree,
+        "ask": lambda: service.actor_ref.ask(Describe(), timeout=HANG),
         "save": lambda: trainer.save_state(f"now{next(names)}").result(HANG),
     }
 
 
-@pytest.mark.parametrize("what", ["create", "step", "publish", "subscribe", "sample", "cancel", "map", "pin"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "create",
+        "step",
+        "publish",
+        "subscribe",
+        "sample",
+        "cancel",
+        "map",
+        "pin",
+        "service",
+        "other service",
+        "tree",
+        "ask",
+    ],
+)
 def test_a_call_is_interrupted_by_the_same_call(tight, loop, what):
     call = calls(tight, tight.create_lora_training_client("local/tiny", rank=2, seed=0), loop)[what]
     race(call, call)
@@ -105,7 +129,9 @@ def test_a_call_is_interrupted_by_the_same_call(tight, loop, what):
     eventually(lambda: (budget.held, budget.holders, budget.waiting) == (0, 0, 0))
 
 
-@pytest.mark.parametrize("what", ["sample", "map", "as_completed", "asyncio", "step", "cancel"])
+@pytest.mark.parametrize(
+    "what", ["sample", "map", "as_completed", "asyncio", "step", "cancel", "service", "other service", "tree", "ask"]
+)
 def test_a_handler_waits_for_a_save_whatever_it_interrupted(service, loop, what):
     trainer = service.create_lora_training_client("local/tiny", rank=2, seed=0)
     found = calls(service, trainer, loop)

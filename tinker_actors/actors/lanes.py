@@ -58,8 +58,8 @@ class Lanes:
         self.refs: dict[str, Ref] = {}
         self.tables: dict[str, Table] = {name: {} for name in LANES}
         self._arrivals: dict[str, Arrivals] = {name: Arrivals() for name in LANES}
-        self._guard = threading.Lock()
-        self._users: set[SessionLink] = set()
+        self._users: dict[SessionLink, None] = {}
+        self._retired = False  # nobody joins any more
         self.ended: TinkerError | None = None
         limits = shared_server_limits(config, platform)
         settings = {
@@ -114,24 +114,34 @@ class Lanes:
         self._arrivals[lane].begin()  # first: whoever finds the mark set has put his work where this looks
         fail_without_lane(self.tables[lane], error)
 
-    def join(self, link: SessionLink) -> None:
-        """Count a service in that uses the lanes."""
-        with self._guard:
-            self._users.add(link)
+    def join(self, link: SessionLink) -> bool:
+        """Count a service in that uses the lanes; return False when they are about to end, or have ended.
+
+        Takes no lock, and neither does `leave`: callers come here, signal handlers of theirs, and the dispatcher. Who
+        joins counts himself first and looks afterwards, and who leaves does it the other way round.
+        """
+        self._users[link] = None
+        if not self._retired and self.keeper.is_alive():
+            return True
+        self.leave(link)
+        return False
 
     def leave(self, link: SessionLink) -> bool:
         """Count a service out; the last one stops the lanes. Return whether it did. The second time nothing happens."""
-        with self._guard:
-            last = self._users == {link}
-            self._users.discard(link)
-        if last:
-            tell(self.keeper, StopLanes())
-        return last
+        if link not in self._users:
+            return False
+        self._users.pop(link, None)
+        if self._users:
+            return False
+        self._retired = True
+        if self._users:  # somebody joined before he could see that
+            return False
+        tell(self.keeper, StopLanes())
+        return True
 
     def users(self) -> list[SessionLink]:
         """Return the sessions of the services that use the lanes."""
-        with self._guard:
-            return list(self._users)
+        return list(self._users)
 
     def under_way(self, session: Any) -> list[Work | Call]:
         """Return what belongs to a session and is not finished."""
@@ -269,12 +279,13 @@ def _answered(answer: pykka.Future[Any]) -> bool:
 
 
 _shared: dict[Any, Lanes] = {}
-_shared_guard = threading.Lock()
+# Taken by callers only, so that they don't make lanes for nothing, and again by a signal handler of theirs.
+_making = threading.RLock()
 
 
 def _forget_lanes() -> None:
-    global _shared_guard  # noqa: PLW0603 - somebody may have held it when the process was forked
-    _shared_guard = threading.Lock()
+    global _making  # noqa: PLW0603 - somebody may have held it when the process was forked
+    _making = threading.RLock()
     _shared.clear()
 
 
@@ -286,20 +297,24 @@ def shared_lanes(config: Config, platform: Platform, link: SessionLink) -> Lanes
     fields = msgspec.structs.asdict(config)
     fields["default_headers"] = tuple(sorted(config.default_headers.items()))
     key = (platform, *fields.values())
-    with _shared_guard:
-        lanes = _shared.get(key)
-        if lanes is None or not lanes.keeper.is_alive():
-            lanes = _shared[key] = Lanes(config, platform)
-        lanes.join(link)
-        return lanes
+    with _making:
+        while True:
+            lanes = _shared.get(key)
+            if lanes is not None and lanes.join(link):
+                return lanes
+            # A handler that interrupts this makes its own, and whichever of them is told last is found by the next.
+            lanes = Lanes(config, platform)
+            if lanes.join(link):
+                _shared[key] = lanes
+                return lanes
 
 
 def release_lanes(lanes: Lanes, link: SessionLink) -> None:
     """Count a session out; the last one stops the lanes. Thread-safe; the second time nothing happens."""
-    with _shared_guard:
-        if lanes.leave(link):
-            for key in [key for key, value in _shared.items() if value is lanes]:
-                del _shared[key]
+    if lanes.leave(link):
+        for key, value in list(_shared.items()):
+            if value is lanes:
+                _shared.pop(key, None)  # lanes made meanwhile that it takes out are made once more
 
 
 def lane_states(lanes: Lanes) -> dict[str, pykka.Future[Any]]:

@@ -46,12 +46,12 @@ class ServerLimits:
 
 
 _shared: weakref.WeakValueDictionary[Any, ServerLimits] = weakref.WeakValueDictionary()
-_shared_guard = threading.Lock()
+_shared_guard = threading.RLock()  # taken by callers only, and again by a signal handler of theirs
 
 
 def _forget() -> None:
     global _shared_guard  # noqa: PLW0603 - somebody may have held it when the process was forked
-    _shared_guard = threading.Lock()
+    _shared_guard = threading.RLock()
     _shared.clear()
 
 
@@ -62,10 +62,7 @@ def shared_server_limits(config: Config, platform: object) -> ServerLimits:
     """Return the limits of a config's server and key, the same for all that use them at a time. Thread-safe."""
     key = (platform, server_name(config.base_url or ""), _key(config))
     with _shared_guard:
-        limits = _shared.get(key)
-        if limits is None:
-            limits = _shared[key] = ServerLimits()
-        return limits
+        return _shared.get(key) or _shared.setdefault(key, ServerLimits())
 
 
 def server_name(url: str) -> str:

@@ -176,7 +176,7 @@ def _abandon(supervisor: Ref) -> None:
 
 
 _attachments: weakref.WeakValueDictionary[Any, Attachment] = weakref.WeakValueDictionary()
-_guard = threading.Lock()
+_guard = threading.RLock()  # a signal handler may make a copy while one is being made
 
 
 def copy_of(state: SamplerState, config: Config, settings: SessionSettings) -> SamplingClient:
@@ -202,7 +202,7 @@ def copy_of(state: SamplerState, config: Config, settings: SessionSettings) -> S
 
 def _forget() -> None:
     global _attachments, _guard
-    _attachments, _guard = weakref.WeakValueDictionary(), threading.Lock()
+    _attachments, _guard = weakref.WeakValueDictionary(), threading.RLock()
 
 
 on_fork(_forget)

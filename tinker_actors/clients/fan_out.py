@@ -6,7 +6,6 @@ iterator. So leaving the loop frees the iterator at once, and with it goes the r
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -18,6 +17,7 @@ from tinker_actors.runtime.actor import logger
 from tinker_actors.runtime.delivery import Delivery, Inner, bridge_to
 from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
+from tinker_actors.runtime.gate import Gate
 from tinker_actors.runtime.progress import Tracker
 from tinker_actors.runtime.threads import on_own_thread
 from tinker_actors.types.inputs import ModelInput
@@ -273,8 +273,8 @@ class FanOut(Generic[R]):
     def _block(self) -> None:
         if on_own_thread():
             raise WouldDeadlockError("Waited for samples on a thread of the runtime.")
-        news = threading.Event()
-        self._flow.waker = news.set
+        news = Gate()
+        self._flow.waker = news.open
         if not self._has_news():
             news.wait()
 

@@ -18,8 +18,8 @@ from tinker_actors.runtime.forks import on_fork
 
 SCHEME = "local:"
 
-_servers: dict[str, tuple[Any, int]] = {}
-_guard = threading.Lock()
+_servers: dict[str, tuple[Any, list[None]]] = {}  # each with an entry for each user
+_guard = threading.RLock()  # a signal handler may come in while a server is being started
 
 
 def is_local(base_url: str | None) -> bool:
@@ -57,31 +57,33 @@ def enter(address: str) -> str:
         RuntimeError: the server did not start; the message holds what it said.
     """
     with _guard:
-        server, users = _servers.get(address, (None, 0))
-        if server is None:
+        if address not in _servers:
             from tinker_actors.local.process import LocalServer  # noqa: PLC0415 - the server is an extra
 
-            server = LocalServer(data_dir=address.removeprefix(SCHEME) or None).start()
-        _servers[address] = (server, users + 1)
+            started = LocalServer(data_dir=address.removeprefix(SCHEME) or None).start()
+            if _servers.setdefault(address, (started, []))[0] is not started:  # a handler was quicker
+                started.stop()
+        server, users = _servers[address]
+        users.append(None)
         return str(server.url)
 
 
 def leave(address: str) -> None:
     """Count a user out; the last one stops the server. Does nothing when there is none."""
     with _guard:
-        server, users = _servers.get(address, (None, 0))
+        server, users = _servers.get(address, (None, []))
         if server is None:
             return
-        if users > 1:
-            _servers[address] = (server, users - 1)
+        users.pop()
+        if users:
             return
-        del _servers[address]
+        _servers.pop(address, None)
     server.stop()
 
 
 def _forget_servers() -> None:
     global _guard  # noqa: PLW0603 - somebody may have held it when the process was forked
-    _guard = threading.Lock()
+    _guard = threading.RLock()
     for server, _ in _servers.values():
         server.forget()
     _servers.clear()

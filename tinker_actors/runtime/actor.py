@@ -20,6 +20,7 @@ from pykka._envelope import Envelope
 
 from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerError
 from tinker_actors.runtime.clock import Clock
+from tinker_actors.runtime.reply import Reply
 from tinker_actors.runtime.threads import log_failure
 from tinker_actors.runtime.timers import Timer, Timers
 
@@ -127,7 +128,7 @@ class RuntimeActor(pykka.Actor):
 
     @staticmethod
     def _create_future() -> pykka.Future[Any]:
-        return pykka.ThreadingFuture()
+        return Reply()
 
     def _start_actor_loop(self) -> None:
         self.executor.run(self)

@@ -7,9 +7,7 @@ task can only stop waiting, never the operation. Only futures made with `on_canc
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import logging
-import threading
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import _base as states
 from functools import partial
@@ -23,6 +21,7 @@ from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.decoding import decoded, lock_of
 from tinker_actors.runtime.delivery import Delivery, Inner, bridge_to, default_delivery
 from tinker_actors.runtime.failed_future import FailedFuture
+from tinker_actors.runtime.gate import Gate
 from tinker_actors.runtime.outcome import UNDECIDED, Outcome
 from tinker_actors.runtime.progress import Progress, Tracker
 from tinker_actors.runtime.threads import on_own_thread
@@ -300,17 +299,14 @@ class APIFuture(FailedFuture[T], Generic[T]):
         self._settle(error=forks.forked_error(self._tracker.what))
 
     def _pass_gate(self, timeout: float | None) -> bool:
-        """Wait on a lock that the outcome opens; return whether it did."""
-        gate = threading.Lock()
-        gate.acquire()
-        open_gate = partial(_open, gate)
-        self._watch(open_gate)
+        """Wait at a gate that the outcome opens; return whether it did."""
+        gate = Gate()
+        self._watch(gate.open)
         try:
-            # A lock takes no negative and no endless number of seconds.
-            return gate.acquire(timeout=-1 if timeout is None else min(max(timeout, 0.0), threading.TIMEOUT_MAX))
+            return gate.wait(timeout)
         finally:
             if self._outcome is None:
-                self._unwatch(open_gate)
+                self._unwatch(gate.open)
 
     def _too_late(self, timeout: float | None) -> DeadlineExceededError:
         return DeadlineExceededError(
@@ -354,11 +350,6 @@ class APIFuture(FailedFuture[T], Generic[T]):
             finally:
                 bridge.waiters -= 1
         return self.result(0)
-
-
-def _open(gate: threading.Lock) -> None:
-    with contextlib.suppress(RuntimeError):  # open already
-        gate.release()
 
 
 class _Acceptance(APIFuture["str | None"]):
