@@ -10,6 +10,7 @@ import pytest
 
 from tinker_actors.clients.proxy import ClientProxy
 from tinker_actors.errors import InvalidInputError, RequestFailedError
+from tinker_actors.runtime.failed_future import unseen
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
 
@@ -114,6 +115,7 @@ def test_a_deferred_call_logs_its_failure(client, proxy, caplog):
     client.last._settle(error=RequestFailedError("nobody looks"))
     del client.last
     gc.collect()
+    unseen.report()
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert "nobody looks" in record.getMessage()
