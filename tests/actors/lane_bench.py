@@ -158,7 +158,7 @@ class LaneBench:
     def sample(self, name, terms=DEFAULT_TERMS, channel=None, *, resend=True):
         sample = Sample(name, channel)
         tail = Tail("/api/v1/asample", b'"x":1}', "application/json", 10, "Sample")
-        tracker = Tracker("sample", self.now)
+        tracker = Tracker("sample", self.now, server=self.settings.limits.budget)
         self.works[name] = work = Work(
             tail, None, sample, tracker, session=self.session, admission=sample, terms=terms, resend=resend
         )

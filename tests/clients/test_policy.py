@@ -65,8 +65,10 @@ def test_samples_before_the_first_version_wait_for_it(simulation, trainer):
     sample = policy.sample(PROMPT, 1, PARAMS)
     scores = policy.compute_logprobs(PROMPT)
     calm_down(simulation)
-    assert sample.progress().reason == "waiting for its sampler"
-    assert settle(simulation, policy.publish()) == [0]
+    assert sample.progress().reason == "waiting for publish()"
+    publication = policy.publish()
+    simulation.runtime.run_until(lambda: sample.progress().reason == "waiting for its sampler")
+    assert settle(simulation, publication) == [0]
     response, logprobs = settle(simulation, sample, scores)
     assert response.weights_version == 0
     assert len(logprobs) == 3

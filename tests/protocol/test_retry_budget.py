@@ -242,3 +242,18 @@ def test_whatever_happens_everything_gets_through_once_the_server_is_well(phases
         world.ask("x", name)
     world.run(end + 12.0)  # the longest backoff of one alone, and three seconds
     assert len(world.got_through) == n
+
+
+def test_what_is_told_is_told_from_the_second_round_on_and_while_nothing_succeeds():
+    budget = RetryBudget()
+    budget.failed("x", 0.0, 1.0, "refused")
+    budget.failed("x", 0.5, 1.1, "refused")  # of the same mishap
+    assert budget.trouble == ""
+    budget.failed("x", 1.2, 1.3, "refused again")
+    assert budget.trouble == "refused again"
+    budget.succeeded("heartbeat", 2.0)  # the server answers, if not there
+    assert budget.trouble == ""
+    budget.failed("x", 2.1, 2.2, "busy")
+    assert budget.trouble == "busy"
+    budget.succeeded("x", 3.0)
+    assert budget.trouble == ""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tinker_actors.runtime.progress import Tracker
+from typing import get_args
+
+import pytest
+
+from tinker_actors.runtime.progress import Tracker, WaitReason
 
 
 def test_a_new_tracker_knows_when_it_was_born_and_keeps_that():
@@ -40,3 +44,35 @@ def test_the_history_tells_it_in_one_line():
 
 def test_a_tracker_takes_no_attributes_beside_its_own():
     assert not hasattr(Tracker("sample", 0.0), "__dict__")
+
+
+class Server:
+    trouble = ""
+
+
+REASONS = [reason for reason in get_args(WaitReason) if reason != "done"]
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_server_that_does_not_answer_shows_whatever_is_waited_for(reason):
+    server = Server()
+    tracker = Tracker("sample", 1.0, reason, server=server)
+    assert (tracker.read().reason, tracker.read().detail) == (reason, "")
+    server.trouble = "connection refused"
+    progress = tracker.read()
+    assert progress.detail == "connection refused"
+    assert progress.reason in (reason, "backing off")
+    assert progress.reason != "queued at the server"
+    assert "last: connection refused" in tracker.history(2.0)
+    server.trouble = ""
+    assert (tracker.read().reason, tracker.read().detail) == (reason, "")
+
+
+def test_what_is_known_of_the_operation_itself_is_not_hidden_by_that():
+    server = Server()
+    server.trouble = "connection refused"
+    tracker = Tracker("sample", 1.0, server=server)
+    tracker.enter("backing off", 1.0, "its own error")
+    assert tracker.read().detail == "its own error"
+    tracker.enter("done", 2.0)
+    assert (tracker.read().reason, tracker.read().detail) == ("done", "")

@@ -49,6 +49,7 @@ class Lanes:
         platform: what the lanes run on.
 
     Attributes:
+        server: knows whether the server answers.
         ended: why nothing is carried any more, or None. Written by the keeper.
     """
 
@@ -62,6 +63,7 @@ class Lanes:
         self._retired = False  # nobody joins any more
         self.ended: TinkerError | None = None
         limits = shared_server_limits(config, platform)
+        self.server = limits.budget
         settings = {
             name: LaneSettings(
                 name, config, self.tables[name], limits, platform.wall, name == "sample", self._arrivals[name]
@@ -210,8 +212,9 @@ class LaneKeeper(RuntimeActor):
             super().receive(message)
 
     def describe(self) -> str:
-        """Return how many lanes there are."""
-        return f"{len(self._lanes.refs)} lanes"
+        """Return how many lanes there are, and whether the server answers."""
+        trouble = self._lanes.server.trouble
+        return f"{len(self._lanes.refs)} lanes" + (f"; the server does not answer: {trouble}" if trouble else "")
 
     def _start(self, name: LaneName) -> None:
         settings = self._settings[name]

@@ -68,7 +68,7 @@ class Retrying:
         """
         desk = self._desk
         now = desk.now()
-        self._budget.failed(endpoint, sent, now)
+        self._budget.failed(endpoint, sent, now, str(retry.error))
         delay = (retry.after or 0.0) + full_jitter(item.failures, desk.random.random())
         if not self._budget.troubled(endpoint):
             item.failures += 1  # in trouble the line spreads what is sent, and is over for all at once

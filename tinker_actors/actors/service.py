@@ -17,7 +17,7 @@ from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.hub import EventHub
-from tinker_actors.runtime.progress import Tracker
+from tinker_actors.runtime.progress import Tracker, WaitReason
 from tinker_actors.runtime.snapshot import Snapshot
 from tinker_actors.types.wire import ClientConfigResponse
 
@@ -110,6 +110,10 @@ class Service:
         self.over: APIFuture[None] = APIFuture(
             Tracker("close", platform.control.clock.now()), delivery=platform.delivery
         )
+
+    def tracker(self, what: str, reason: WaitReason = "queued here") -> Tracker:
+        """Return the record of a new operation. Callable from any thread."""
+        return Tracker(what, self.platform.control.clock.now(), reason, server=self.lanes.server)
 
     def tell_registry(self, message: Any) -> bool:
         """Tell the registry, or its successor; return whether there is anybody to tell. Callable from any thread."""

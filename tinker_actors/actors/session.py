@@ -147,7 +147,10 @@ class Session(RuntimeActor):
         """Return id and state."""
         if self._error is not None:
             return f"ended: {self._error.message}"
-        return f"open as {self._session_id}" if self._session_id else "being opened"
+        if self._session_id is None:
+            return "being opened"
+        state = f"open as {self._session_id}"
+        return f"{state}; heartbeats unanswered: {self._unanswered}" if self._unanswered else state
 
     def on_dead_letter(self, message: Any) -> None:
         """Answer those who came too late."""

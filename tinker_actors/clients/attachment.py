@@ -28,7 +28,6 @@ from tinker_actors.errors import ClientClosedError, ConfigError
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.forks import check_not_forked, finalize, on_fork
 from tinker_actors.runtime.futures import APIFuture
-from tinker_actors.runtime.progress import Tracker
 
 # A worker that unpickles a copy for each of its tasks shall not connect anew for each: what was copied stays this long.
 _LINGER = 60.0
@@ -138,7 +137,7 @@ class Attachment:
     def copy(self, state: SamplerState) -> SamplingClient:
         """Return a new copy of a sampler."""
         service = self._service
-        tracker = Tracker("join_sampling_session", service.platform.control.clock.now())
+        tracker = service.tracker("join_sampling_session")
         ready: APIFuture[Any] = APIFuture(tracker, delivery=service.platform.delivery)
         key = next(sampler_keys)
         actor = Sampling(

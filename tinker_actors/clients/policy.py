@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from tinker_actors.actors.messages import PublishPolicy, Retire, TrainingEnded
+from tinker_actors.actors.messages import PublishPolicy, Retire, SamplerChanged, TrainingEnded
 from tinker_actors.actors.registry import PolicyEntry, sampler_keys
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.training_state import TrainingState
@@ -33,14 +33,16 @@ class PolicyState:
     Attributes:
         key: the policy's registry key.
         training: where the training of these weights stands.
+        called: whether somebody has called `publish`.
     """
 
-    __slots__ = ("__weakref__", "_service", "key", "name", "training")
+    __slots__ = ("__weakref__", "_service", "called", "key", "name", "training")
 
     def __init__(self, name: str, service: Service, training: TrainingState) -> None:
         self.name = name
         self.key = next(sampler_keys)
         self.training = training
+        self.called = False
         self._service = service
         finalize(self, _retire, service, training, self.key)
 
@@ -52,6 +54,9 @@ class PolicyState:
         """Have the weights saved and published; return whether there is a registry to do it."""
         # What is newer the training actor says: it hears the calls of all threads and signal handlers in one order.
         sampler = training.save_weights_and_get_sampling_client()
+        if not self.called:
+            self.called = True
+            self._service.lanes.wake_sampling(SamplerChanged(self.key))  # what samples wait for has another name now
         return self._service.tell_registry(PublishPolicy(self, sampler._lease, future))
 
 
@@ -116,9 +121,9 @@ class Policy(_OfTraining):
             ClientClosedError: the service client was closed.
         """
         self._keeper._check_open("publish")
-        platform = self._service.platform
-        tracker = Tracker("publish", platform.control.clock.now(), "waiting for its sampler")
-        future: APIFuture[int] = APIFuture(tracker, delivery=platform.delivery)
+        service = self._service
+        tracker = service.tracker("publish", "waiting for its sampler")
+        future: APIFuture[int] = APIFuture(tracker, delivery=service.platform.delivery)
         future._counted = False  # the saving is
         if not self._state.publish(self._training, future):
             future._settle(error=ended_error("publish", self._service.ended))
@@ -174,6 +179,7 @@ class _Awaited:
             return pinned
         entry = self._state.entry()
         if entry is None:
+            self.reason = "waiting for its sampler" if self._state.called else "waiting for publish()"
             return None
         if entry.error is not None:
             return entry.error.replica()

@@ -9,13 +9,11 @@ from tinker_actors.actors.work import Call, SessionLink
 from tinker_actors.protocol.endpoints import ENDPOINTS
 from tinker_actors.protocol.outcomes import Read
 from tinker_actors.runtime.futures import APIFuture
-from tinker_actors.runtime.progress import Tracker
 
 
 def question(service: Service, what: str) -> APIFuture[Any]:
     """Return the future of an answer. Closing the service waits for it, or fails it."""
-    platform = service.platform
-    future: APIFuture[Any] = APIFuture(Tracker(what, platform.control.clock.now()), delivery=platform.delivery)
+    future: APIFuture[Any] = APIFuture(service.tracker(what), delivery=service.platform.delivery)
     service.questions.add(future)
     future.add_done_callback(service.questions.discard)
     return future

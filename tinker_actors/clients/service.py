@@ -42,7 +42,6 @@ from tinker_actors.runtime.actor import Ref, RuntimeActor, logger, tell
 from tinker_actors.runtime.forks import check_not_forked, finalize
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.hub import EventHub
-from tinker_actors.runtime.progress import Tracker
 from tinker_actors.runtime.threads import on_own_thread
 from tinker_actors.secrets import secret
 from tinker_actors.types.addresses import hide_user
@@ -396,5 +395,4 @@ class ServiceClient:
             raise
 
     def _future(self, what: str) -> APIFuture[Any]:
-        platform = self._service.platform
-        return APIFuture(Tracker(what, platform.control.clock.now()), delivery=platform.delivery)
+        return APIFuture(self._service.tracker(what), delivery=self._service.platform.delivery)

@@ -223,7 +223,7 @@ class SampleSource(ABC):
     ) -> APIFuture[Any]:
         service, terms = self._service, self._terms
         lanes = service.lanes
-        tracker = Tracker("sample", service.platform.control.clock.now(), "queued here", terms.tags)
+        tracker = Tracker("sample", service.platform.control.clock.now(), "queued here", terms.tags, lanes.server)
         request = self._request(known_length(prompt) or 0, tracker, read)
         future = request.future
         assert future is not None

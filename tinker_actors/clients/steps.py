@@ -14,7 +14,7 @@ import numpy as np
 from tinker_actors.errors import TinkerError
 from tinker_actors.runtime.delivery import Delivery, Inner
 from tinker_actors.runtime.futures import APIFuture
-from tinker_actors.runtime.progress import Tracker, WaitReason
+from tinker_actors.runtime.progress import Server, Tracker, WaitReason
 from tinker_actors.types.inputs import Datum
 from tinker_actors.types.training import ForwardBackwardOutput, OptimStepResponse, StepResult
 
@@ -26,8 +26,8 @@ class StepTracker(Tracker):
 
     __slots__ = ("_last", "_spent")
 
-    def __init__(self, what: str, now: float) -> None:
-        super().__init__(what, now)
+    def __init__(self, what: str, now: float, server: Server | None = None) -> None:
+        super().__init__(what, now, server=server)
         self._spent: dict[str, float] = {}
         self._last: tuple[WaitReason, float] = (self.reason, now)
 

@@ -158,7 +158,7 @@ class TrainingClient(Handle):
             ClientClosedError: the service client was closed.
         """
         platform = self._service.platform
-        tracker = StepTracker("optim_step", platform.control.clock.now())
+        tracker = StepTracker("optim_step", platform.control.clock.now(), self._service.lanes.server)
         apply = operations.optim_step(adam_params)  # before anything is sent, for it may be refused
         given = self._encoded(data, loss_fn, loss_fn_config, forward_only=False)
         self._keeper._check_open("step")
@@ -380,9 +380,8 @@ class TrainingClient(Handle):
     def _future(
         self, what: str, decode: Callable[[Any], T] | None = None, tracker: Tracker | None = None
     ) -> APIFuture[T]:
-        platform = self._service.platform
-        tracker = tracker or Tracker(what, platform.control.clock.now())
-        return APIFuture(tracker, decode=decode, delivery=platform.delivery)
+        service = self._service
+        return APIFuture(tracker or service.tracker(what), decode=decode, delivery=service.platform.delivery)
 
     def _tell(self, message: Perform | DescribeModel | Barrier) -> None:
         performs = list(message.all()) if isinstance(message, Perform) else []

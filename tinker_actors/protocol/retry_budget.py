@@ -26,6 +26,7 @@ PACE = 1.2
 # So many failed in a row, with nothing that succeeded between them, are trouble. Where one request is under way at a
 # time and each third fails by chance, that is seen once in some hundred; where hundreds are, it is a moment.
 _ROUNDS = 5
+_WORTH_TELLING = 2  # one is a passing mishap, and over before anybody looks
 _GAIN = 16.0  # tokens that a success brings
 _CALM = 64.0  # tokens in hand that end the trouble
 # Another endpoint gets well so soon after the first one, at the earliest.
@@ -55,23 +56,26 @@ class RetryBudget:
     Attributes:
         failing: the endpoints of which the last request failed, by name. Empty while all is well, which can be read
             without the lock; not to be changed.
+        trouble: the last failure, for people, while request after request fails and nothing succeeds; else empty.
     """
 
-    __slots__ = ("_guard", "_last", "_next", "_turns", "failing")
+    __slots__ = ("_guard", "_last", "_next", "_turns", "failing", "trouble")
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self.failing: dict[str, _Endpoint] = {}
+        self.trouble = ""
         self._last = self._next = float("-inf")  # the last token that time brought, and the next
         self._turns: dict[str, float] = {}  # who waits for such a token, in order, and when he is expected to ask again
 
-    def failed(self, name: str, sent: float, now: float) -> None:
+    def failed(self, name: str, sent: float, now: float, why: str = "") -> None:
         """Note that a request failed for a reason that can pass.
 
         Args:
             name: its endpoint.
             sent: when it was sent.
             now: the time.
+            why: what is said to those who ask what they wait for.
         """
         with self._guard:
             endpoint = self.failing.get(name)
@@ -83,6 +87,8 @@ class RetryBudget:
                 endpoint.slowest = max(endpoint.slowest, now - sent)
             endpoint.began = now
             endpoint.rounds += 1
+            if endpoint.rounds >= _WORTH_TELLING:
+                self.trouble = why
             if endpoint.rounds >= _ROUNDS:
                 endpoint.troubled = True
 
@@ -93,6 +99,7 @@ class RetryBudget:
             Whether something that waits may go now.
         """
         with self._guard:
+            self.trouble = ""
             endpoint = self.failing.get(name)
             if endpoint is None:
                 return False
