@@ -180,6 +180,32 @@ def test_the_id_of_another_sample_is_not_cancelled():
     assert told(bench) == ["s"]
 
 
+def test_telling_is_repeated_until_it_is_answered_or_takes_too_long():
+    bench, _ = submitting(request_timeout=30.0)
+    bench.accept()
+    cancel(bench)
+    for _ in range(3):
+        bench.peer.waiting("cancel_future")[0].breaks()
+        bench.wait(2.0)
+    assert told(bench) == ["s"]
+    bench, _ = submitting(request_timeout=30.0)
+    bench.accept()
+    cancel(bench)
+    bench.wait(31.0)
+    assert bench.settings.table == {}
+
+
+def test_what_a_lost_answer_left_in_doubt_stays_in_doubt_when_the_next_one_says_no():
+    bench, _ = submitting()
+    bench.peer.waiting("asample")[0].breaks()
+    bench.wait(1.0)
+    cancel(bench)  # while it is being submitted for the second time
+    bench.peer.waiting("asample")[0].answer({"detail": "busy"}, 503)
+    bench.wait(1.0)
+    bench.accept()
+    assert told(bench) == ["s"]
+
+
 def test_a_kept_submission_holds_its_place_and_no_room():
     room = Room(1)
     bench, _ = submitting(Terms(room=room), max_submits=1)

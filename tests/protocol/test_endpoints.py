@@ -18,7 +18,6 @@ def test_what_the_next_beat_or_poll_repeats_anyway_is_not_retried():
     assert {name for name, endpoint in ENDPOINTS.items() if not endpoint.retried} == {
         "session_heartbeat",
         "retrieve_future",
-        "cancel_future",
     }
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from tinker_actors.actors.calling import Calling
 from tinker_actors.actors.desk import Desk
 from tinker_actors.actors.work import Call, Work
-from tinker_actors.errors import APIConnectionError, TinkerError
+from tinker_actors.errors import APIConnectionError, APIError, TinkerError
 from tinker_actors.protocol.codec import encode
 from tinker_actors.protocol.consequences import answer_lost
 from tinker_actors.protocol.endpoints import ENDPOINTS, Endpoint
@@ -34,6 +34,7 @@ class Cancelling:
     def __init__(self, desk: Desk, calling: Calling) -> None:
         self._desk = desk
         self._calling = calling
+        self._patience = desk.config.request_timeout
         self._line: deque[Call] = deque()
         self._out = 0
 
@@ -48,7 +49,8 @@ class Cancelling:
             self._ended()
 
         body = encode({"request_id": request_id})
-        self._line.append(self._enter(Call("cancel_future", ENDPOINTS["cancel_future"], body, done, failed)))
+        call = Call("cancel_future", ENDPOINTS["cancel_future"], body, done, failed, patience=self._patience)
+        self._line.append(self._enter(call))
         self._next()
 
     def take_over(self, work: Work) -> Call | None:
@@ -121,7 +123,7 @@ class Cancelling:
         def failed(error: TinkerError) -> None:
             if not again:
                 counted.dropped(work)
-                if answer_lost(error):
+                if answer_lost(error) or (work.in_doubt and isinstance(error, APIError)):
                     hand()._ask_again(work, error)
                     return
             logger.debug("What nobody wants any more was not accepted, or can't be cancelled: %s", error)
@@ -134,7 +136,7 @@ class Cancelling:
             accepted,
             failed,
             read=read,
-            patience=self._desk.config.request_timeout if again else None,
+            patience=self._patience if again else None,
         )
         call.idempotency_key = work.idempotency_key
         return call

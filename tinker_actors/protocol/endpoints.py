@@ -70,7 +70,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     "get_sampler": Endpoint("GET", API + "samplers/{sampler_id}", creates=False),
     "get_server_capabilities": Endpoint("GET", API + "get_server_capabilities", creates=False),
     "retrieve_future": Endpoint("POST", API + "retrieve_future", creates=False, retried=False),
-    "cancel_future": Endpoint("POST", API + "cancel_future", creates=False, retried=False),
+    "cancel_future": Endpoint("POST", API + "cancel_future", creates=False),
 }
 """The control endpoints by name (wire protocol 2)."""
 
