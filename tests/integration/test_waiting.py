@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import socket
 
 import pytest
 
 import tinker_actors as ta
+
+from .helpers import eventually
 
 SOON = 0.05
 
@@ -37,12 +40,16 @@ def policy(service):
 
 
 @pytest.mark.parametrize("what", WAITING)
-def test_the_time_to_wait_is_kept(silent, what):
+def test_the_time_to_wait_is_kept(silent, what, caplog):
     client, name = WAITING[what](silent)
     with pytest.raises(ta.DeadlineExceededError):
         getattr(client, name)(timeout=SOON)
     with pytest.raises(ta.DeadlineExceededError):
         asyncio.run(getattr(client, f"{name}_async")(timeout=SOON))
+    eventually(lambda: not silent._service.questions)  # closing waits for none of them
+    silent.close(timeout=0)
+    gc.collect()
+    assert "get_" not in caplog.text  # whoever gave up was told, and nobody else could look
 
 
 @pytest.mark.parametrize("kind", [ta.ServiceClient, ta.TrainingClient, ta.SamplingClient, ta.Policy, ta.PinnedPolicy])

@@ -118,7 +118,7 @@ class Creation:
     @property
     def asked_about(self) -> bool:
         """Whether somebody waits to hear what the model is."""
-        return bool(self._asked_about)
+        return any(not future.done() for future in self._asked_about)
 
     def fail(self, error: TinkerError) -> None:
         """End the creation, and with it the actor's use."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.work import Call, SessionLink
+from tinker_actors.errors import DeadlineExceededError, fresh
 from tinker_actors.protocol.endpoints import ENDPOINTS
 from tinker_actors.protocol.outcomes import Read
 from tinker_actors.runtime.futures import APIFuture
+
+T = TypeVar("T")
 
 
 def question(service: Service, what: str) -> APIFuture[Any]:
@@ -17,6 +20,35 @@ def question(service: Service, what: str) -> APIFuture[Any]:
     service.questions.add(future)
     future.add_done_callback(service.questions.discard)
     return future
+
+
+def wait_for(future: APIFuture[T], timeout: float | None) -> T:
+    """Wait for an answer that nobody else waits for. When the time is over it is wanted no more; closing does not wait.
+
+    Args:
+        future: of the answer; its failure is no news to anybody but the caller.
+        timeout: seconds; None waits as long as the question's own limits let it.
+
+    Raises:
+        DeadlineExceededError: the time is over.
+        TinkerError: there is no answer.
+    """
+    future._looked_at, future._counted = True, False
+    try:
+        return future.result(timeout)
+    except DeadlineExceededError as error:
+        future._settle(error=fresh(error))
+        raise
+
+
+async def wait_for_async(future: APIFuture[T], timeout: float | None) -> T:  # noqa: ASYNC109 - see result_async
+    """Await an answer that nobody else waits for; see `wait_for`."""
+    future._looked_at, future._counted = True, False
+    try:
+        return await future.result_async(timeout)
+    except DeadlineExceededError as error:
+        future._settle(error=fresh(error))
+        raise
 
 
 def ask_server(

@@ -11,7 +11,7 @@ from typing import Any
 from tinker_actors.actors.service import SamplerEntry, Service
 from tinker_actors.clients.handle import Handle
 from tinker_actors.clients.options import options_of
-from tinker_actors.clients.questions import ask_server, question
+from tinker_actors.clients.questions import ask_server, question, wait_for, wait_for_async
 from tinker_actors.clients.sample_request import Read, SampleRequest, SamplerLease
 from tinker_actors.clients.source import SampleSource
 from tinker_actors.protocol.replies import get_sampler_response
@@ -45,11 +45,11 @@ class SamplingClient(SampleSource, Handle):
             DeadlineExceededError: the time is over.
             TinkerError: the sampler could not be made, or the server does not answer.
         """
-        return self._get_base_model_future().result(timeout)
+        return wait_for(self._get_base_model_future(), timeout)
 
     async def get_base_model_async(self, *, timeout: float | None = None) -> str:  # noqa: ASYNC109 - see result_async
         """Await the name of the base model behind this sampler; see `get_base_model`."""
-        return await self._get_base_model_future().result_async(timeout)
+        return await wait_for_async(self._get_base_model_future(), timeout)
 
     # ------------------------------------------------------------ for other processes
 

@@ -30,7 +30,7 @@ from tinker_actors.clients.closing import (
 from tinker_actors.clients.handle import closed_error, ended_error
 from tinker_actors.clients.machine import machine
 from tinker_actors.clients.place import callers_place
-from tinker_actors.clients.questions import ask_server, question
+from tinker_actors.clients.questions import ask_server, question, wait_for, wait_for_async
 from tinker_actors.clients.sampling import SamplingClient
 from tinker_actors.clients.tree import Node, read_tree
 from tinker_actors.config import Config, resolve
@@ -283,11 +283,11 @@ class ServiceClient:
             DeadlineExceededError: they are over. Without them `Config(creation_timeout=)` holds.
             TinkerError: the server can't be reached or refuses.
         """
-        return self._get_server_capabilities_future().result(timeout)
+        return wait_for(self._get_server_capabilities_future(), timeout)
 
     async def get_server_capabilities_async(self, *, timeout: float | None = None) -> GetServerCapabilitiesResponse:  # noqa: ASYNC109 - see result_async
         """Await which base models the server has; see `get_server_capabilities`."""
-        return await self._get_server_capabilities_future().result_async(timeout)
+        return await wait_for_async(self._get_server_capabilities_future(), timeout)
 
     def _get_server_capabilities_future(self) -> APIFuture[GetServerCapabilitiesResponse]:
         self._check_open("get_server_capabilities")

@@ -11,6 +11,7 @@ from tinker_actors.actors.service import Service
 from tinker_actors.actors.training_state import TrainingState
 from tinker_actors.clients.handle import Handle, ended_error
 from tinker_actors.clients.policy import Policy, PolicyState, policy_of
+from tinker_actors.clients.questions import wait_for, wait_for_async
 from tinker_actors.clients.steps import Step, StepTracker, trained_tokens
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.protocol import operations
@@ -311,11 +312,11 @@ class TrainingClient(Handle):
             DeadlineExceededError: they are over. Without them the limits are those of creating a model.
             TinkerError: the model could not be made, or the server does not answer.
         """
-        return self._get_info_future().result(timeout)
+        return wait_for(self._get_info_future(), timeout)
 
     async def get_info_async(self, *, timeout: float | None = None) -> GetInfoResponse:  # noqa: ASYNC109 - see result_async
         """Await what the server says about the model; see `get_info`."""
-        return await self._get_info_future().result_async(timeout)
+        return await wait_for_async(self._get_info_future(), timeout)
 
     def barrier(self, timeout: float | None = None) -> None:
         """Wait until everything called so far is decided, well or badly.
