@@ -2,7 +2,8 @@
 
 It makes up the names of its models, orders by no number, and keeps what it was given: `gathered` are the first tokens
 of the examples whose gradients wait, `steps` those that each optimizer step applied. The first token of an example
-tells what becomes of it: 400 and 403 refuse the request with that status, 500 fails it after it was accepted.
+tells what becomes of it: 400 and 403 refuse the request with that status, 500 fails it after it was accepted. So
+fails loading a checkpoint named `broken`.
 """
 
 from __future__ import annotations
@@ -102,6 +103,8 @@ class Applying:
             return 200, {"type": "session_heartbeat"}
         if name == "create_sampling_session":
             return 200, {"type": "create_sampling_session", "sampling_session_id": "sampling_1"}
+        if name == "weights_info":
+            return 200, {"base_model": "some/model", "is_lora": True, "lora_rank": 4}
         if name == "retrieve_future":
             return self._results[asked["request_id"]]
         act = getattr(self, name, None)
@@ -155,6 +158,8 @@ class Applying:
         return 200, {"type": "save_weights_for_sampler", "path": None, "sampling_session_id": "sampling_2"}
 
     def load_weights(self, asked):
+        if asked["path"].endswith("/broken"):
+            return 400, {"detail": COULD_NOT}
         self.gathered = []
         self.restored.append(asked["path"])
         return 200, {"type": "load_weights", "path": asked["path"], "model_id": "model_abc"}

@@ -48,6 +48,15 @@ class Run:
         assert self.trainer.policy("p").publish().result(HANG) is not None
 
 
+def failure(awaited):
+    """Return how a future or the making of a sampler failed, or None."""
+    try:
+        awaited.result(HANG)
+    except ta.TinkerError as error:
+        return error
+    return None
+
+
 @pytest.fixture
 def run():
     with Applying() as server:
@@ -147,6 +156,37 @@ def test_a_step_that_was_applied_in_ignorance_says_so_and_stops_what_builds_on_i
     run.gradient(2).result(HANG)
     run.step().result(HANG)
     assert run.server.steps == [[1], [2]]
+
+
+@pytest.mark.parametrize("on_step_failure", ["stop", "continue"])
+@pytest.mark.parametrize("restored", ["on creation", "later"])
+def test_nothing_is_done_behind_a_restore_that_fails(restored, on_step_failure):
+    with Applying() as server:
+        run = Run(server, on_step_failure=on_step_failure)
+        trainer = run.trainer.result(HANG)
+        path = "tinker://model_abc/weights/broken"
+        server.may_answer.clear()
+        if restored == "later":
+            load = trainer.load_state(path)
+            load.accepted.result(HANG)
+        else:
+            trainer = run.service.create_training_client_from_state(path)
+        futures = [
+            trainer.forward([datum(1)], "cross_entropy"),
+            trainer.save_state("x"),
+            trainer.save_weights_for_sampler("x"),
+            trainer.save_weights_and_get_sampling_client(),
+            trainer.forward_backward([datum(1)], "cross_entropy"),
+            trainer.optim_step(),
+        ]
+        server.may_answer.set()
+        errors = [failure(future) for future in futures]
+        if restored == "later" and on_step_failure == "continue":
+            assert errors == [None] * len(errors), "it was asked for"
+        else:
+            assert all(COULD_NOT in str(error) for error in errors)
+            assert (server.forwards, server.saved, server.gathered, server.steps) == (0, [], [], [])
+        run.service.close(timeout=0)
 
 
 def test_who_goes_on_whatever_fails_gets_what_the_server_does():

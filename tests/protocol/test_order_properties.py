@@ -73,6 +73,7 @@ class World:
                 assert operation.gradient or operation.step
             if found == "send":
                 assert error is None
+                assert self.discards or not any(name.startswith("load") for _, name in self.in_flight)
                 self.in_flight.append((place, name))
 
     def end(self) -> None:

@@ -7,6 +7,7 @@ failure of an operation that others build on: a gradient, an optimizer step, the
     the operation was called                 what becomes of it
     ---------------------------------------  --------------------------------------------------------------------
     before its caller was told of a fault    it is ignorant: it fails and is not sent, with what it closes stranded
+    behind a restore under way               it waits, unless the server would refuse it should the restore fail
     afterwards, and it is no gradient/step   it is sent: one must be able to save before one gives up
     afterwards, a gradient or step:
       an ignorant step was applied           tainted, until a checkpoint is restored or a person acknowledges
@@ -55,6 +56,7 @@ def verdict(
     *,
     ignorant: bool,
     spoiled: bool = False,
+    restoring: bool = False,
     unsettled: bool = False,
     stranded: bool = False,
     discards: bool,
@@ -65,12 +67,15 @@ def verdict(
         kind: of the operation.
         ignorant: it was called before its caller was told of a fault before it.
         spoiled: the server applied a step in ignorance.
+        restoring: a restore is under way, and the server would do this also if that fails.
         unsettled: what a fault left on the server is not known yet.
         stranded: gradients are on the server that no step is to apply.
         discards: the server can discard gradients.
     """
     if ignorant:
         return "ignorant"
+    if restoring:
+        return "wait"
     if kind in ("restore", "other"):
         return "send"
     if spoiled:
@@ -140,6 +145,7 @@ class Order:
         self._steps: dict[int, set[int]] = {}  # sent and not ended, with their gradients
         self._misled: dict[int, Fault] = {}  # of these, the ignorant ones
         self._undecided: set[int] = set()  # gradients that failed, of which more may come
+        self._restores: set[int] = set()  # sent and not ended
         self._stranded: set[int] = set()
         self._stranded_by: TinkerError | None = None
         self._spoiled: tuple[int, TinkerError] | None = None
@@ -175,6 +181,7 @@ class Order:
             kind,
             ignorant=fault is not None,
             spoiled=self._spoiled is not None,
+            restoring=bool(self._restores) and not (self.discards and self._stops),
             unsettled=self._unsettled(),
             stranded=bool(self._stranded),
             discards=self.discards,
@@ -209,6 +216,8 @@ class Order:
         self._in_flight.add(place)
         if kind == "gradient":
             self._gradients.add(place)
+        elif kind == "restore":
+            self._restores.add(place)
         elif kind == "step":
             self._steps[place], self._gradients = self._gradients, set()
 
@@ -329,4 +338,5 @@ class Order:
     def ended(self, place: int) -> None:
         """Note that nothing more comes of an operation that was sent."""
         self._in_flight.discard(place)
+        self._restores.discard(place)
         self._forget()
