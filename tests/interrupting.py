@@ -40,7 +40,7 @@ class Interrupter:
         before = sys.gettrace()
         sys.settrace(self._trace)
         try:
-            return call()
+            return next(_apart(call))
         except KeyboardInterrupt:
             return None
         finally:
@@ -55,6 +55,14 @@ class Interrupter:
                 raise KeyboardInterrupt
             self._left -= 1
         return self._trace
+
+
+def _apart(call: Callable[[], Any]) -> Iterator[Any]:
+    """Yield what the call returns. A generator has an exception state of its own, which ends with it.
+
+    What is raised where an `except` block ends would stay the thread's current exception otherwise.
+    """
+    yield call()
 
 
 def _swallows(frame: FrameType | None) -> bool:
