@@ -33,7 +33,7 @@ PROGRAMS = {
     "samples": """
 with service:
     sampler = service.create_sampling_client(base_model="local/tiny")
-    kept = [sampler.sample(good.model_input, 1, {"max_tokens": 3000, "stop": []}) for _ in range(20)]
+    kept = [sampler.sample(good.model_input, 1, {"max_tokens": 300, "stop": []}) for _ in range(20)]
     kept[0].result()
 """,
     "a sample cancelled at the end": """
