@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from pathlib import Path
 
 import click
@@ -41,8 +39,6 @@ def demo(steps: int, words: int, seed: int, data_dir: Path | None) -> int:
     most = len(read_words()) - plan.held_out
     if words > most:
         raise click.BadParameter(f"there are {most} words to train on", param_hint="--words")
-    # Who watches is told how it ended by the last line; what that left undone would be a second one.
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     stage = Stage()
     shortcomings = teach(plan, data_dir, stage)
     return stage.verdict(shortcomings)
