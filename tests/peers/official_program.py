@@ -137,11 +137,11 @@ async def after_a_bad_batch(service):
     outside = types.Datum(
         model_input=types.ModelInput.from_ints([1]), loss_fn_inputs={"target_tokens": [10**6], "weights": [1.0]}
     )
-    unknown = types.Datum(model_input=types.ModelInput.from_ints([1]), loss_fn_inputs={"target_tokens": [1]})
+    lacking = types.Datum(model_input=types.ModelInput.from_ints([1]), loss_fn_inputs={"target_tokens": [1]})
     for data, loss, kind in (
         ([outside], "cross_entropy", tinker.RequestFailedError),
         ([*DATA, outside], "cross_entropy", tinker.RequestFailedError),
-        ([unknown], "gspo" if NEW else "no_such_loss", (tinker.APIStatusError, tinker.RequestFailedError)),
+        ([lacking], "ppo", (tinker.APIStatusError, tinker.RequestFailedError)),
     ):
         await error_of(settled(trainer.forward_backward_async(data, loss)), kind)
         # At once, without anything in between: what was told stops nothing.
