@@ -17,6 +17,9 @@ from tinker_actors.protocol import codec
 HEAD_BYTES = 64 * 1024
 """Most bytes of a request line and headers, not counting the piece of the stream in which they begin."""
 
+HEAD_FIELDS = 128
+"""Most headers of a request. One takes three bytes on the wire and two hundred in memory."""
+
 HEAD_SECONDS = 60.0
 """How long a head may take, from its first byte to its last."""
 
@@ -100,6 +103,17 @@ class HeadProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._head = self.headers
         self._head_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header.
+
+        Raises:
+            ValueError: there are too many; the parser stops.
+        """
+        super().on_header(name, value)
+        if len(self.headers) > HEAD_FIELDS:
+            self._refuse("431 Request Header Fields Too Large", f"more than {HEAD_FIELDS} fields")
+            raise ValueError("too many headers")
 
     def on_headers_complete(self) -> None:
         """End a request's head."""

@@ -137,6 +137,16 @@ def test_an_endless_head_is_refused_before_it_fills_the_memory(ledger_server, en
     assert not said or b" 431 " in said
 
 
+def test_many_small_headers_do_not_fill_the_memory(ledger_server):
+    """One takes three bytes on the wire and two hundred in memory, and heads that never end are kept until they do."""
+    head = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"a:\r\n" * 1000
+    with socket.create_connection(("127.0.0.1", int(ledger_server.url.rpartition(":")[2]))) as connection:
+        connection.settimeout(30)
+        connection.sendall(head)
+        assert b" 431 " in connection.recv(65536)
+        assert connection.recv(65536) == b""
+
+
 def test_a_long_head_is_taken_also_behind_long_bodies(ledger_server):
     begin = b"GET /api/v1/healthz HTTP/1.1\r\nHost: localhost\r\n"
     post = f"POST /api/v1/create_session HTTP/1.1\r\n{HEAD}Content-Length: 9000\r\n\r\n"

@@ -175,6 +175,15 @@ def test_training_data_in_json_that_become_much(server, name):
         assert set(together(*2 * [lambda: post(server, "forward_backward", JSON[name])])) <= {400, 413, 422}
 
 
+@pytest.mark.parametrize("path", ["forward_backward", "asample"])
+def test_data_without_a_number_to_be_held(server, path):
+    """What is refused is not built for the sake of the number that it may hold."""
+    size = SIZE if path == "forward_backward" else 16_000_000
+    body = b'{"model_idx": [%s 0]}' % filled(b"{},", size)
+    with unhurt(server):
+        assert set(together(*2 * [lambda: post(server, path, body)])) == {413}
+
+
 def connected(server: LocalServer) -> socket.socket:
     return socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=60)
 

@@ -69,7 +69,7 @@ def _read_json(request: CoreRequest, kind: type[Any], bounds: Bounds) -> dict[ob
     found = _outcome(whole)
     if not isinstance(found, RefusedError):
         return {kind: found}
-    return {kind: found, Numbered: _outcome(lambda: read(request, Numbered))}
+    return {kind: found, Numbered: _outcome(lambda: read(request, Numbered, nulls=False))}
 
 
 def _read_protobuf(request: CoreRequest, bounds: Bounds, limits: Limits) -> dict[object, Any]:

@@ -108,8 +108,14 @@ def require_datums(count: int, most: int) -> None:
         raise RefusedError(400, f"The request has {count} datums; this server takes at most {most}.")
 
 
-def read(request: CoreRequest, kind: type[T]) -> T:
+def read(request: CoreRequest, kind: type[T], *, nulls: bool = True) -> T:
     """Return the request's body as a record of `kind`; unknown fields are ignored.
+
+    Args:
+        request: the request.
+        kind: what to read it as.
+        nulls: whether fields may be null that must not be. To leave those out the whole body is built, so it has to
+            have been counted.
 
     Raises:
         RefusedError: 415 for protobuf, 400 for broken JSON, 422 for JSON of another shape, or with an integer that
@@ -120,7 +126,7 @@ def read(request: CoreRequest, kind: type[T]) -> T:
         return record
     if sent_in_protobuf(request):
         raise RefusedError(415, "This request is read in JSON only; send application/json.")
-    record = _read(request.body, kind)
+    record = _read(request.body, kind, nulls)
     # The first search is quick, and ends it for nearly all bodies, which may be large; long decimals pass it.
     if _LONG in request.body.translate(_DIGITS) and _LONG_INTEGER.search(request.body):
         for place, value in _values(record):
@@ -129,10 +135,12 @@ def read(request: CoreRequest, kind: type[T]) -> T:
     return record
 
 
-def _read(body: bytes, kind: type[T]) -> T:
+def _read(body: bytes, kind: type[T], nulls: bool) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError:
+    except msgspec.ValidationError as error:
+        if not nulls:
+            raise _of_another_form(error) from error
         return _read_without_nulls(body, kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(400, f"The body is not valid JSON: {_shortened(error)}") from error
@@ -142,9 +150,13 @@ def _read_without_nulls(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.convert(codec.without_nulls(msgspec.json.decode(body)), kind)
     except msgspec.ValidationError as error:
-        raise RefusedError(422, f"The body does not have the expected form: {_shortened(error)}") from error
+        raise _of_another_form(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError(400, f"The body is not valid JSON: {_shortened(error)}") from error
+
+
+def _of_another_form(error: Exception) -> RefusedError:
+    return RefusedError(422, f"The body does not have the expected form: {_shortened(error)}")
 
 
 def _values(record: Any) -> Iterator[tuple[str, Any]]:
