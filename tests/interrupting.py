@@ -1,13 +1,14 @@
 """Ctrl-C at every line in turn: what a test needs to raise `KeyboardInterrupt` wherever a call may be when it comes.
 
 A trace function counts the lines of one folder that a call runs on its own thread, and raises at the one that is due.
-So each point is hit for certain, once, and not by luck. The standard library is left out: a trace function also raises
-where a `with` block gives its lock back, and there no real interrupt comes.
+So each point is hit for certain, once, and not by luck. A trace function also raises where a `with` block gives its
+lock back, and there no real interrupt comes: so the standard library is left out, and where a block is left, too.
 """
 
 from __future__ import annotations
 
 import itertools
+import linecache
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ class Interrupter:
     def __init__(self, at: int, folder: str) -> None:
         self._left = at
         self._folder = folder
+        self._entered: set[tuple[FrameType, int]] = set()
         self.where: str | None = None
 
     def run(self, call: Callable[[], Any]) -> Any:
@@ -45,16 +47,28 @@ class Interrupter:
             return None
         finally:
             sys.settrace(before)
+            self._entered.clear()
 
     def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
         if frame.f_code is Interrupter.run.__code__ or (event == "call" and _swallows(frame)):
             return None
         if event == "line" and self.where is None and frame.f_code.co_filename.startswith(self._folder):
+            if self._leaves_a_block(frame):
+                return self._trace
             if self._left == 0:
                 self.where = f"{frame.f_code.co_filename}:{frame.f_lineno} ({frame.f_code.co_name})"
                 raise KeyboardInterrupt
             self._left -= 1
         return self._trace
+
+    def _leaves_a_block(self, frame: FrameType) -> bool:
+        """Return whether a line is that of a `with` which this frame has been at before."""
+        if not linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith("with "):
+            return False
+        place = (frame, frame.f_lineno)
+        known = place in self._entered
+        self._entered.add(place)
+        return known
 
 
 def _apart(call: Callable[[], Any]) -> Iterator[Any]:

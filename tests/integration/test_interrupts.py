@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import signal
 import threading
 
 import pytest
 
 import tinker_actors as ta
+from tinker_actors.actors import lanes
+from tinker_actors.clients import closing, local_door
+from tinker_actors.clients import service as service_module
 from tinker_actors.clients.admission import OVERHEAD
 
-from ..interrupting import Interrupter, every_line  # noqa: TID252 - the tests are no package that is installed
+from ..interrupting import PACKAGE, Interrupter, every_line  # noqa: TID252 - the tests are no package that is installed
 from .conftest import HANG
 from .helpers import datum, eventually, prompt
 
@@ -141,3 +146,74 @@ def test_the_interrupter_interrupts_each_line_once():
     assert lines[-1] is None
     assert len(lines) == 14
     assert isinstance(interrupter, Interrupter)
+
+
+def eventually_collected(condition):
+    """Wait until something is gone that may be held by a cycle."""
+    eventually(lambda: condition() or (gc.collect() >= 0 and condition()))
+
+
+def test_opening_a_service(server):
+    """Nothing runs of a service that nobody got: no lanes, no session that is kept alive."""
+    before = len(lanes._shared)
+    for interrupter in every_line():
+        service = interrupter.run(lambda: ta.ServiceClient(base_url=server.url))
+        if service is not None:
+            service.close()
+        del service
+        eventually_collected(lambda: len(lanes._shared) <= before)
+    eventually(lambda: sum(thread.name.endswith("-lane") for thread in threading.enumerate()) <= 3 * before)
+
+
+@pytest.fixture
+def visits():
+    """An embedded server of the `local:` door that is there already, so that a visit is short."""
+    with ta.ServiceClient(base_url="local:") as service:
+        yield local_door._houses["local:"].visits
+        service.close()
+    assert not local_door._houses
+
+
+@pytest.mark.parametrize("module", [local_door, service_module, closing])
+def test_entering_and_leaving_the_local_door(visits, module):
+    """Whoever is interrupted on the way in or out is not counted as inside for ever."""
+    for interrupter in every_line(module.__file__):
+        interrupter.run(lambda: ta.ServiceClient(base_url="local:").close())
+        eventually_collected(lambda: len(visits) == 1)
+
+
+def test_closing_again_leaves_the_local_door(visits):
+    for interrupter in every_line():
+        service = ta.ServiceClient(base_url="local:")
+        interrupter.run(service.close)
+        service.close()
+        assert len(visits) == 1, interrupter.where
+
+
+def test_an_interrupt_while_the_server_of_the_local_door_starts():
+    for at in range(0, 60, 7):
+        interrupter = Interrupter(at, PACKAGE)
+        interrupter.run(lambda: ta.ServiceClient(base_url="local:").close())
+        eventually_collected(lambda: not local_door._houses)
+
+
+def test_a_signal_handler_enters_and_leaves_while_the_server_of_the_local_door_starts_and_stops():
+    done = []
+
+    def handle(*_):
+        with ta.ServiceClient(base_url="local:") as service:
+            done.append(service.get_server_capabilities())
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        for pause in (0.0, 0.2, 0.5, 1.0):
+            main = threading.main_thread().ident
+            timer = threading.Timer(pause, signal.pthread_kill, (main, signal.SIGUSR1))
+            timer.start()
+            with ta.ServiceClient(base_url="local:") as service:
+                service.get_server_capabilities()
+            timer.join()
+            eventually(lambda: not local_door._houses)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(done) == 4

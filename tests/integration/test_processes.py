@@ -543,7 +543,7 @@ with service:
     sampler = service.create_sampling_client(base_model="local/tiny")
     first = sampler.sample(prompt, 1, params).result(60).sequences[0].tokens
     busy = [sampler.sample(prompt, 1, ta.SamplingParams(max_tokens=200, stop=[])) for _ in range(20)]
-    server = local_door._servers["local:"][0]
+    server = local_door._houses["local:"].server
     process = server._child
     quick = os.fork()
     if quick == 0:

@@ -53,6 +53,8 @@ class Lanes:
         ended: why nothing is carried any more, or None. Written by the keeper.
     """
 
+    keeper: Ref
+
     def __init__(self, config: Config, platform: Platform) -> None:
         self.hub = EventHub(platform.delivery)
         self.queue_budget = ByteBudget(config.queue_bytes, lambda: tell(self.keeper, _Admit()))
@@ -70,7 +72,12 @@ class Lanes:
             )
             for name in LANES
         }
-        self.keeper = LaneKeeper.start(platform.control, self, settings, platform)
+        try:
+            LaneKeeper.start(platform.control, self, settings, platform)
+        except BaseException:  # it could start no lanes; or an interrupt, and nobody will use those it started
+            if hasattr(self, "keeper"):
+                tell(self.keeper, StopLanes())
+            raise
 
     def submit(self, lane: LaneName, work: Work) -> None:
         """Have a lane carry an operation. It is in the table before the lane hears of it, so a crash loses nothing."""
@@ -179,6 +186,7 @@ class LaneKeeper(RuntimeActor):
     ) -> None:
         super().__init__(executor)
         self._lanes = lanes
+        lanes.keeper = self.actor_ref
         self._settings = settings
         self._platform = platform
         self._pings: dict[str, tuple[int, pykka.Future[Any]]] = {}
@@ -300,16 +308,20 @@ def shared_lanes(config: Config, platform: Platform, link: SessionLink) -> Lanes
     fields = msgspec.structs.asdict(config)
     fields["default_headers"] = tuple(sorted(config.default_headers.items()))
     key = (platform, *fields.values())
-    with _making:
-        while True:
+    lanes: Lanes | None = None
+    try:
+        with _making:
             lanes = _shared.get(key)
-            if lanes is not None and lanes.join(link):
-                return lanes
+            while lanes is None or not lanes.join(link):
+                lanes = Lanes(config, platform)
             # A handler that interrupts this makes its own, and whichever of them is told last is found by the next.
-            lanes = Lanes(config, platform)
-            if lanes.join(link):
-                _shared[key] = lanes
-                return lanes
+            _shared[key] = lanes
+            return lanes
+    except BaseException:  # an interrupt
+        if lanes is not None:
+            lanes.join(link)  # so that new ones have somebody to leave them
+            release_lanes(lanes, link)
+        raise
 
 
 def release_lanes(lanes: Lanes, link: SessionLink) -> None:
@@ -318,6 +330,12 @@ def release_lanes(lanes: Lanes, link: SessionLink) -> None:
         for key, value in list(_shared.items()):
             if value is lanes:
                 _shared.pop(key, None)  # lanes made meanwhile that it takes out are made once more
+
+
+def give_up_lanes(link: SessionLink) -> None:
+    """Count a session out of whatever lanes it has joined, by whose opening they were not handed over."""
+    for lanes in list(_shared.values()):
+        release_lanes(lanes, link)
 
 
 def lane_states(lanes: Lanes) -> dict[str, pykka.Future[Any]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import msgspec
 
-from tinker_actors.actors.lanes import Lanes, release_lanes, shared_lanes
+from tinker_actors.actors.lanes import Lanes, release_lanes
 from tinker_actors.actors.messages import Shutdown
 from tinker_actors.actors.platform import Platform
 from tinker_actors.actors.work import SessionLink
@@ -86,12 +86,6 @@ class Service:
     supervisor: Ref
     registry: Ref
     session: Ref
-
-    @classmethod
-    def open(cls, config: Config, platform: Platform) -> Self:
-        """Return a new service on the process's lanes for its address and key; `let_go` gives them back."""
-        link = SessionLink()
-        return cls(config, platform, shared_lanes(config, platform, link), link)
 
     def __init__(self, config: Config, platform: Platform, lanes: Lanes, link: SessionLink) -> None:
         self.config = config

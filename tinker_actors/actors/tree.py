@@ -23,12 +23,16 @@ from typing import Any
 import msgspec
 
 from tinker_actors.actors.draining import Decided, Draining
+from tinker_actors.actors.lanes import give_up_lanes, shared_lanes
 from tinker_actors.actors.messages import PublishPolicy, Republish, Shutdown
+from tinker_actors.actors.platform import Platform
 from tinker_actors.actors.registry import Registry
 from tinker_actors.actors.sampling import Sampling
 from tinker_actors.actors.service import ForRegistry, Service
 from tinker_actors.actors.session import Session
 from tinker_actors.actors.session_messages import FinishSession, SessionSettings
+from tinker_actors.actors.work import SessionLink
+from tinker_actors.config import Config
 from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerError
 from tinker_actors.events.records import ActorCrashed
 from tinker_actors.runtime.actor import Ref, RuntimeActor, Terminated, logger, tell
@@ -211,3 +215,33 @@ class Supervisor(RuntimeActor):
 
 class Children(msgspec.Struct, frozen=True, eq=False):
     """To the supervisor (asked): the children by name."""
+
+
+def open_service(config: Config, platform: Platform, settings: SessionSettings) -> Service:
+    """Return a new service on the process's lanes for its address and key, its supervisor running.
+
+    Who is interrupted here (Ctrl-C) leaves nothing that runs.
+
+    Raises:
+        RuntimeError: the process can't have another thread.
+    """
+    link = SessionLink()
+    service: Service | None = None
+    try:
+        service = Service(config, platform, shared_lanes(config, platform, link), link)
+        Supervisor.start(service, settings)
+        return service  # noqa: TRY300 - an interrupt may come here too
+    except BaseException:
+        if service is None:
+            give_up_lanes(link)
+        else:
+            give_up(service)
+        raise
+
+
+def give_up(service: Service) -> None:
+    """End a service that nobody will hold, however far it has come. Waits for nothing."""
+    if hasattr(service, "session"):
+        tell(service.supervisor, Close("interrupted", "it was being opened", 0.0))
+    else:
+        service.let_go()

@@ -16,9 +16,8 @@ import msgspec
 from tinker_actors.actors.messages import Shutdown
 from tinker_actors.actors.registry import sampler_keys
 from tinker_actors.actors.sampling import Sampling
-from tinker_actors.actors.service import Service
 from tinker_actors.actors.session_messages import SessionSettings
-from tinker_actors.actors.tree import Close, Keep, Supervisor, Watch
+from tinker_actors.actors.tree import Close, Keep, Watch, open_service
 from tinker_actors.clients.machine import machine
 from tinker_actors.clients.place import callers_place
 from tinker_actors.clients.sampling import SamplingClient
@@ -117,12 +116,11 @@ class Attachment:
     """
 
     def __init__(self, config: Config, settings: SessionSettings) -> None:
-        platform = machine()
-        self._service = Service.open(config, platform)
+        self._service = open_service(config, machine(), settings)
+        self.actor_ref: Ref = self._service.supervisor
+        finalize(self, _abandon, self.actor_ref)
         self._samplers: weakref.WeakValueDictionary[str, SamplingClient] = weakref.WeakValueDictionary()
         self._kept: dict[str, float] = {}
-        self.actor_ref: Ref = Supervisor.start(self._service, settings)
-        finalize(self, _abandon, self.actor_ref)
 
     def known(self, sampler: str) -> SamplingClient | None:
         """Return the copy of a sampler that is here already, or None."""

@@ -11,7 +11,7 @@ import pykka
 from tinker_actors.actors.lanes import lane_states
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.tree import Close
-from tinker_actors.clients import local_door
+from tinker_actors.clients.local_door import Visit
 from tinker_actors.errors import ClientClosedError, InvalidInputError
 from tinker_actors.runtime.actor import logger, tell
 from tinker_actors.runtime.futures import APIFuture
@@ -99,8 +99,8 @@ def wait_for_end(over: APIFuture[None], service: Service, timeout: float) -> Non
             answer.get(timeout=timeout)
 
 
-def abandon(service: Service, address: str | None) -> None:
+def abandon(service: Service, visit: Visit | None) -> None:
     """End a service whose handle was dropped without `close`. Runs wherever the garbage collector does."""
-    if address is not None:
-        service.over.add_done_callback(lambda _: local_door.leave(address))
+    if visit is not None:
+        service.over.add_done_callback(lambda _: visit.leave(wait=False))
     tell(service.supervisor, Close("success", "the client was dropped", DRAIN))

@@ -15,7 +15,7 @@ from tinker_actors.actors.registry import sampler_keys
 from tinker_actors.actors.sampling import Sampling
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.session_messages import SessionSettings
-from tinker_actors.actors.tree import Close, Supervisor, Watch
+from tinker_actors.actors.tree import Close, Watch, give_up, open_service
 from tinker_actors.clients import local_door
 from tinker_actors.clients.closing import (
     DRAIN,
@@ -95,36 +95,37 @@ class ServiceClient:
     ) -> None:
         api_key = secret(api_key)
         base_url = hide_user(base_url)
-        address = base_url or (config.base_url if config is not None else None)
-        self._address = address if local_door.is_local(address) else None
-        url = local_door.enter(self._address) if self._address is not None else base_url
+        self._visit = local_door.visit_of(base_url or (config.base_url if config is not None else None))
         try:
-            found = resolve if self._address is None else local_door.resolve_keyless
+            url = base_url if self._visit is None else self._visit.enter()
+            found = resolve if self._visit is None else local_door.resolve_keyless
             resolved = found(config, base_url=url, api_key=api_key, project_id=project_id)
             name = None if display_name is None else sendable_text(display_name, "display_name")
             self._open(resolved, SessionSettings(checked_metadata(user_metadata), name), machine())
         except BaseException:
-            if self._address is not None:
-                local_door.leave(self._address)
+            if self._visit is not None:
+                self._visit.leave(wait=False)
             raise
 
     @classmethod
     def _over(cls, platform: Platform, config: Config, settings: SessionSettings) -> Self:
         """Return a client on another platform than the machine's."""
         client = cls.__new__(cls)
-        client._address = None
+        client._visit = None
         client._open(config, settings, platform)
         return client
 
     def _open(self, config: Config, settings: SessionSettings, platform: Platform) -> None:
-        self._service = Service.open(config, platform)
+        service: Service | None = None
         try:
-            self.actor_ref: Ref = Supervisor.start(self._service, settings)
-        except BaseException:  # no thread is left
-            self._service.let_go()
+            self._service = service = open_service(config, platform, settings)
+            self.actor_ref: Ref = service.supervisor
+            self.events: EventHub = service.hub
+            self._finalizer = finalize(self, abandon, service, self._visit)
+        except BaseException:
+            if service is not None:
+                give_up(service)
             raise
-        self.events: EventHub = self._service.hub
-        self._finalizer = finalize(self, abandon, self._service, self._address)
 
     # ------------------------------------------------------------ models
 
@@ -332,10 +333,11 @@ class ServiceClient:
                 wait_for_end(self._shut(status, detail, 0.0), service, _FAREWELL)
             raise
         finally:
-            if service.over.done() and self._finalizer.detach() is not None:  # nobody else was here
-                tell_cost(service)
-                if self._address is not None:
-                    local_door.leave(self._address)
+            if service.over.done():
+                if self._finalizer.detach() is not None:  # nobody else was here
+                    tell_cost(service)
+                if self._visit is not None:
+                    self._visit.leave(wait=True)
 
     def _shut(self, status: Status, detail: str | None, timeout: float) -> APIFuture[None]:
         """Take nothing new, and have what is in flight finished; return the future of the service's end."""

@@ -50,17 +50,19 @@ class DeliveryThread:
 
     Args:
         clock: for callbacks that are posted for later.
+        name: the thread's, behind `tinker-actors-`.
     """
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    def __init__(self, clock: Clock | None = None, name: str = "delivery") -> None:
         self._clock: Clock = clock or MonotonicClock()
+        self._name = name
         self.begin_anew()
 
     def begin_anew(self) -> None:
         """Forget the thread and what it was to run: in a forked child, both are the parent's."""
         self._queue: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
         self._timers = Timers()
-        self._thread = OneThread("delivery", self._loop)
+        self._thread = OneThread(self._name, self._loop)
 
     def post(self, callback: Callable[[], Any]) -> None:
         """Queue a callback. Thread-safe, also in finalizers; never blocks and never raises."""

@@ -183,7 +183,8 @@ def test_the_server_of_the_local_door_neither_inherits_nor_is_sent_the_users_key
     monkeypatch.setenv("CLOUDFLARE_ACCESS_CLIENT_SECRET", REAL)
     monkeypatch.setenv(keys.VARIABLE, f'{{"{REAL}": "me"}}')  # of another server
     with ta.ServiceClient(base_url="local:", **passed) as service:
-        ((server, _),) = local_door._servers.values()
+        (house,) = local_door._houses.values()
+        server = house.server
         assert REAL.encode() not in Path(f"/proc/{server.pid}/environ").read_bytes()
         config = service._service.config
         assert REAL not in repr(vars(server))
