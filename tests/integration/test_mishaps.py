@@ -78,7 +78,7 @@ def test_a_server_at_which_all_fails_is_asked_less_than_once_a_second(endpoint):
         ta.ServiceClient(base_url=server.url) as service,
     ):
         futures = draw(sampler_of(service), n)
-        eventually(lambda: len(server.times(endpoint)) >= 18)
+        eventually(lambda: len(server.times(endpoint)) >= 5)  # how many more come of the first rounds is chance
         pause = threading.Event()
         pause.wait(2.0)
         before = len(server.times(endpoint))
