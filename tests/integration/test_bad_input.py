@@ -118,7 +118,7 @@ def test_a_server_that_answers_html_is_told_from_a_tinker_server():
             pass
 
     web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Html)
-    threading.Thread(target=web.serve_forever, daemon=True).start()
+    threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:
         url = f"http://127.0.0.1:{web.server_port}"
         html = pytest.raises(ta.APIResponseValidationError, match="HTML")

@@ -59,7 +59,7 @@ def echo():
             pass
 
     web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    threading.Thread(target=web.serve_forever, daemon=True).start()
+    threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     yield Echo, f"http://127.0.0.1:{web.server_port}"
     web.shutdown()
     web.server_close()

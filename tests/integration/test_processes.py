@@ -153,7 +153,7 @@ def address():
             pass
 
     web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Listening)
-    threading.Thread(target=web.serve_forever, daemon=True).start()
+    threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     yield f"http://127.0.0.1:{web.server_port}", heard
     web.shutdown()
     web.server_close()
