@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import traceback
 
 import msgspec
 import pytest
@@ -449,3 +450,19 @@ def test_the_name_of_a_session_is_text():
     for bad in ("\ud800", 7):
         with pytest.raises(TinkerError, match="display_name"):
             ServiceClient(base_url=LOOPBACK, display_name=bad)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://user:pass/word-of-mine@host", "socks5://user:pass#word-of-mine@host", "http://u:pass?word-of-mine@h"],
+)
+@pytest.mark.parametrize("field", ["base_url", "proxy"])
+def test_a_password_with_odd_characters_is_not_shown_either(field, url):
+    """Such a URL can't be read as it was meant, and is told without what may be part of the password."""
+    with pytest.raises(ConfigError) as caught:
+        resolve(Config(**{field: url}), base_url=None if field == "base_url" else LOOPBACK)
+    shown = [str(caught.value), repr(caught.value.__context__)]
+    for frame, _ in traceback.walk_tb(caught.value.__traceback__):
+        if frame.f_code.co_filename != __file__:
+            shown.append(repr(frame.f_locals))
+    assert not [text for text in shown if "word-of-mine" in text or "pass" in text.replace("password", "")]

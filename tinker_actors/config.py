@@ -144,6 +144,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ConfigError(f"{field.name}: {error}.") from None
         if field.name == "default_headers":
             return {name: secret(each) for name, each in converted.items()}
+        if field.name == "base_url":
+            return hide_user(converted)
         return secret(converted) if field.name in _SECRET else converted
 
     def __repr__(self) -> str:

@@ -17,6 +17,7 @@ _IN_PATHS = "/:@!$&'()*+,;=~-._"
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NAME = re.compile(r"[0-9A-Za-z._-]+")
 _USER = re.compile(r"^([^/?#]*)//[^/?#]*@")
+_MAYBE_USER = re.compile(r"//.*@", re.DOTALL)  # a password may hold what ends a host, where nobody encoded it
 _LONGEST_LABEL = 63
 _LONGEST_NAME = 253
 
@@ -28,9 +29,9 @@ def base_url(url: str) -> str:
         ConfigError: no scheme or host, a host or port that can't be one, a user name, a query or a fragment, or a
             character that no URL has.
     """
-    if _USER.match(url):
+    if _USER.match(url) is not None:
         raise ConfigError("The base URL holds a user name or password; pass the key as api_key instead.")
-    shown = f"The base URL {url!r}"
+    shown = f"The base URL {hide_user(url)!r}"
     parts = _parts(url, shown)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{shown} needs a scheme and a host, like http://127.0.0.1:8000 or https://...")
@@ -55,7 +56,7 @@ def check_proxy(proxy: str, scheme: str | None = None, source: str = "proxy") ->
     proxy = Secret(proxy)
     if not proxy.isprintable():
         raise ConfigError(f"{source} holds a character that no URL has.")
-    parts = _parts(_USER.sub(lambda found: f"{found[1]}//", proxy), source)
+    parts = _parts(Secret(_USER.sub(lambda found: f"{found[1]}//", proxy)), source)
     if parts.scheme not in ("http", "https"):
         kind = f"a {parts.scheme} proxy" if parts.scheme and parts.netloc else "an address without a scheme"
         raise ConfigError(f"{source} is {kind}; only HTTP proxies are supported: http://host:port.")
@@ -69,8 +70,8 @@ def check_proxy(proxy: str, scheme: str | None = None, source: str = "proxy") ->
 
 
 def hide_user(url: str | None) -> str | None:
-    """Return a URL, as a `Secret` if there is a user name or password in it."""
-    return url if url is None or _USER.match(url) is None else Secret(url)
+    """Return a URL, as a `Secret` if there may be a user name or password in it."""
+    return url if url is None or _MAYBE_USER.search(url) is None else Secret(url)
 
 
 def _parts(url: str, shown: str) -> SplitResult:
@@ -83,14 +84,16 @@ def _parts(url: str, shown: str) -> SplitResult:
     odd = any(not character.isprintable() for character in url)
     if odd or url != url.strip():
         raise ConfigError(f"{shown} begins or ends with a space, or holds a character that no URL has.")
+    port, wrong = None, ""
     try:
-        parts = urlsplit(url)
-        port = parts.port
+        port = urlsplit(url).port
     except ValueError as error:
-        raise ConfigError(f"{shown} can't be read: {error}.") from None
+        wrong = "; a user name or password in it has to be percent-encoded" if _MAYBE_USER.search(url) else f": {error}"
+    if wrong:  # not up there: the frames that raised the other error hold what may be part of a password
+        raise ConfigError(f"{shown} can't be read{wrong}.")
     if port == 0:
         raise ConfigError(f"{shown} has the port 0, which nobody listens on.")
-    return parts
+    return urlsplit(url)
 
 
 def _check_host(host: str, shown: str) -> None:
