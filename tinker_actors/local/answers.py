@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -31,3 +33,4 @@ class _InPieces(Response):
         for place in range(0, len(self.body), _PIECE):
             last = place + _PIECE >= len(self.body)
             await send({"type": "http.response.body", "body": self.body[place : place + _PIECE], "more_body": not last})
+            await asyncio.sleep(0)  # as long as the system takes pieces, nobody else would have a turn
