@@ -21,6 +21,11 @@ EXACT_PARAMETERS = 2**28
 """Largest base model that is sampled from in float64, which takes 8 bytes per parameter beside the float32 weights."""
 
 
+PROMPT_BYTES = 128 * 2**20
+"""About how much memory the prompts may take that are run together, in float32; in float64 it is twice that. Unlike in
+training, the cut decides no bits of a result: those that it could decide are rounded away."""
+
+
 class Precise:
     """Base models in float64, made when they are first sampled from. For one thread.
 
@@ -65,7 +70,7 @@ class NumpyDecoding:
             except ValueError as error:
                 wrong.append((key, error))
         if valid:
-            for run in microbatches([len(request.prompt) for _, request in valid], self._base.config):
+            for run in microbatches([len(request.prompt) for _, request in valid], self._base.config, PROMPT_BYTES):
                 self._decoder.admit(valid[run.start : run.stop])
         return wrong
 

@@ -17,12 +17,14 @@ from tinker_actors.local.decoding import Detokenise, NumpyDecoding, Precise
 from tinker_actors.local.engine.adamw import AdamParams as EngineAdamParams
 from tinker_actors.local.engine.base import BaseModel
 from tinker_actors.local.engine.data import Datum, Output
-from tinker_actors.local.engine.lora import Adapter, LoraSpec
+from tinker_actors.local.engine.lora import Adapter, Layout, LoraSpec
 from tinker_actors.local.engine.losses import LOSSES
 from tinker_actors.local.engine.model import LoraModel
 from tinker_actors.local.engine.peft import peft_config
 from tinker_actors.local.engine.tiny import SPECIAL_TOKENS, TINY_NAME, tiny_base
 from tinker_actors.types.training import AdamParams, LoraConfig
+
+_ADAPTER_ARRAYS = 4
 
 
 class ServedModel(msgspec.Struct, frozen=True, eq=False):
@@ -133,6 +135,15 @@ class NumpyEngine:
     def create(self, base_model: str, config: LoraConfig) -> NumpyModel:
         """Return a new adapter on a base model."""
         return NumpyModel(self._served[base_model], _spec(config))
+
+    def adapter_bytes(self, base_model: str, config: LoraConfig) -> int:
+        """Return the bytes of an adapter, its gradient and its two moments; 0 for a configuration that can't be one."""
+        try:
+            spec = _spec(config)
+        except ValueError:
+            return 0
+        base = self._served[base_model].base
+        return _ADAPTER_ARRAYS * Layout(base.config, spec).size * base.dtype.itemsize
 
     def weights(self, base_model: str, config: LoraConfig | None, adapter: Arrays | None) -> NumpyWeights:
         """Return weights to sample from."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import msgspec
 import uvicorn
 
 from tinker_actors.errors import ConfigError
@@ -34,6 +35,7 @@ from tinker_actors.local.faults.setup import make_faults
 from tinker_actors.local.heads import HeadProtocol
 from tinker_actors.local.intake import Intake
 from tinker_actors.local.ledger import LEDGER_NAME, LedgerEngine
+from tinker_actors.local.memory import usable_memory
 from tinker_actors.local.model_folders import load_model_folders
 from tinker_actors.local.numpy_engine import NumpyEngine, ServedModel
 from tinker_actors.local.quiet import Quiet
@@ -120,6 +122,8 @@ def serve(
     _allow_many_connections()
     made = _make_engine(engine, models or {}, stand_ins or {})
     bounds = limits or Limits()
+    if bounds.adapter_bytes is None:
+        bounds = msgspec.structs.replace(bounds, adapter_bytes=usable_memory() // 4)
     with (
         _listen(host, port) as listener,
         temporary_folder() if data_dir is None else contextlib.nullcontext(data_dir) as folder,

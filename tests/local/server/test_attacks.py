@@ -184,6 +184,54 @@ def test_data_without_a_number_to_be_held(server, path):
         assert set(together(*2 * [lambda: post(server, path, body)])) == {413}
 
 
+def session(server: LocalServer) -> str:
+    answer = requests.post(f"{server.url}/api/v1/create_session", json={"tags": [], "sdk_version": "0"}, timeout=60)
+    return answer.json()["session_id"]
+
+
+def test_models_of_the_largest_rank():
+    """A hundred bytes ask for nine megabytes, and for four times that once the model is trained."""
+    with local_server(limits={"adapter_bytes": 2**28}) as server, unhurt(server):
+        mine = {"session_id": session(server), "base_model": "local/tiny", "lora_config": {"rank": 1024}}
+        found = [
+            post(server, "create_model", json.dumps({**mine, "model_seq_id": number}).encode()) for number in range(250)
+        ]
+        assert found[0] == 200
+        assert found[-1] == 403
+        assert found == sorted(found)
+
+
+@pytest.mark.parametrize("unit", [b"[],", b'"",', b'"%b",' % (b"x" * 4096)])
+def test_metadata_that_are_kept(server, unit):
+    """They are kept as long as the server runs, also when their session is over."""
+    packed = zstandard.ZstdCompressor().compress(METADATA % filled(unit, 4_000_000))
+    with unhurt(server):
+        for _ in range(200):
+            assert post(server, "create_session", packed, content_encoding="zstd") == 413
+
+
+def test_samples_that_list_much(server):
+    """A request of four kilobytes asks for a hundred thousand pairs of a token and its log-probability."""
+    body = {
+        "base_model": "local/tiny",
+        "num_samples": 1,
+        "prompt": {"chunks": [{"tokens": [1] * 2000}]},
+        "topk_prompt_logprobs": 64,
+        "prompt_logprobs": True,
+        "sampling_params": {"max_tokens": 1},
+    }
+    asked = [requests.post(f"{server.url}/api/v1/asample", json=body, timeout=60).json() for _ in range(30)]
+    with unhurt(server):
+        for one in asked:
+            done = {"type": "try_again"}
+            while done.get("type") == "try_again":
+                polled = requests.post(
+                    f"{server.url}/api/v1/retrieve_future", json={"request_id": one["request_id"]}, timeout=60
+                )
+                done = polled.json()
+            assert done["type"] == "sample"
+
+
 def connected(server: LocalServer) -> socket.socket:
     return socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=60)
 

@@ -33,6 +33,10 @@ STEPS_PER_TURN = 16
 TOKENS_PER_TURN = 2048
 """About how many tokens of all sequences together, so that a turn of many sequences does not take longer."""
 
+LISTED_TOGETHER = 2**19
+"""Most likeliest tokens that are listed for all samples being drawn with the same weights, a hundred bytes each; a
+single sample may list more."""
+
 PROMPT_TOKENS_PER_TURN = 8192
 """About how many tokens of prompts are run in a turn."""
 
@@ -126,6 +130,8 @@ class Batch:
         live = list(self.live.values())
         if not any(one.future.owner == sample.future.owner for one in live):
             return True
+        if sample.task.listed and sum(one.task.listed for one in live) + sample.task.listed > LISTED_TOGETHER:
+            return False
         half = max(1, most // 2)
         taken = sum(min(one.task.num_samples, half) for one in live)
         return taken + min(sample.task.num_samples, half) <= most

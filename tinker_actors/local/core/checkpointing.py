@@ -21,6 +21,7 @@ from tinker_actors.local.core.models import Model
 from tinker_actors.local.core.numbers import require_number
 from tinker_actors.local.core.ports import Arrays, TrainedModel
 from tinker_actors.local.core.reading import read
+from tinker_actors.local.core.room import require_notes
 from tinker_actors.local.core.samplers import Sampler
 from tinker_actors.local.core.sponsoring import sponsor_by
 from tinker_actors.local.core.submitting import Plan, accepted, enqueue, submit
@@ -53,6 +54,7 @@ def save_weights(core: CoreState, request: CoreRequest, _now: float) -> Answer:
 
 def _prepare_save(core: CoreState, model: Model, body: SaveWeightsRequest) -> Plan:
     require_ttl(body.ttl_seconds)
+    require_notes(core.limits, user_metadata=body.user_metadata)
     name = ids.require_checkpoint_name(body.path or f"checkpoint-{core.new_id()}")
     path, uid, owner = f"{SCHEME}{model.model_id}/weights/{name}", core.new_id(), core.caller.name
 
@@ -75,6 +77,7 @@ def _prepare_sampler_save(core: CoreState, model: Model, body: SaveWeightsForSam
         return _plan_ephemeral(core, model, body)
     path = f"{SCHEME}{model.model_id}/sampler_weights/{ids.require_checkpoint_name(body.path)}"
     require_ttl(body.ttl_seconds)
+    require_notes(core.limits, user_metadata=body.user_metadata)
     uid, owner = core.new_id(), core.caller.name
 
     def work(trained: TrainedModel) -> Success:
@@ -160,6 +163,7 @@ def _create_by_loading(core: CoreState, request: CoreRequest, body: LoadWeightsR
         return earlier
     _require_path(body.path)
     require_adamw(body.optimizer_config)
+    require_notes(core.limits, user_metadata=body.user_metadata)
     readers, owner = _readers(core, body), core.caller.name
     known = core.catalog.find(body.path, core.wall)
     model = add_model(

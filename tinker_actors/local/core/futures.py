@@ -19,6 +19,7 @@ from tinker_actors.local.core.jobs import Failure, Result
 from tinker_actors.local.core.keeping import FutureRecord, Store
 from tinker_actors.local.core.limits import Limits
 from tinker_actors.local.core.messages import Answer, RefusedError, ok
+from tinker_actors.local.core.room import is_room
 from tinker_actors.protocol import codec
 
 State = Literal["pending", "finished", "lost"]
@@ -136,7 +137,7 @@ class FutureTable:
             RefusedError: 429, there are as many as the limit allows, or their requests take all the memory there is.
         """
         held, mine, limit = self._held.total(), self._held[self._caller.name], self._limits.held_bytes
-        if held and mine + weight > limit - held - weight:
+        if not is_room(weight, mine, held, limit):
             raise RefusedError(
                 429,
                 f"Requests that are not done yet take {held} bytes; this server keeps {limit}.",

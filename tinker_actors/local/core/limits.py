@@ -44,6 +44,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             Eight times as many log-probabilities may be listed.
         stops: most stop sequences of a sample; beyond it 400.
         sessions_per_owner: most sessions of one owner that live at once; beyond it 403.
+        adapter_bytes: memory for models in training. An owner gets as much of it as is still free; beyond it 403. None
+            for as much as they take; `serve` makes it a quarter of the memory there is.
+        note_bytes: most that is kept of what a user says about a session, model or checkpoint; beyond it 413.
+        note_values: most values in it; beyond it 413.
         models_per_owner: most models of one owner that are loaded at once; beyond it 403.
         open_futures: most futures of one owner that are pending at once; beyond it 429.
         token_seconds: how long a token (JWT) is good.
@@ -77,6 +81,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     sample_tokens: int = 128 * 1024
     stops: int = 64
     sessions_per_owner: int = 1000
+    adapter_bytes: int | None = None
+    note_bytes: int = 64 * 1024
+    note_values: int = 1024
     models_per_owner: int = 256
     open_futures: int = 100_000
     token_seconds: float = 3600.0

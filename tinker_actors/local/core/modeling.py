@@ -15,7 +15,8 @@ from tinker_actors.local.core.models import Model
 from tinker_actors.local.core.numbers import require_number
 from tinker_actors.local.core.ports import TrainedModel
 from tinker_actors.local.core.reading import read
-from tinker_actors.local.core.sessions import Session, require_quota
+from tinker_actors.local.core.room import is_room, require_notes, require_quota
+from tinker_actors.local.core.sessions import Session
 from tinker_actors.local.core.submitting import Plan, accepted, enqueue
 from tinker_actors.protocol import codec
 from tinker_actors.types.training import LoraConfig
@@ -35,6 +36,7 @@ def create_model(core: CoreState, request: CoreRequest, _now: float) -> Answer:
     core.futures.require_room()
     core.base_model(body.base_model)
     require_adamw(body.optimizer_config)
+    require_notes(core.limits, user_metadata=body.user_metadata)
     lora = _with_seed(body.lora_config or LoraConfig(), ids.model_id(body.session_id, body.model_seq_id))
     if lora.rank > core.limits.lora_rank:
         raise RefusedError(400, f"LoRA rank {lora.rank} is above this server's limit of {core.limits.lora_rank}.")
@@ -92,13 +94,23 @@ def add_model(
     """Add a session's new model, still to be created by its first operation.
 
     Raises:
-        RefusedError: 422, the number can't be one; 403, the owner has as many models as the limit allows.
+        RefusedError: 422, the number can't be one; 403, the owner has as many models as the limit allows, or they take
+            all the memory there is for him.
     """
     require_number("model_seq_id", model_seq_id)
     owner = core.caller.name
-    loaded = sum(model.owner == owner for model in core.models.values())
-    require_quota("models", loaded, core.limits.models_per_owner)
-    model = Model(ids.model_id(session.session_id, model_seq_id), session.session_id, base_model, lora, owner)
+    mine = [model.weight for model in core.models.values() if model.owner == owner]
+    require_quota("models", len(mine), core.limits.models_per_owner)
+    weight = 0 if base_model is None or lora is None else core.engine.adapter_bytes(base_model, lora)
+    held, limit = sum(model.weight for model in core.models.values()), core.limits.adapter_bytes
+    if limit is not None and not is_room(weight, sum(mine), held, limit):
+        raise RefusedError(
+            403,
+            f"This model would take {weight} bytes beside the {sum(mine)} that yours take; this server has {limit} for "
+            f"the models of all, of which {held} are taken. Close a client that is not needed any more, ask for a "
+            "lower rank, or start the server with a higher limit.",
+        )
+    model = Model(ids.model_id(session.session_id, model_seq_id), session.session_id, base_model, lora, owner, weight)
     core.models[model.model_id] = model
     return model
 

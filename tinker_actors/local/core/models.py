@@ -66,6 +66,7 @@ class Model:
         model_id: its id.
         session_id: the session it belongs to.
         owner: whose it is.
+        weight: bytes that it takes in memory.
         base_model: what it is trained from; None until a checkpoint has said so.
         lora: how; likewise.
         trained: the engine's model, once it is created.
@@ -80,11 +81,18 @@ class Model:
     """
 
     def __init__(
-        self, model_id: str, session_id: str, base_model: str | None, lora: LoraConfig | None, owner: str
+        self,
+        model_id: str,
+        session_id: str,
+        base_model: str | None,
+        lora: LoraConfig | None,
+        owner: str,
+        weight: int = 0,
     ) -> None:
         self.model_id = model_id
         self.session_id = session_id
         self.owner = owner
+        self.weight = weight
         self.base_model = base_model
         self.lora = lora
         self.trained: TrainedModel | None = None

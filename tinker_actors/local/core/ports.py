@@ -105,6 +105,12 @@ class SampleTask(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     target_prompt_logprobs: npt.NDArray[np.int64] | None = None
     topk_sample_logprobs: int = 0
 
+    @property
+    def listed(self) -> int:
+        """How many likeliest tokens are listed at most."""
+        drawn = self.num_samples * (self.max_tokens or 0)
+        return len(self.prompt) * self.topk_prompt_logprobs + drawn * self.topk_sample_logprobs
+
 
 class Completion(msgspec.Struct, frozen=True, eq=False):
     """One drawn sequence.
@@ -212,6 +218,10 @@ class Engine(Protocol):
 
     def create(self, base_model: str, config: LoraConfig) -> TrainedModel:
         """Return a new adapter; `config.seed` is set. The same arguments give the same bits."""
+        ...
+
+    def adapter_bytes(self, base_model: str, config: LoraConfig) -> int:
+        """Return how much memory a new adapter takes once it is trained; for a configuration that can't be one, 0."""
         ...
 
     def weights(self, base_model: str, config: LoraConfig | None, adapter: Arrays | None) -> Any:

@@ -16,6 +16,8 @@ from tinker_actors.local.core.keeping import CheckpointMeta, Store
 from tinker_actors.local.core.numbers import Numbers
 from tinker_actors.local.core.ports import Engine
 
+_KEPT = 32  # weights of checkpoints in memory; older ones are read again when they are needed
+
 
 class WeightsRef(msgspec.Struct, eq=False, weakref=True):
     """Weights that are or will be in memory.
@@ -70,6 +72,7 @@ class Weights:
         self._engine = engine
         self._store = store
         self._bases: dict[str, WeightsRef] = {}
+        self._recent: weakref.WeakKeyDictionary[WeightsRef, None] = weakref.WeakKeyDictionary()  # used last comes last
         self._checkpoints: weakref.WeakValueDictionary[str, WeightsRef] = weakref.WeakValueDictionary()
 
     def of_base(self, base_model: str) -> WeightsRef:
@@ -88,14 +91,22 @@ class Weights:
         return WeightsRef(base_model, None, value)
 
     def load(self, ref: WeightsRef) -> Any:
-        """Return the engine's weights, loading them if that has not happened. For one worker thread.
+        """Return the engine's weights, loading them if they are not in memory. For one worker thread.
 
         Raises:
             ValueError: the checkpoint is gone or was replaced.
         """
-        if ref.value is None:
-            ref.value = self._loaded(ref)
-        return ref.value
+        value = ref.value
+        if value is None:
+            value = ref.value = self._loaded(ref)
+        if ref.checkpoint is not None:
+            self._recent.pop(ref, None)
+            self._recent[ref] = None  # behind the others
+            if len(self._recent) > _KEPT:
+                oldest = next(iter(self._recent))
+                del self._recent[oldest]
+                oldest.value = None  # what is being drawn with them has them
+        return value
 
     def _loaded(self, ref: WeightsRef) -> Any:
         meta = ref.checkpoint

@@ -16,6 +16,7 @@ from tinker_actors.local.core.keeping import SessionRecord
 from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
 from tinker_actors.local.core.numbers import Numbers
 from tinker_actors.local.core.reading import read
+from tinker_actors.local.core.room import require_notes, require_quota
 from tinker_actors.types.sessions import ClientSessionFinishReasonType
 from tinker_actors.types.wire import CreateSessionRequest, FinishSessionRequest, SessionHeartbeatRequest
 
@@ -106,6 +107,9 @@ def create_session(core: CoreState, request: CoreRequest, now: float) -> Answer:
     """`POST create_session`."""
     body = read(request, CreateSessionRequest)
     require_quota("sessions", len(core.sessions.living_of(core.caller.name)), core.limits.sessions_per_owner)
+    require_notes(
+        core.limits, user_metadata=body.user_metadata, project_id=body.project_id, display_name=body.display_name
+    )
     session_id = f"session-{core.new_id()}"
     core.catalog.put_session(
         SessionRecord(
@@ -121,20 +125,6 @@ def create_session(core: CoreState, request: CoreRequest, now: float) -> Answer:
     return ok({"type": "create_session", "session_id": session_id})
 
 
-def require_quota(what: str, count: int, most: int) -> None:
-    """Check that an owner may have one more of something that takes memory until it is given up.
-
-    Raises:
-        RefusedError: 403, there are as many as the limit allows.
-    """
-    if count >= most:
-        raise RefusedError(
-            403,
-            f"You have {count} {what}, as many as this server allows an owner. Close a client that is not needed any "
-            "more, or start the server with a higher limit.",
-        )
-
-
 def session_heartbeat(core: CoreState, request: CoreRequest, now: float) -> Answer:
     """`POST session_heartbeat`."""
     session = core.sessions.get(read(request, SessionHeartbeatRequest).session_id)
@@ -147,6 +137,7 @@ def finish_session(core: CoreState, request: CoreRequest, _now: float, session_i
     body = read(request, FinishSessionRequest)
     if not core.sessions.is_gone(session_id):
         core.sessions.get(session_id)
+        require_notes(core.limits, detail=body.detail)
         _note_finish(core, session_id, body)
         end_session(core, session_id, f"its client finished it ({body.reason.type[:40]})")
     return ok({"type": "finish_session"})

@@ -13,7 +13,7 @@ import numpy as np
 from tinker_actors.local.engine.arrays import Floats, Ints
 from tinker_actors.local.engine.config import ModelConfig
 
-ACTIVATION_BYTES = 512 * 2**20
+ACTIVATION_BYTES = 256 * 2**20
 """About how much memory one microbatch may take for what backward needs; larger requests run in several."""
 
 
