@@ -19,7 +19,7 @@ from .bending import Bending
 SECONDS = 4.0
 MOST_A_SECOND = 4  # of requests for each future
 MOST_OF_A_CORE = 0.05
-AT_ONCE = 7  # each would have far more than its share of a core if it spun
+AT_ONCE = 11  # each would have far more than its share of a core if it spun
 
 CLIENT = """
 import json, sys, threading, time
