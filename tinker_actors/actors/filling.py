@@ -2,9 +2,9 @@
 
 A gap would stop everything behind it on a server that does not count refused requests, so something without effect is
 sent in its place, a `forward` over one token, and nothing goes behind it before that is taken. Where the server takes
-it in neither dialect, what is queued fails and says why; whatever is called later has it tried once more. While it is
-not known whether the server reads our dialect, the same request tells (`protocol/dialect.py` has the rule): it is a
-probe then.
+it in neither dialect, what was called before this was tried fails and says why; whatever is called later has it tried
+once more. While it is not known whether the server reads our dialect, the same request tells (`protocol/dialect.py` has
+the rule): it is a probe then.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from tinker_actors.actors.pending import ActorSink, Pending
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.work import Work
 from tinker_actors.errors import InvalidInputError, TinkerError
+from tinker_actors.protocol.consequences import never_filled
 from tinker_actors.protocol.dialect import OTHER, Dialect
 from tinker_actors.protocol.endpoints import TYPE_FORWARD
 from tinker_actors.protocol.operations import Tail, filler, in_dialect, request_head
+from tinker_actors.protocol.order import Order
 from tinker_actors.protocol.protobuf.compression import ENCODING, compress_zstd
 from tinker_actors.runtime.progress import Tracker
 from tinker_actors.types.failures import KNOWN_FAILURES, known_failures_text
@@ -40,6 +42,7 @@ class _Offer(msgspec.Struct):
         token: a token id that the model is known to have.
         dialect: what it is in.
         left: what to try when it is refused.
+        since: the place of the newest call when it was first tried.
         probe_of: the operation whose doubts it is to clear, or None for a filler.
     """
 
@@ -47,25 +50,28 @@ class _Offer(msgspec.Struct):
     token: int
     dialect: Dialect
     left: list[Dialect]
+    since: int
     probe_of: Pending | None = None
 
 
 class Filling:
     """Sends fillers and probes of one model. Part of a training actor; used where it runs."""
 
-    def __init__(self, owner: Training, service: Service, creation: Creation) -> None:
+    def __init__(self, owner: Training, service: Service, creation: Creation, order: Order) -> None:
         self._owner = owner
         self._service = service
         self._creation = creation
+        self._order = order
         self._sent: set[int] = set()  # work ids whose story is not over
         self._offers: dict[int, _Offer] = {}  # of these, those that were neither taken nor refused
         self._open: dict[int, int] = {}  # numbers that the server waits for, and the token to fill them with
-        self._unfilled: TinkerError | None = None  # since the last attempt to fill all of them
+        # A refusal since the last attempt to fill all of them, and the newest call when what it refused was tried.
+        self._unfilled: tuple[TinkerError, int] | None = None
 
     def fill(self, pending: Pending) -> None:
         """Send something without effect under the numbers that a failed submission left open.
 
-        The owner hears `filled` when that is over, and sends nothing before.
+        The owner goes on when that is over, or hears `unfilled`; it sends nothing before.
         """
         if self._creation.server_orders:
             for number in pending.open_numbers():
@@ -85,13 +91,17 @@ class Filling:
         out = {offer.number for offer in self._offers.values()}
         for number in [number for number in self._open if number not in out]:
             first, *left = self._service.dialect.in_place()
-            self._offer(_Offer(number, self._open[number], first, left))
+            self._offer(_Offer(number, self._open[number], first, left, self._order.calls))
 
     def _conclude(self) -> None:
         """Tell the owner when no filler is out any more."""
         if not self._offers:
-            error, self._unfilled = self._unfilled, None
-            self._owner.filled(min(self._open) if self._open else None, error)
+            unfilled, self._unfilled = self._unfilled, None
+            if self._open and unfilled is not None:
+                number, (refusal, since) = min(self._open), unfilled
+                self._owner.unfilled(number, never_filled(number, refusal), since)
+            else:
+                self._owner.advance()
 
     def redress(self, pending: Pending, index: int, message: ChunkFailed) -> bool:
         """Return whether a refusal is not the operation's failure yet, and do what it asks for."""
@@ -132,7 +142,7 @@ class Filling:
         number = pending.first + index
         if self._creation.server_orders:
             self._open[number] = pending.operation.token
-        self._offer(_Offer(number, pending.operation.token, sent_in, [OTHER[sent_in]], pending))
+        self._offer(_Offer(number, pending.operation.token, sent_in, [OTHER[sent_in]], self._order.calls, pending))
 
     def heard(self, message: ChunkAccepted | ChunkDone | ChunkFailed) -> bool:
         """Take the story of a filler or probe, and return whether it was one."""
@@ -148,7 +158,7 @@ class Filling:
             self._offer(offer)
             return True
         if isinstance(message, ChunkFailed) and message.error.status_code != _CONFLICT:
-            self._unfilled = message.error
+            self._unfilled = message.error, offer.since
         else:
             self._open.pop(offer.number, None)
         if offer.probe_of is None:

@@ -39,7 +39,7 @@ from tinker_actors.errors import (
     ClientClosedError,
     TinkerError,
 )
-from tinker_actors.protocol.consequences import never_filled, outcome_unknown, preceded
+from tinker_actors.protocol.consequences import outcome_unknown, preceded
 from tinker_actors.protocol.operations import Tail, in_dialect
 from tinker_actors.runtime.actor import RuntimeActor, tell
 from tinker_actors.runtime.futures import APIFuture
@@ -64,8 +64,8 @@ class Training(RuntimeActor):
         super().__init__(service.platform.control)
         self._service = service
         self._creation = Creation(self, service, origin, ready)
-        self._filling = Filling(self, service, self._creation)
         self._failing = Failing(self, service)
+        self._filling = Filling(self, service, self._creation, self._failing.order)
         self._queue: deque[Pending] = deque()
         self._sending: Pending | None = None
         self._sent: list[Pending] = []
@@ -273,15 +273,12 @@ class Training(RuntimeActor):
         pending.start_over(tails)
         self.advance()
 
-    def filled(self, number: int | None, refusal: TinkerError | None) -> None:
-        """Go on: the open numbers are taken. Or fail what is behind the first that can't be: `refusal` says why."""
-        if number is not None and refusal is not None:
-            error = never_filled(number, refusal)
-            for pending in list(self._sent):
-                self._abandon(pending, number, error)
-            self._drop_queue(error)
-            self._settle_concluded()
-        self.advance()
+    def unfilled(self, number: int, error: TinkerError, last: int) -> None:
+        """Fail what is behind a number that can't be filled, up to the call at `last`, and go on."""
+        for pending in list(self._sent):
+            self._abandon(pending, number, error)
+        self._drop_queue(error, last)
+        self._settle_concluded()
 
     def _abandon(self, pending: Pending, number: int, error: TinkerError) -> None:
         """Give up those requests of an operation that the server holds, or would hold, behind an open number."""
@@ -342,7 +339,7 @@ class Training(RuntimeActor):
             pending.error = None  # another part of it is the reason, and will say so
         self._failed(pending, message.error)
         if outcome_unknown(message.error):
-            self._drop_queue(message.error)
+            self._drop_queue(message.error, self._failing.order.calls)
 
     def _failed(self, pending: Pending, error: TinkerError) -> None:
         """Note the first failure of an operation. That of a gradient is final; others wait for their other chunks."""
@@ -355,11 +352,10 @@ class Training(RuntimeActor):
         if pending.operation.gradient:
             settle_error(pending, error)
 
-    def _drop_queue(self, error: TinkerError) -> None:
-        """Fail what was not sent yet: it was called for weights that are not known any more."""
-        queue, self._queue = self._queue, deque()
-        for pending in queue:
-            self._failing.keep_back(pending, error)
+    def _drop_queue(self, error: TinkerError, last: int) -> None:
+        """Fail what was not sent yet, up to the call at `last`: it was meant for weights that nobody knows now."""
+        while self._queue and self._queue[0].place <= last:
+            self._failing.keep_back(self._queue.popleft(), error)
         self._lift_barriers()
 
     # ------------------------------------------------------------ settling

@@ -132,12 +132,13 @@ class Order:
 
     Attributes:
         discards: as given; it may be found out later, before the first operation.
+        calls: how many there were; the place of the newest.
     """
 
     def __init__(self, *, stops: bool = True, discards: bool = False) -> None:
         self.discards = discards
         self._stops = stops
-        self._calls = 0
+        self.calls = 0
         self._admitted = 0
         self._in_flight: set[int] = set()
         self._faults: list[Fault] = []
@@ -163,8 +164,8 @@ class Order:
 
     def call(self) -> int:
         """Note a call, and return its place."""
-        self._calls += 1
-        return self._calls
+        self.calls += 1
+        return self.calls
 
     def ignorant_of(self, place: int) -> Fault | None:
         """Return a fault that the caller of the operation at `place` had not been told of, or None."""
@@ -253,7 +254,7 @@ class Order:
         """Note that the user was told of a failure: what he calls from now on, he calls knowing it."""
         for fault in self._faults:
             if fault.cause == cause and fault.told_at is None:
-                fault.told_at = self._calls
+                fault.told_at = self.calls
         self._forget()
 
     def acknowledge(self) -> None:
