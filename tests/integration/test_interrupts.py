@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import signal
@@ -122,14 +123,27 @@ def test_closing(server):
         eventually(future.done)
 
 
-def test_leaving_a_block(server):
+@pytest.mark.parametrize("error", [None, ValueError("the block's own")])
+def test_leaving_a_block(server, error):
+    """Wherever the interrupt comes, in the block or on the way out of it, closing again closes."""
     for interrupter in every_line():
         service = ta.ServiceClient(base_url=server.url)
-        with service:
-            pass_ = interrupter  # the block itself is not what is interrupted
-        del pass_
-        interrupter.run(service.close)
-        assert service._service.over.done()
+        sampler = service.create_sampling_client(base_model="local/tiny")
+        futures = []
+
+        def use(service=service, sampler=sampler, futures=futures):
+            with contextlib.suppress(ValueError), service:
+                futures.append(sampler.sample(prompt("a"), 1, GREEDY))
+                if error is not None:
+                    raise error
+
+        interrupter.run(use)
+        service.close(timeout=HANG)
+        assert service._service.over.done(), interrupter.where
+        assert not service.actor_ref.is_alive()
+        eventually(lambda futures=futures: all(future.done() for future in futures))
+        budget = service._service.lanes.queue_budget
+        eventually(lambda budget=budget: (budget.held, budget.holders, budget.waiting) == (0, 0, 0))
 
 
 def test_the_interrupter_interrupts_each_line_once():
