@@ -50,6 +50,8 @@ def test_a_dtype_without_a_name_on_the_wire_is_refused():
         ((prompt("a"), 0, PARAMS), "num_samples"),
         ((ta.ModelInput.empty(), 1, PARAMS), "prompt"),
         ((prompt("a"), 1, {"max_tokens": 3, "temprature": 1.0}), "temprature"),
+        (("text", 1, PARAMS), "prompt can't be made of str: encode the text"),
+        (([1, True], 1, PARAMS), r"prompt\[1\] is True"),
     ],
 )
 def test_bad_sampling_arguments_are_refused_in_the_callers_thread(service, arguments, says):
@@ -127,3 +129,23 @@ def test_a_server_that_answers_html_is_told_from_a_tinker_server():
     finally:
         web.shutdown()
         web.server_close()
+
+
+def test_token_ids_are_taken_where_an_input_is_wanted(service, trainer):
+    ids = [104, 105]
+    sampler = service.create_sampling_client(base_model="local/tiny")
+    params = ta.SamplingParams(max_tokens=2, temperature=0.0)
+    made = ta.ModelInput.from_ints(ids)
+    first, *others = (
+        [sequence.tokens for sequence in sampler.sample(given, 1, params).result(HANG).sequences]
+        for given in (made, ids, tuple(ids), np.array(ids))
+    )
+    assert others == [first] * 3
+    mapped = dict(sampler.map([ids, made], 1, params))
+    assert [[sequence.tokens for sequence in response.sequences] for response in mapped.values()] == [first] * 2
+    assert sampler.compute_logprobs(ids).result(HANG) == sampler.compute_logprobs(made).result(HANG)
+    losses = [
+        trainer.forward([ta.Datum(given, {"target_tokens": [105, 106]})], "cross_entropy").result(HANG).metrics
+        for given in (ids, made)
+    ]
+    assert losses[0] == losses[1]

@@ -120,13 +120,19 @@ def test_a_raw_list_put_into_the_inputs_afterwards_is_refused():
     assert refusal([example]) == "data[0].loss_fn_inputs['weights'] is a list, not a TensorData."
 
 
+def changed(chunk):
+    model_input = ModelInput.from_ints([1])
+    model_input.chunks[0] = chunk
+    return model_input
+
+
 @pytest.mark.parametrize(
     ("model_input", "message"),
     [
         (ModelInput.empty(), "is empty: it has 0 tokens"),
         (ModelInput.from_ints([]), "is empty"),
         (ModelInput.from_ints(np.array([], dtype=np.int64)), "is empty"),
-        (ModelInput(["text"]), "x.chunks[0] is a str, which is no chunk"),
+        (changed("text"), "x.chunks[0] is a str, which is no chunk"),
         ([1, 2], "x is a list, not a ModelInput"),
         ("text", "x is a str, not a ModelInput"),
         (None, "not a ModelInput"),

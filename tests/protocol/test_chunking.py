@@ -73,5 +73,7 @@ def test_a_datum_counts_every_value_of_every_tensor():
 
 
 def test_a_chunk_of_no_known_kind_is_refused():
+    prompt = ModelInput.from_ints([1])
+    prompt.chunks.append(7)
     with pytest.raises(InvalidInputError, match="not of int"):
-        prompt_bytes(ModelInput([7]))  # type: ignore[list-item]
+        prompt_bytes(prompt)

@@ -102,6 +102,12 @@ def test_a_dict_is_taken_for_the_parameters_and_unknown_keys_are_refused():
         as_sampling_params(3)
 
 
+def changed(token):
+    prompt = ModelInput.from_ints([1, 2])
+    prompt.chunks[0].tokens[1] = token
+    return prompt
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -110,8 +116,8 @@ def test_a_dict_is_taken_for_the_parameters_and_unknown_keys_are_refused():
         ({"topk_prompt_logprobs": -1}, "topk_prompt_logprobs is -1; it must be at least 0"),
         ({"prompt": ModelInput.empty()}, "prompt is empty: it has 0 tokens"),
         ({"prompt": [1, 2]}, "prompt is a list, not a ModelInput"),
-        ({"prompt": ModelInput.from_ints([1, 2.5])}, "prompt.chunks[0].tokens[1] is 2.5; it must be an integer"),
-        ({"prompt": ModelInput.from_ints((1, "2"))}, "prompt.chunks[0].tokens[1] is '2'"),
+        ({"prompt": changed(2.5)}, "prompt.chunks[0].tokens[1] is 2.5; it must be an integer"),
+        ({"prompt": changed("2")}, "prompt.chunks[0].tokens[1] is '2'"),
         ({"prompt": PROMPT.append_int(-5)}, "prompt.chunks[1].tokens[0] is the negative token id -5"),
     ],
 )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import enum
+
 import numpy as np
 import pytest
 
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.types import Datum, EncodedTextChunk, ImageAssetPointerChunk, ImageChunk, ModelInput, TensorData
+from tinker_actors.types.inputs import as_model_input
 
 
 @pytest.mark.parametrize("tokens", [[1, 2, 3], np.array([1, 2, 3])])
@@ -35,6 +38,65 @@ def test_tokens_come_in_any_sequence(tokens):
 def test_what_is_no_run_of_tokens_is_refused(tokens):
     with pytest.raises(InvalidInputError):
         EncodedTextChunk(tokens=tokens)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "says"),
+    [
+        ([True] * 3, r"Token ids\[0\] is True; it must be an integer"),
+        ([1, 2.0, 3], r"Token ids\[1\] is 2\.0; it must be an integer"),
+        ([1.5, 2.5], r"Token ids\[0\] is 1\.5"),
+        (["1", "2"], r"Token ids\[0\] is '1'"),
+        ([1, None], r"Token ids\[1\] is None"),
+        ([[1, 2]], r"Token ids\[0\] is \[1, 2\]"),
+        ((1, False), r"Token ids\[1\] is False"),
+        (np.array([1, True], object), r"Token ids\[1\] is True"),
+        ([np.float32(1.0)], r"Token ids\[0\] is "),
+        ([np.bool_(True)], r"Token ids\[0\] is "),
+    ],
+)
+def test_what_would_be_bent_into_a_token_is_refused_when_an_input_is_made_of_it(tokens, says):
+    for make in (EncodedTextChunk, ModelInput.from_ints, Datum):
+        with pytest.raises(InvalidInputError, match=says.replace("Token ids", "(Token ids|model_input)")):
+            make(tokens)
+
+
+def test_integers_of_other_libraries_become_plain_ones():
+    class Token(enum.IntEnum):
+        END = 7
+
+    ids = ModelInput.from_ints([1, np.int64(2), Token.END, np.uint8(4)]).to_ints()
+    assert ids == [1, 2, 7, 4]
+    assert {type(token) for token in ids} == {int}
+
+
+@pytest.mark.parametrize("tokens", [[1, 2], (1, 2), np.array([1, 2]), {"input_ids": [1, 2], "attention_mask": [1, 1]}])
+def test_token_ids_are_taken_where_an_input_is_wanted(tokens):
+    assert Datum(tokens).model_input.to_ints() == [1, 2]
+    assert as_model_input(tokens, "prompt").to_ints() == [1, 2]
+    made = ModelInput.from_ints([1])
+    assert as_model_input(made, "prompt") is made
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("some text", "prompt can't be made of str: encode the text with a tokenizer first"),
+        (7, "prompt can't be made of int"),
+        (None, "prompt can't be made of NoneType"),
+        (EncodedTextChunk([1]), r"ModelInput\(\[chunk\]\)"),
+    ],
+)
+def test_what_is_no_input_is_refused_with_what_would_be(value, says):
+    with pytest.raises(InvalidInputError, match=says):
+        as_model_input(value, "prompt")
+    with pytest.raises(InvalidInputError, match=says.replace("prompt", "model_input")):
+        Datum(value)
+
+
+def test_token_ids_are_no_chunks():
+    with pytest.raises(InvalidInputError, match=r"chunks\[0\] is 1, which is no chunk; ModelInput\.from_ints"):
+        ModelInput([1, 2])
 
 
 def test_appending_leaves_the_original_alone():

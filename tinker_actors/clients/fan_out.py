@@ -20,7 +20,7 @@ from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.gate import Gate
 from tinker_actors.runtime.progress import Tracker
 from tinker_actors.runtime.threads import on_own_thread
-from tinker_actors.types.inputs import ModelInput
+from tinker_actors.types.inputs import Prompt
 from tinker_actors.types.sampling import SampleResponse, SamplingParams
 from tinker_actors.types.scalars import checked_int
 
@@ -36,7 +36,7 @@ _PER_TURN = 2
 
 _NOTHING = object()
 
-Ask = Callable[[ModelInput, int, SamplingParams | Mapping[str, Any], float | None], APIFuture[SampleResponse]]
+Ask = Callable[[Prompt, int, SamplingParams | Mapping[str, Any], float | None], APIFuture[SampleResponse]]
 R = TypeVar("R")
 """What is given for a prompt: its response, or with `on_error="return"` maybe its error."""
 
@@ -90,7 +90,7 @@ class FanOut(Generic[R]):
         self,
         delivery: Delivery,
         ask: Ask,
-        prompts: Iterable[ModelInput] | AsyncIterable[ModelInput],
+        prompts: Iterable[Prompt] | AsyncIterable[Prompt],
         num_samples: int,
         params: SamplingParams | Mapping[str, Any],
         in_flight: int | None,
@@ -303,13 +303,15 @@ class FanOut(Generic[R]):
         return reading is not None and reading.done() and self._kept is _NOTHING and self._has_room()
 
 
-async def _read(prompts: AsyncIterator[ModelInput]) -> Any:
+async def _read(prompts: AsyncIterator[Prompt]) -> Any:
     return await anext(prompts, _NOTHING)
 
 
-def _iterators(prompts: Any) -> tuple[Iterator[ModelInput] | None, AsyncIterator[ModelInput] | None]:
+def _iterators(prompts: Any) -> tuple[Iterator[Prompt] | None, AsyncIterator[Prompt] | None]:
     if isinstance(prompts, Iterable) and not isinstance(prompts, str | bytes | Mapping):
         return iter(prompts), None
     if isinstance(prompts, AsyncIterable):
         return None, aiter(prompts)
-    raise InvalidInputError(f"prompts is a {type(prompts).__name__}; it must be an iterable of ModelInput.")
+    raise InvalidInputError(
+        f"prompts is a {type(prompts).__name__}; it must be an iterable of ModelInput or of lists of token ids."
+    )

@@ -23,7 +23,7 @@ from tinker_actors.protocol.checks import known_length
 from tinker_actors.protocol.operations import Tail, sample
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
-from tinker_actors.types.inputs import ModelInput
+from tinker_actors.types.inputs import ModelInput, Prompt, as_model_input
 from tinker_actors.types.sampling import SampleResponse, SamplingParams
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class SampleSource(ABC):
 
     def sample(
         self,
-        prompt: ModelInput,
+        prompt: Prompt,
         num_samples: int,
         sampling_params: SamplingParams | Mapping[str, Any],
         include_prompt_logprobs: bool = False,
@@ -55,7 +55,7 @@ class SampleSource(ABC):
         and waited for already.
 
         Args:
-            prompt: the tokens to go on from, at least one.
+            prompt: the tokens to go on from, at least one; token ids alone are taken, too.
             num_samples: how many completions, at least 1.
             sampling_params: how to draw tokens; a dict of the same names is accepted.
             include_prompt_logprobs: also give the log-probability of each prompt token.
@@ -70,6 +70,8 @@ class SampleSource(ABC):
             ClientClosedError: the service client was closed.
         """
         self._keeper._check_open("sample")
+        if not isinstance(prompt, ModelInput):
+            prompt = as_model_input(prompt, "prompt")
         tail = sample(prompt, num_samples, sampling_params, include_prompt_logprobs, topk_prompt_logprobs)
         return self._submit(tail, prompt)
 
@@ -77,7 +79,7 @@ class SampleSource(ABC):
         """Await a sample; arguments as for `sample`."""
         return await self.sample(*args, **kwargs)
 
-    def compute_logprobs(self, prompt: ModelInput) -> APIFuture[list[float | None]]:
+    def compute_logprobs(self, prompt: Prompt) -> APIFuture[list[float | None]]:
         """Score a prompt.
 
         Args:
@@ -92,17 +94,19 @@ class SampleSource(ABC):
             ClientClosedError: the service client was closed.
         """
         self._keeper._check_open("compute_logprobs")
+        if not isinstance(prompt, ModelInput):
+            prompt = as_model_input(prompt, "prompt")
         tail = sample(prompt, 1, SamplingParams(max_tokens=1), include_prompt_logprobs=True)
         return self._submit(tail, prompt, _prompt_logprobs)
 
-    async def compute_logprobs_async(self, prompt: ModelInput) -> list[float | None]:
+    async def compute_logprobs_async(self, prompt: Prompt) -> list[float | None]:
         """Await the log-probabilities of a prompt; see `compute_logprobs`."""
         return await self.compute_logprobs(prompt)
 
     @overload
     def map(
         self,
-        prompts: Iterable[ModelInput] | AsyncIterable[ModelInput],
+        prompts: Iterable[Prompt] | AsyncIterable[Prompt],
         num_samples: int,
         params: SamplingParams | Mapping[str, Any],
         *,
@@ -114,7 +118,7 @@ class SampleSource(ABC):
     @overload
     def map(
         self,
-        prompts: Iterable[ModelInput] | AsyncIterable[ModelInput],
+        prompts: Iterable[Prompt] | AsyncIterable[Prompt],
         num_samples: int,
         params: SamplingParams | Mapping[str, Any],
         *,
@@ -125,7 +129,7 @@ class SampleSource(ABC):
 
     def map(
         self,
-        prompts: Iterable[ModelInput] | AsyncIterable[ModelInput],
+        prompts: Iterable[Prompt] | AsyncIterable[Prompt],
         num_samples: int,
         params: SamplingParams | Mapping[str, Any],
         *,
@@ -213,9 +217,11 @@ class SampleSource(ABC):
         """Return a request for the sampler this stands for; a length of 0 says that only the server knows it."""
 
     def _ask(
-        self, prompt: ModelInput, num_samples: int, params: SamplingParams | Mapping[str, Any], patience: float | None
+        self, prompt: Prompt, num_samples: int, params: SamplingParams | Mapping[str, Any], patience: float | None
     ) -> APIFuture[SampleResponse]:
         self._keeper._check_open("map")
+        if not isinstance(prompt, ModelInput):
+            prompt = as_model_input(prompt, "prompt")
         return self._submit(sample(prompt, num_samples, params), prompt, None, patience)
 
     def _submit(

@@ -116,14 +116,20 @@ def test_arrays_never_pass_through_python_ints():
         (np.array([3, -1]), "is the negative token id -1"),
         (np.array([3, -7], np.int8), "is the negative token id -7"),
         ([1, 2**31], "tokens[1] is the token id 2147483648"),
-        ([1, 2.5], "tokens[1] is 2.5"),
-        (["x"], "tokens[0] is 'x'"),
     ],
 )
 def test_token_ids_that_do_not_fit_are_refused_and_named(tokens, message):
     with pytest.raises(InvalidInputError, match=re.escape(message)) as caught:
         tail([datum(), datum(tokens)])
     assert str(caught.value).startswith("data[1].model_input.chunks[0].tokens[")
+
+
+@pytest.mark.parametrize("token", [2.5, "x", True])
+def test_tokens_that_were_changed_are_looked_at_again(token):
+    example = datum([1, 2])
+    example.model_input.chunks[0].tokens[1] = token
+    with pytest.raises(InvalidInputError, match=re.escape(f"data[0].model_input.chunks[0].tokens[1] is {token!r}")):
+        tail([example])
 
 
 def test_images_are_embedded_as_they_are():
