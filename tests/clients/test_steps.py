@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinker_actors as ta
-from tinker_actors.clients import training
+from tinker_actors.clients import performing
 from tinker_actors.clients.steps import StepTracker, trained_tokens
 from tinker_actors.runtime.failed_future import unseen
 from tinker_actors.types import TensorData
@@ -72,14 +72,14 @@ def test_steps_of_several_threads_do_not_mix(simulation, trainer):
 
 def test_a_step_that_a_signal_handler_calls_comes_before_or_behind_one_it_interrupts(simulation, trainer, monkeypatch):
     simulation.wait_for(trainer._ready)
-    steps, tell = [], training.tell
+    steps, tell = [], performing.tell
 
     def interrupted(ref, message):
         monkeypatch.undo()
         steps.append(trainer.step([datum()], "cross_entropy"))
         return tell(ref, message)
 
-    monkeypatch.setattr(training, "tell", interrupted)
+    monkeypatch.setattr(performing, "tell", interrupted)
     steps.append(trainer.step([datum()], "cross_entropy"))
     simulation.wait_for(*steps)
     assert [each.result(0).metrics["forward_backwards:max"] for each in steps] == [1, 2]

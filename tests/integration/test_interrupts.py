@@ -12,7 +12,7 @@ import pytest
 
 import tinker_actors as ta
 from tinker_actors.actors import lanes
-from tinker_actors.clients import closing, local_door
+from tinker_actors.clients import closing, lifetime, local_door
 from tinker_actors.clients import service as service_module
 from tinker_actors.clients.admission import OVERHEAD
 
@@ -188,7 +188,7 @@ def visits():
     assert not local_door._houses
 
 
-@pytest.mark.parametrize("module", [local_door, service_module, closing])
+@pytest.mark.parametrize("module", [local_door, service_module, lifetime, closing])
 def test_entering_and_leaving_the_local_door(visits, module):
     """Whoever is interrupted on the way in or out is not counted as inside for ever."""
     for interrupter in every_line(module.__file__):

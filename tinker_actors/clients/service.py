@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tinker_actors.actors.messages import Shutdown
@@ -15,34 +13,26 @@ from tinker_actors.actors.registry import sampler_keys
 from tinker_actors.actors.sampling import Sampling
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.session_messages import SessionSettings
-from tinker_actors.actors.tree import Close, Watch, give_up, open_service
+from tinker_actors.actors.tree import Watch, give_up, open_service
 from tinker_actors.clients import local_door
 from tinker_actors.clients.closing import (
-    DRAIN,
-    Status,
     abandon,
-    begin_end,
-    check_ending,
-    ending_of,
-    tell_cost,
-    wait_for_end,
 )
-from tinker_actors.clients.handle import closed_error, ended_error
+from tinker_actors.clients.handle import closed_error
+from tinker_actors.clients.lifetime import Lifetime
 from tinker_actors.clients.machine import machine
 from tinker_actors.clients.place import callers_place
 from tinker_actors.clients.questions import ask_server, question, wait_for, wait_for_async
 from tinker_actors.clients.sampling import SamplingClient
 from tinker_actors.clients.tree import Node, read_tree
 from tinker_actors.config import Config, resolve
-from tinker_actors.errors import DeadlineExceededError, InvalidInputError, WouldDeadlockError
+from tinker_actors.errors import InvalidInputError
 from tinker_actors.protocol.replies import capabilities_response
 from tinker_actors.protocol.values import checked_access_token, checked_metadata
-from tinker_actors.runtime import forks
-from tinker_actors.runtime.actor import Ref, RuntimeActor, logger, tell
-from tinker_actors.runtime.forks import check_not_forked, finalize
+from tinker_actors.runtime.actor import Ref, RuntimeActor, tell
+from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.hub import EventHub
-from tinker_actors.runtime.threads import on_own_thread
 from tinker_actors.secrets import secret
 from tinker_actors.types.addresses import hide_user
 from tinker_actors.types.paths import ParsedCheckpointTinkerPath, require_tinker_path
@@ -57,10 +47,8 @@ H = TypeVar("H")
 
 _child_numbers = itertools.count(1)
 
-_FAREWELL = 10.0  # on top of that, before closing goes on without the actors: they owe their end sooner
 
-
-class ServiceClient:
+class ServiceClient(Lifetime):
     """A session on a Tinker server. Thread-safe; a context manager, sync and async.
 
     Opening the session begins at once, in the background; nothing here waits for it. Without `with`, call `close()`.
@@ -299,84 +287,6 @@ class ServiceClient:
     def tree(self) -> Node:
         """Return what runs in this service and how each part is doing; `print` it. Waits at most 1 s per actor."""
         return read_tree(self._service)
-
-    # ------------------------------------------------------------ ending
-
-    def close(self, status: Status = "success", detail: str | None = None, *, timeout: float = DRAIN) -> None:
-        """End the service: take nothing new, finish what is in flight, tell the server, stop the actors.
-
-        What was called is finished, whoever still holds a handle. What is not finished in time fails with
-        `ClientClosedError`, and a warning says how much that was. A second call waits for the end, too; of several,
-        the earliest deadline holds. An interrupt ends the waiting for what is in flight, not the service.
-
-        Args:
-            status: told to the server.
-            detail: a sentence about it, told to the server.
-            timeout: seconds to wait for what is in flight. Telling the server takes what is left of them, 5 s at most
-                and a second at least, if it does not answer.
-
-        Raises:
-            WouldDeadlockError: called on one of the runtime's own threads; the service stays open.
-            InvalidInputError: another status, a detail that can't be sent, or no number; the service stays open.
-        """
-        check_ending(status, detail, timeout)
-        service = self._service
-        check_not_forked("close", service.epoch)
-        if not service.over.done() and on_own_thread():
-            raise WouldDeadlockError("Closed a service on a thread of the runtime.")
-        try:
-            wait_for_end(self._shut(status, detail, timeout), service, timeout + _FAREWELL)
-        except DeadlineExceededError:
-            logger.warning("The service could not be ended within %g s", timeout + _FAREWELL)
-        except BaseException:
-            with contextlib.suppress(DeadlineExceededError):
-                wait_for_end(self._shut(status, detail, 0.0), service, _FAREWELL)
-            raise
-        finally:
-            if service.over.done():
-                if self._finalizer.detach() is not None:  # nobody else was here
-                    tell_cost(service)
-                if self._visit is not None:
-                    self._visit.leave(wait=True)
-
-    def _shut(self, status: Status, detail: str | None, timeout: float) -> APIFuture[None]:
-        """Take nothing new, and have what is in flight finished; return the future of the service's end."""
-        begin_end(self._service)
-        tell(self.actor_ref, Close(status, detail, timeout))
-        return self._service.over
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing can be called any more: `close` was called, or the supervisor has ended."""
-        return self._service.ended is not None
-
-    def _check_open(self, what: str) -> None:
-        service = self._service
-        check_not_forked(what, service.epoch)
-        if service.ended is not None:
-            raise ended_error(what, service.ended)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._leave(kind, error)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        import asyncio  # noqa: PLC0415 - only for those who use it
-
-        await asyncio.to_thread(self._leave, kind, error)
-
-    def _leave(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
-        if self._service.epoch != forks.epoch:
-            return  # a forked child leaves the block; the service is its parent's
-        status, detail, timeout = ending_of(kind, error)
-        self.close(status, detail, timeout=timeout)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_service"):  # while it is being made

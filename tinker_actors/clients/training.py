@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tinker_actors.actors.messages import AcknowledgeFailure, Barrier, DescribeModel, Perform, Release
-from tinker_actors.actors.pending import settle_error
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.training_state import TrainingState
-from tinker_actors.clients.handle import Handle, ended_error
+from tinker_actors.clients.checkpoints import Checkpoints
+from tinker_actors.clients.performing import first
 from tinker_actors.clients.policy import Policy, PolicyState, policy_of
 from tinker_actors.clients.questions import wait_for, wait_for_async
 from tinker_actors.clients.steps import Step, StepTracker, trained_tokens
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.protocol import operations
 from tinker_actors.protocol.reduction import merge_outputs
-from tinker_actors.protocol.results import named_checkpoint
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
-from tinker_actors.runtime.progress import Tracker
 from tinker_actors.types.inputs import Datum
 from tinker_actors.types.training import (
     AdamParams,
     ForwardBackwardOutput,
     GetInfoResponse,
-    LoadWeightsResponse,
     LossFnType,
     OptimStepResponse,
-    SaveWeightsForSamplerResponse,
-    SaveWeightsResponse,
     StepResult,
 )
 from tinker_actors.types.wire import SamplerKind
@@ -39,11 +34,10 @@ if TYPE_CHECKING:
     from tinker_actors.clients.sampling import SamplingClient
     from tinker_actors.clients.service import ServiceClient
 
-T = TypeVar("T")
 LossFnConfig = Mapping[str, float | str]
 
 
-class TrainingClient(Handle):
+class TrainingClient(Checkpoints):
     """Trains one model. Made by `ServiceClient`; thread-safe.
 
     Operations are sent in the order in which they are called, each as soon as the server has accepted the one before;
@@ -60,10 +54,7 @@ class TrainingClient(Handle):
     def __init__(
         self, service: Service, actor_ref: Ref, ready: APIFuture[Any], keeper: ServiceClient, state: TrainingState
     ) -> None:
-        super().__init__(actor_ref, ready)
-        self._service = service
-        self._keeper = keeper
-        self._state = state
+        super().__init__(service, actor_ref, ready, keeper, state)
         self._policies: dict[str, PolicyState] = {}
         finalize(self, tell, actor_ref, Release())
 
@@ -127,7 +118,7 @@ class TrainingClient(Handle):
         if optim_params is not None and adam_params is not None:
             raise InvalidInputError("optim_params and adam_params are two names of one argument; give one of them.")
         params = adam_params if optim_params is None else optim_params
-        return self._perform(operations.optim_step(params), _first)
+        return self._perform(operations.optim_step(params), first)
 
     async def optim_step_async(self, *args: Any, **kwargs: Any) -> APIFuture[OptimStepResponse]:
         """Submit as `optim_step` does, and return the future."""
@@ -163,7 +154,7 @@ class TrainingClient(Handle):
         apply = operations.optim_step(adam_params)  # before anything is sent, for it may be refused
         given = self._encoded(data, loss_fn, loss_fn_config, forward_only=False)
         self._keeper._check_open("step")
-        gradient, optimizer = self._future(given.name, merge_outputs), self._future(apply.name, _first, tracker)
+        gradient, optimizer = self._future(given.name, merge_outputs), self._future(apply.name, first, tracker)
         # One message: nothing that another thread or a signal handler calls comes in between.
         self._tell(Perform(given, gradient, then=Perform(apply, optimizer)))
         tokens = trained_tokens(data)
@@ -172,92 +163,6 @@ class TrainingClient(Handle):
     async def step_async(self, *args: Any, **kwargs: Any) -> APIFuture[StepResult]:
         """Submit as `step` does, and return the future."""
         return self.step(*args, **kwargs)
-
-    # ------------------------------------------------------------ checkpoints
-
-    def save_state(
-        self,
-        name: str,
-        ttl_seconds: int | None = None,
-        overwrite: bool = False,
-        user_metadata: Mapping[str, Any] | None = None,
-    ) -> APIFuture[SaveWeightsResponse]:
-        """Save weights and optimizer state as a training checkpoint.
-
-        Args:
-            name: its name, without slashes.
-            ttl_seconds: its lifetime, 1 hour to 10 years; None keeps it for ever.
-            overwrite: replace a checkpoint of that name.
-            user_metadata: stored with it.
-
-        Returns:
-            A future of its `tinker://` path.
-
-        Raises:
-            InvalidInputError: an argument that can't be right; nothing was sent.
-            ClientClosedError: the service client was closed.
-        """
-        operation = operations.save_weights(name, ttl_seconds, overwrite, user_metadata)
-        return self._perform(operation, _first)
-
-    async def save_state_async(self, *args: Any, **kwargs: Any) -> APIFuture[SaveWeightsResponse]:
-        """Submit as `save_state` does, and return the future."""
-        return self.save_state(*args, **kwargs)
-
-    def load_state(self, path: str, weights_access_token: str | None = None) -> APIFuture[LoadWeightsResponse]:
-        """Replace the weights by a checkpoint's; the optimizer begins anew.
-
-        Args:
-            path: the checkpoint's `tinker://` path.
-            weights_access_token: for another account's checkpoint.
-
-        Raises:
-            InvalidInputError: `path` is no `tinker://` path.
-            ClientClosedError: the service client was closed.
-        """
-        operation = operations.load_weights(path, optimizer=False, weights_access_token=weights_access_token)
-        return self._perform(operation, _first)
-
-    async def load_state_async(self, *args: Any, **kwargs: Any) -> APIFuture[LoadWeightsResponse]:
-        """Submit as `load_state` does, and return the future."""
-        return self.load_state(*args, **kwargs)
-
-    def load_state_with_optimizer(
-        self, path: str, weights_access_token: str | None = None
-    ) -> APIFuture[LoadWeightsResponse]:
-        """Replace weights and optimizer state by a checkpoint's; see `load_state`."""
-        operation = operations.load_weights(path, optimizer=True, weights_access_token=weights_access_token)
-        return self._perform(operation, _first)
-
-    async def load_state_with_optimizer_async(self, *args: Any, **kwargs: Any) -> APIFuture[LoadWeightsResponse]:
-        """Submit as `load_state_with_optimizer` does, and return the future."""
-        return self.load_state_with_optimizer(*args, **kwargs)
-
-    def save_weights_for_sampler(
-        self, name: str, ttl_seconds: int | None = None, user_metadata: Mapping[str, Any] | None = None
-    ) -> APIFuture[SaveWeightsForSamplerResponse]:
-        """Save the weights, without optimizer state, for sampling.
-
-        Args:
-            name: the checkpoint's name, without slashes.
-            ttl_seconds: its lifetime, 1 hour to 10 years; None keeps it for ever.
-            user_metadata: stored with it.
-
-        Returns:
-            A future of its `tinker://` path, for `create_sampling_client`.
-
-        Raises:
-            InvalidInputError: an argument that can't be right; nothing was sent.
-            ClientClosedError: the service client was closed.
-        """
-        operation = operations.save_weights_for_sampler(name, ttl_seconds=ttl_seconds, user_metadata=user_metadata)
-        return self._perform(operation, named_checkpoint)
-
-    async def save_weights_for_sampler_async(
-        self, *args: Any, **kwargs: Any
-    ) -> APIFuture[SaveWeightsForSamplerResponse]:
-        """Submit as `save_weights_for_sampler` does, and return the future."""
-        return self.save_weights_for_sampler(*args, **kwargs)
 
     # ------------------------------------------------------------ sampling from the weights
 
@@ -279,7 +184,7 @@ class TrainingClient(Handle):
         self._keeper._check_open("save_weights_and_get_sampling_client")
         sampler = self._keeper._new_sampler()
         operation = operations.save_weights_for_sampler(None, kind)
-        future = self._perform(operation, _first, sampler=sampler.actor_ref)
+        future = self._perform(operation, first, sampler=sampler.actor_ref)
         future._looked_at = True  # its failure is the sampler's
         sampler._ready._counted = False  # and this is one operation
         return sampler
@@ -356,17 +261,6 @@ class TrainingClient(Handle):
             dialect=self._service.dialect.dialect,
         )
 
-    def _perform(
-        self,
-        operation: operations.Operation,
-        decode: Callable[[tuple[Any, ...]], T],
-        sampler: Ref | None = None,
-    ) -> APIFuture[T]:
-        self._keeper._check_open(operation.name)
-        future = self._future(operation.name, decode)
-        self._tell(Perform(operation, future, sampler))
-        return future
-
     def _get_info_future(self) -> APIFuture[GetInfoResponse]:
         future: APIFuture[GetInfoResponse] = self._future("get_info")
         self._tell(DescribeModel(future))
@@ -377,24 +271,3 @@ class TrainingClient(Handle):
         future._counted = False
         self._tell(Barrier(future))
         return future
-
-    def _future(
-        self, what: str, decode: Callable[[Any], T] | None = None, tracker: Tracker | None = None
-    ) -> APIFuture[T]:
-        service = self._service
-        return APIFuture(tracker or service.tracker(what), decode=decode, delivery=service.platform.delivery)
-
-    def _tell(self, message: Perform | DescribeModel | Barrier) -> None:
-        performs = list(message.all()) if isinstance(message, Perform) else []
-        if not tell(self.actor_ref, message):
-            error = ended_error(message.future._tracker.what, self._state.ended or self._service.ended)
-            for each in performs:
-                settle_error(each, error)
-            message.future._settle(error=error)
-        # Behind the telling: a step that was counted and not told would leave samples waiting for it.
-        elif any(each.operation.step for each in performs):
-            self._state.count_step()
-
-
-def _first(results: tuple[Any, ...]) -> Any:
-    return results[0]
