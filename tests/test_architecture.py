@@ -12,7 +12,8 @@ ROOT = "tinker_actors"
 PACKAGE = Path(__file__).parents[1] / ROOT
 MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in sorted(PACKAGE.rglob("*.py"))}
 ROOMS = [
-    {"errors", "secrets", "types", "version"}, {"config", "events"}, {"protocol"}, {"runtime"}, {"actors"}, {"clients"},
+    {"errors", "secrets", "types", "version", "wording"}, {"config", "events"}, {"protocol"}, {"runtime"}, {"actors"},
+    {"clients"},
 ]  # fmt: skip
 RANK = {f"{ROOT}.{room}": rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 DOORS = len(ROOMS)  # __init__, __main__, testing, cli
@@ -21,7 +22,8 @@ LONGEST = 400
 # The embedded server stands beside the ranks.
 LOCAL = f"{ROOT}.local"
 LOCAL_IMPORTS = (
-    LOCAL, f"{ROOT}.types", f"{ROOT}.errors", f"{ROOT}.secrets", f"{ROOT}.protocol.codec", f"{ROOT}.protocol.protobuf",
+    LOCAL, f"{ROOT}.types", f"{ROOT}.errors", f"{ROOT}.secrets", f"{ROOT}.wording", f"{ROOT}.protocol.codec",
+    f"{ROOT}.protocol.protobuf",
 )  # fmt: skip
 LOCAL_IS_IMPORTED_BY = (
     LOCAL, f"{ROOT}.testing", f"{ROOT}.cli", f"{ROOT}.clients.local_door", f"{ROOT}.__init__",

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from tinker_actors.secrets import without_secrets
+from tinker_actors.wording import sentence
 
 Category = Literal["unknown", "server", "user"]
 Outcome = Literal["not_applied", "applied", "unknown"]
@@ -71,9 +72,7 @@ class TinkerError(Exception):
         text = self.message
         if facts:
             text = f"{text.removesuffix('.')} ({', '.join(facts)})."
-        if not self.advice:
-            return text
-        return f"{text}{'' if text.endswith('.') else '.'} {self.advice}"
+        return f"{sentence(text)} {self.advice}" if self.advice else text
 
     def replica(self) -> Self:
         """Return a new error that says the same, caused by this one: each future gets its own to raise."""

@@ -32,6 +32,7 @@ from tinker_actors.protocol.outcomes import (
 from tinker_actors.protocol.retry import full_jitter
 from tinker_actors.runtime.timers import Timer
 from tinker_actors.runtime.transport import Answer, Reply, Request
+from tinker_actors.wording import sentence
 
 if TYPE_CHECKING:
     from tinker_actors.actors.polling import Polling
@@ -325,8 +326,8 @@ class Submitting:
             self._desk.fail(
                 work,
                 OutcomeUnknownError(
-                    f"{work.tracker.what} was sent and got no usable answer: {retry.error.message} This server does "
-                    f"not recognise a repeated request, so it was not sent again."
+                    f"{work.tracker.what} was sent and got no usable answer: {sentence(retry.error.message)} This "
+                    f"server does not recognise a repeated request, so it was not sent again."
                 ),
             )
             return

@@ -27,7 +27,7 @@ class Checkpoints(Performing):
         Args:
             name: its name, without slashes.
             ttl_seconds: its lifetime, 1 hour to 10 years; None keeps it for ever.
-            overwrite: replace a checkpoint of that name.
+            overwrite: replace a checkpoint of that name; without it, saving under a name that is taken fails.
             user_metadata: stored with it.
 
         Returns:

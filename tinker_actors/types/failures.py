@@ -23,7 +23,13 @@ def known_failures_text(numbers: Iterable[range]) -> str:
     found = list(numbers)
     if EVERY in found:
         return "*"
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in found if run)
+    return runs_text(found)
+
+
+def runs_text(numbers: Iterable[range]) -> str:
+    """Return runs of numbers as text: `3, 7-9`."""
+    # By their ends: how long a run of all numbers is, `len` can't say.
+    return ", ".join(f"{run[0]}" if run[0] == run[-1] else f"{run[0]}-{run[-1]}" for run in numbers if run)
 
 
 def known_failures_in(text: str) -> tuple[range, ...]:

@@ -74,12 +74,25 @@ def test_a_load_pipelined_behind_its_own_save_finds_it(driver, bodies):
     assert driver.result(loaded)["type"] == "load_weights"
 
 
+def test_a_samplers_name_that_is_taken_can_not_be_overwritten(driver, trained):
+    model, _ = trained
+    first, again = (
+        driver.submit("save_weights_for_sampler", {"model_id": model, "seq_id": number, "path": "s1"})
+        for number in (4, 5)
+    )
+    driver.work()
+    assert driver.result(first)["path"]
+    assert driver.result(again)["error"].endswith("sampler_weights/s1 exists already: use another name.")
+
+
 def test_a_name_is_taken_unless_it_is_to_be_overwritten(driver, trained):
     model, path = trained
     again = driver.submit("save_weights", {"model_id": model, "seq_id": 4, "path": "c1"})
     over = driver.submit("save_weights", {"model_id": model, "seq_id": 5, "path": "c1", "overwrite": True})
     driver.work()
-    assert "exists already" in driver.result(again)["error"]
+    assert driver.result(again)["error"].endswith(
+        "weights/c1 exists already: save with overwrite=True to replace it, or use another name."
+    )
     assert driver.result(again)["category"] == "user"
     assert driver.result(over)["path"] == path
 

@@ -65,7 +65,7 @@ def test_a_gap_may_be_as_wide_as_numbers_go(driver, bodies, far):
     model = driver.model()
     late = driver.submit("forward_backward", bodies.forward_backward(model, far))
     wait_for_the_gap(driver)
-    assert f"seq_id {far - 1} of" in driver.result(late)["error"]
+    assert f"seq_id 1-{far - 1} of" in driver.result(late)["error"]
     assert driver.call("optim_step", bodies.optim_step(model, far // 2))[0] == 409
     data = bodies.forward_backward(model, None)["forward_backward_input"]
     filler = driver.submit("forward", {"model_id": model, "seq_id": far - 1, "forward_input": data})
@@ -78,6 +78,14 @@ def test_several_gaps_are_given_up_at_once(driver, bodies):
     late = [driver.submit("forward_backward", bodies.forward_backward(model, number)) for number in (3, 4, 9)]
     wait_for_the_gap(driver)
     said = [driver.result(request_id)["error"] for request_id in late]
-    assert [error.rpartition("seq_id ")[2].split()[0] for error in said] == ["2", "2", "8"]
+    assert [error.rpartition("seq_id ")[2].partition(" of ")[0] for error in said] == ["1-2", "1-2", "1-2, 5-8"]
     for number in (1, 2, 5, 8):
         assert driver.call("optim_step", bodies.optim_step(model, number))[0] == 409
+
+
+def test_of_many_gaps_the_first_are_named_and_the_rest_is_counted(driver, bodies):
+    model = driver.model()
+    late = [driver.submit("forward_backward", bodies.forward_backward(model, 2 * number)) for number in range(1, 16)]
+    wait_for_the_gap(driver)
+    error = driver.result(late[-1])["error"]
+    assert "seq_id 1, 3, 5, 7, 9, 11, 13, 15, 17, 19 and 5 further runs of numbers of" in error

@@ -54,6 +54,18 @@ def test_a_session_without_heartbeats_is_gone_with_all_that_it_had(make_driver, 
     assert driver.result(finished)["type"] == "forward_backward", "what was finished stays readable"
 
 
+@pytest.mark.parametrize(("late", "status"), [(299.9, 200), (300, 410), (300.9, 410)])
+def test_a_heartbeat_does_not_revive_a_session_whose_time_is_over(make_driver, late, status):
+    driver = make_driver(Limits(session_seconds=300))
+    session = driver.session()
+    began = driver.now
+    driver.now = began + 299.5  # the next look is a second later
+    driver.core.tick(driver.now)
+    driver.now = began + late
+    assert beat(driver, session)[0] == status
+    assert beat(driver, session)[0] == status
+
+
 def test_a_server_that_stood_still_ends_no_session_for_it(make_driver, bodies):
     driver = make_driver(Limits(session_seconds=300, gap_seconds=60))
     session = driver.session()

@@ -13,7 +13,7 @@ import msgspec
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.local.core import ids
 from tinker_actors.local.core.jobs import Success
-from tinker_actors.local.core.keeping import Checkpoint, CheckpointMeta
+from tinker_actors.local.core.keeping import Checkpoint, CheckpointExistsError, CheckpointMeta
 from tinker_actors.local.core.lifetimes import require_ttl
 from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
 from tinker_actors.local.core.modeling import add_model, remember_run, require_adamw
@@ -61,7 +61,8 @@ def _prepare_save(core: CoreState, model: Model, body: SaveWeightsRequest) -> Pl
     def work(trained: TrainedModel) -> Success:
         adapter, optimizer = trained.state()
         meta = _dated(core, _meta(model, path, uid, owner, body, sampler=False), adapter, optimizer)
-        core.store.write(Checkpoint(meta, adapter, optimizer, trained.adapter_config()), overwrite=body.overwrite)
+        made = Checkpoint(meta, adapter, optimizer, trained.adapter_config())
+        _write(core, made, "save with overwrite=True to replace it, or use another name", overwrite=body.overwrite)
         return Success(codec.encode({"type": "save_weights", "path": path}))
 
     return Plan(work=work, on_success=_saved(core, model, owner, path))
@@ -83,10 +84,22 @@ def _prepare_sampler_save(core: CoreState, model: Model, body: SaveWeightsForSam
     def work(trained: TrainedModel) -> Success:
         adapter, _ = trained.state()
         meta = _dated(core, _meta(model, path, uid, owner, body, sampler=True), adapter, {})
-        core.store.write(Checkpoint(meta, adapter, {}, trained.adapter_config()), overwrite=False)
+        _write(core, Checkpoint(meta, adapter, {}, trained.adapter_config()), "use another name", overwrite=False)
         return Success(codec.encode({"type": "save_weights_for_sampler", "path": path}))
 
     return Plan(work=work, on_success=_saved(core, model, owner, path))
+
+
+def _write(core: CoreState, checkpoint: Checkpoint, way_out: str, *, overwrite: bool) -> None:
+    """Keep a checkpoint.
+
+    Raises:
+        ValueError: its path is taken; the message says `way_out`.
+    """
+    try:
+        core.store.write(checkpoint, overwrite=overwrite)
+    except CheckpointExistsError as error:
+        raise ValueError(f"{str(error).removesuffix('.')}: {way_out}.") from None
 
 
 def _saved(core: CoreState, model: Model, owner: str, path: str) -> Callable[[Any], None]:

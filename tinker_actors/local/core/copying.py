@@ -67,7 +67,7 @@ def _copied(core: CoreState, body: CopyWeightsRequest, run_id: str | None) -> An
     try:
         core.store.copy(source.path, meta)
     except CheckpointExistsError as error:
-        raise RefusedError(409, f"{meta.path} exists already.", NO_RETRY) from error
+        raise RefusedError(409, str(error), NO_RETRY) from error
     _remember_run(core, run_id, meta)
     core.audit.note(core, core.caller.name, "checkpoint.copy", meta.path, source_path=source.path)
     return ok(CopyWeightsResponse(meta.path))

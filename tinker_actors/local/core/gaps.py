@@ -7,6 +7,8 @@ counts as a failed gradient, because it may have been one: the next step is refu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from tinker_actors.local.core.jobs import Success
@@ -15,6 +17,10 @@ from tinker_actors.local.core.models import Model, Operation
 from tinker_actors.local.core.ports import TrainedModel
 from tinker_actors.local.core.state import CoreState
 from tinker_actors.local.core.tainting import NOTHING, Taint
+from tinker_actors.types.failures import runs_text
+
+_MOST_RUNS = 10
+"""Runs of missing numbers that a message names."""
 
 
 def give_up_gaps(core: CoreState, now: float) -> None:
@@ -43,7 +49,7 @@ def forgive(core: CoreState, seconds: float) -> None:
 
 def _give_up(core: CoreState, model: Model) -> None:
     model.gap = None
-    missing = model.sequencer.skip_missing(lambda operation, number: _failing(operation, number, model.model_id))
+    missing = model.sequencer.skip_missing(lambda operation, open_: _failing(operation, open_, model.model_id))
     refusal = RefusedError(409, "This number was given up: what was behind it has failed already.", NO_RETRY)
     for numbers in missing:
         model.numbers.give_up(numbers, refusal.answer())
@@ -52,12 +58,15 @@ def _give_up(core: CoreState, model: Model) -> None:
     core.turns.offer(model)
 
 
-def _failing(operation: Operation, missing: int, model_id: str) -> Operation:
+def _failing(operation: Operation, missing: Sequence[range], model_id: str) -> Operation:
     """Return the same operation, as one that fails when its turn comes; others hold only what never came against it."""
+    numbers = runs_text(missing[:_MOST_RUNS])
+    more = "" if len(missing) <= _MOST_RUNS else f" and {len(missing) - _MOST_RUNS} further runs of numbers"
 
     def fail(_: TrainedModel) -> Success:
         raise ValueError(
-            f"{operation.kind} with seq_id {operation.seq_id} was not done: seq_id {missing} of {model_id} never came."
+            f"{operation.kind} with seq_id {operation.seq_id} was not done: seq_id {numbers}{more} of {model_id} never "
+            "came."
         )
 
     return msgspec.structs.replace(operation, work=fail, gradient=False, clean_after=False)

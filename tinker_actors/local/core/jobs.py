@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from tinker_actors.wording import sentence
+
 _LOG = logging.getLogger(__name__)
 
 JobKind = Literal["train", "sample"]
@@ -104,10 +106,10 @@ def outcome_of(name: str, work: Work) -> Result:
     except RefusedStepError as refusal:
         return refusal.failure
     except ValueError as error:
-        return Failure(str(error), "user")
+        return Failure(sentence(str(error)), "user")
     except Exception as error:
         _LOG.exception("%s failed", name)
-        return Failure(f"The server failed: {type(error).__name__}: {error}", "server")
+        return Failure(sentence(f"The server failed: {type(error).__name__}: {error}"), "server")
 
 
 class RefusedStepError(Exception):

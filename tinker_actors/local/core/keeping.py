@@ -142,7 +142,14 @@ class FutureRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckpointExistsError(ValueError):
-    """There is a checkpoint under this path already."""
+    """There is a checkpoint under this path already.
+
+    Args:
+        path: the path.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} exists already.")
 
 
 class CheckpointMissingError(ValueError):

@@ -20,6 +20,7 @@ from tinker_actors.local.core.ordering import Sequencer
 from tinker_actors.local.core.ports import TrainedModel
 from tinker_actors.local.core.tainting import NOTHING, Knowledge, Taint, Taints
 from tinker_actors.types.training import LoraConfig
+from tinker_actors.wording import sentence
 
 
 class Operation(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -180,7 +181,7 @@ class Model:
         trained = self.trained
         number = "" if operation.seq_id is None else f" with seq_id {operation.seq_id}"
         message = (
-            f"{operation.kind}{number} refused: {taint} "
+            f"{operation.kind}{number} refused: {sentence(str(taint))} "
             f"The step was not applied, and the gradients accumulated for it were discarded."
         )
         failure = Failure(message, "user", preceding_seq_id=taint.seq_id, refused=True)

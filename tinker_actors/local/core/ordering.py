@@ -7,7 +7,7 @@ so numbers arrive early, late and twice; a number that has left never leaves aga
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -63,17 +63,17 @@ class Sequencer(Generic[T]):
         """The number that everything inside waits for, or None when nothing waits for one."""
         return self.next_number if self._early and not self._ready else None
 
-    def skip_missing(self, change: Callable[[T, int], T]) -> list[range]:
+    def skip_missing(self, change: Callable[[T, Sequence[range]], T]) -> list[range]:
         """Let everything that waits leave in its order, and return the numbers that were missing, which may be many.
 
         Args:
-            change: is given each item and the nearest missing number before it; what it returns leaves instead.
+            change: is given each item and the missing numbers before it; what it returns leaves instead.
         """
         missing: list[range] = []
         for number in sorted(self._early):
             if number > self.next_number:
                 missing.append(range(self.next_number, number))
-            self._ready.append(change(self._early.pop(number), missing[-1][-1]))
+            self._ready.append(change(self._early.pop(number), missing))
             self.next_number = number + 1
         return missing
 

@@ -120,7 +120,7 @@ class ServiceCore:
 
         Returns ids like `finish`. There may be jobs to do afterwards.
         """
-        self._state.now = now
+        self._state.now = self._state.ticked = now
         sessions.expire_sessions(self._state, now)
         gaps.give_up_gaps(self._state, now)
         self._state.catalog.expire_checkpoints(self._state.wall)  # last, because a disk may not take it

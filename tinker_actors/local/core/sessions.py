@@ -23,6 +23,9 @@ from tinker_actors.types.wire import CreateSessionRequest, FinishSessionRequest,
 if TYPE_CHECKING:
     from tinker_actors.local.core.state import CoreState
 
+_LOOKED = 2.0
+"""Seconds since the core was last told to let time pass, which is done every second, within which it looks."""
+
 
 class Session(msgspec.Struct, eq=False):
     """A session that lives.
@@ -126,8 +129,13 @@ def create_session(core: CoreState, request: CoreRequest, now: float) -> Answer:
 
 
 def session_heartbeat(core: CoreState, request: CoreRequest, now: float) -> Answer:
-    """`POST session_heartbeat`."""
+    """`POST session_heartbeat`. One that comes too late is too late, also if nobody has looked since the end came."""
     session = core.sessions.get(read(request, SessionHeartbeatRequest).session_id)
+    # What comes behind a pause in which nobody looked may have waited unread all the while.
+    looked = core.ticked is not None and now - core.ticked <= _LOOKED
+    if looked and now - session.last_heartbeat >= core.limits.session_seconds:
+        _expire(core, session.session_id)
+        core.sessions.get(session.session_id)
     session.last_heartbeat = now
     return ok({"type": "session_heartbeat"})
 
@@ -153,9 +161,12 @@ def _note_finish(core: CoreState, session_id: str, body: FinishSessionRequest) -
 
 def expire_sessions(core: CoreState, now: float) -> None:
     """End every session whose heartbeats have stopped."""
-    seconds = core.limits.session_seconds
-    for session_id in core.sessions.silent_since(now - seconds):
-        end_session(core, session_id, f"no heartbeat came for {seconds:g} seconds")
+    for session_id in core.sessions.silent_since(now - core.limits.session_seconds):
+        _expire(core, session_id)
+
+
+def _expire(core: CoreState, session_id: str) -> None:
+    end_session(core, session_id, f"no heartbeat came for {core.limits.session_seconds:g} seconds")
 
 
 def end_session(core: CoreState, session_id: str, why: str) -> None:

@@ -46,6 +46,7 @@ class CoreState:
         usage: how many tokens went where.
         telemetry: events that clients reported, by their kind.
         now: the time that the core was last told.
+        ticked: when it last looked at what is over; None before it did.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class CoreState:
         self.usage = Usage()
         self.telemetry: Counter[str] = Counter()
         self.now = 0.0
+        self.ticked: float | None = None
         self._epoch = epoch
         self.engine = engine
         self.store = store

@@ -291,7 +291,7 @@ class FileStore:
 
     def _require_free(self, path: str) -> None:
         if path in self._index:
-            raise CheckpointExistsError(f"{path} exists already")
+            raise CheckpointExistsError(path)
 
     def _require(self, path: str, uid: str | None = None) -> tuple[CheckpointMeta, Path]:
         found = self._index.get(path)

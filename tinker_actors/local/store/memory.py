@@ -56,7 +56,7 @@ class MemoryStore:
         kept = Checkpoint(checkpoint.meta, adapter, optimizer, checkpoint.adapter_config)
         with self._lock:
             if checkpoint.meta.path in self._checkpoints and not overwrite:
-                raise CheckpointExistsError(f"{checkpoint.meta.path} exists already")
+                raise CheckpointExistsError(checkpoint.meta.path)
             self._checkpoints[checkpoint.meta.path] = kept
 
     def find(self, path: str) -> CheckpointMeta | None:
