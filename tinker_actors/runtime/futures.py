@@ -24,6 +24,7 @@ from tinker_actors.runtime.failed_future import FailedFuture
 from tinker_actors.runtime.gate import Gate
 from tinker_actors.runtime.outcome import UNDECIDED, Outcome
 from tinker_actors.runtime.progress import Progress, Tracker
+from tinker_actors.runtime.pykka_future import PykkaFuture
 from tinker_actors.runtime.threads import on_own_thread
 
 logger = logging.getLogger("tinker_actors")
@@ -31,12 +32,12 @@ logger = logging.getLogger("tinker_actors")
 T = TypeVar("T")
 
 
-class APIFuture(FailedFuture[T], Generic[T]):
+class APIFuture(FailedFuture[T], PykkaFuture[T], Generic[T]):  # type: ignore[misc]
     """The result of an operation, now or later.
 
-    Works with `concurrent.futures.wait` and `as_completed`, with `await` on any event loop, with callbacks and with
-    actors. All methods are thread-safe, and may be called by signal handlers, whatever they interrupted. Decoding of
-    the answer happens in the first call that looks at it.
+    Works with `concurrent.futures.wait` and `as_completed`, with `await` on any event loop, with callbacks, with actors
+    and, being pykka's, with `pykka.get_all`. All methods are thread-safe, and may be called by signal handlers,
+    whatever they interrupted. Decoding of the answer happens in the first call that looks at it.
 
     Args:
         tracker: where the operation stands.
