@@ -236,7 +236,7 @@ def test_a_key_over_http_to_another_host_has_to_be_allowed(url):
 
 @pytest.mark.parametrize("url", ["http://example.com", "https://example.com"])
 def test_another_host_needs_a_key(url):
-    with pytest.raises(ConfigError, match=r"No API key for example\.com"):
+    with pytest.raises(ConfigError, match=r"no API key for example\.com"):
         resolve(base_url=url, env={})
 
 

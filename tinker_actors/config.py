@@ -324,7 +324,10 @@ def _check_reach(parts: SplitResult, key: str | None, config: Config) -> None:
     if is_loopback(parts.hostname):
         return
     if key is None:
-        raise ConfigError(f"No API key for {parts.hostname}. {_NOWHERE_TO_GO}")
+        raise ConfigError(
+            f"There is no API key for {parts.hostname}. Set TINKER_API_KEY, or pass api_key=; only servers on this "
+            f"machine are asked without one."
+        )
     if parts.scheme == "http" and not config.allow_plaintext_key:
         raise ConfigError(
             f"The key would go to {parts.hostname} unencrypted. Use https://, or Config(allow_plaintext_key=True) if "

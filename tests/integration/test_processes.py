@@ -131,7 +131,7 @@ def test_a_copy_takes_its_key_from_its_own_environment(monkeypatch):
 
 def test_where_a_copy_has_no_key_its_calls_say_so_and_not_the_unpickling():
     copied = rebuild_sampler(SamplerState("s", "s:sample:0", ta.Config(base_url=NOWHERE)))
-    with pytest.raises(ta.ConfigError, match=r"No API key for tinker\.example\.com"):
+    with pytest.raises(ta.ConfigError, match=r"no API key for tinker\.example\.com"):
         greedy(copied, "x")
     with pytest.raises(ta.ConfigError):
         copied.result(HANG)

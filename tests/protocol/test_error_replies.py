@@ -101,3 +101,12 @@ def test_small_readers():
     assert media_type({}) == ""
     assert json_body(b"\xff") is None
     assert json_body(b"[1]") == [1]
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html><title>413 Request Entity Too Large</title></html>", b'{"detail":"too large"}']
+)
+def test_a_request_that_is_too_large_is_to_be_smaller(body):
+    error = failed(413, body)
+    assert error.advice.startswith("Send less in one request")
+    assert "base URL" not in str(error)

@@ -202,14 +202,14 @@ def test_a_failure_with_status_200_is_a_failure_everywhere(decide, body):
 @pytest.mark.parametrize("decide", [submit, reply, poll])
 @pytest.mark.parametrize("headers", [{"content-type": "text/html; charset=utf-8"}, {}])
 @pytest.mark.parametrize("status", [200, 403, 404, 502])
-def test_html_is_recognised_and_the_base_url_suspected(decide, headers, status):
+def test_html_is_recognised_and_the_base_url_suspected_where_it_may_be_wrong(decide, headers, status):
     outcome = decide(status, HTML, headers)
     success = {reply: Failed, submit: Retry, poll: Unreadable}[decide]
     assert isinstance(outcome, {200: success, 403: Failed, 404: Suspect, 502: Retry}[status])
     message = str(outcome.error)
     assert "HTML" in message
     assert "Welcome to nginx & co" in message
-    assert "base URL" in message
+    assert ("base URL" in message) is (status in (200, 404)), "a 403 or a 502 comes from something on the right way"
 
 
 # ---------------------------------------------------------------- polls
@@ -448,3 +448,26 @@ def test_a_500_is_final_where_the_server_may_not_read_the_dialect(status, doubtf
     assert isinstance(outcome, Failed if final else Retry)
     assert outcome.error.status_code == status
     assert outcome.error.outcome == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("kind", "phase", "message", "advice"),
+    [
+        ("connect", "connect", "could not connect to http://a: Connection refused", "Check that the base URL"),
+        ("timeout", "connect", "could not connect to http://a: it did not answer in time", "Check that the base URL"),
+        (
+            "connect",
+            "connect",
+            "could not connect to http://a through the proxy: Connection refused",
+            "Check the proxy",
+        ),
+        ("protocol", "wait", "the server's answer is not valid HTTP: junk", "Check that the base URL"),
+        ("encoding", "wait", "the response claims to be compressed and is not", ""),
+        ("too_large", "body", "the response's body is larger than 5 bytes", ""),
+        ("reset", "wait", "the connection was reset", ""),
+    ],
+)
+def test_advice_is_about_what_may_be_wrong(kind, phase, message, advice):
+    error = broken_outcome(kind, phase, message, True, "sample").error
+    assert error.advice.startswith(advice)
+    assert bool(error.advice) is bool(advice)

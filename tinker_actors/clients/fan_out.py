@@ -19,6 +19,7 @@ from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.gate import Gate
 from tinker_actors.runtime.progress import Tracker
+from tinker_actors.runtime.staying import Staying
 from tinker_actors.runtime.threads import on_own_thread
 from tinker_actors.types.inputs import Prompt
 from tinker_actors.types.sampling import SampleResponse, SamplingParams
@@ -83,8 +84,10 @@ def _abandon(flow: _Flow, delivery: Delivery) -> None:
         delivery.post(flow.cancel_all)
 
 
-class FanOut(Generic[R]):
+class FanOut(Staying, Generic[R]):
     """Iterates over `(index, response)` as they come; see `map`. For one loop, in one thread or task."""
+
+    _elsewhere = "Pickle what it yields, or the sampling client."
 
     def __init__(
         self,

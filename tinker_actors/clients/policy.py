@@ -21,6 +21,7 @@ from tinker_actors.runtime.actor import tell
 from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker, WaitReason
+from tinker_actors.runtime.staying import Staying
 from tinker_actors.types.scalars import checked_int, shown
 
 if TYPE_CHECKING:
@@ -65,8 +66,10 @@ def _retire(service: Service, training: TrainingState, key: int) -> None:
     tell(service.registry, Retire(key))
 
 
-class _OfTraining(SampleSource):
+class _OfTraining(Staying, SampleSource):
     """Base of what is sampled from while it is being trained."""
+
+    _elsewhere = "Pickle a sampling client: save_weights_and_get_sampling_client() of the training client gives one."
 
     _training: TrainingClient
 

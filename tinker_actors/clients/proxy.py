@@ -12,9 +12,10 @@ from typing import Any
 
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.runtime.futures import APIFuture, resolved
+from tinker_actors.runtime.staying import Staying
 
 
-class ClientProxy:
+class ClientProxy(Staying):
     """Calls a client's methods; every call returns an `APIFuture`.
 
     Arguments are checked in the caller's thread, and what is wrong with them is raised there. Thread-safe.
@@ -22,6 +23,8 @@ class ClientProxy:
     Args:
         client: the client to call.
     """
+
+    _elsewhere = "Pickle a sampling client itself, and make a proxy of the copy."
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -41,8 +44,10 @@ class ClientProxy:
         return f"<proxy of {self._client!r}>"
 
 
-class ProxyMethod:
+class ProxyMethod(Staying):
     """One method of a proxied client."""
+
+    _elsewhere = "Pickle a sampling client itself, and make a proxy of the copy."
 
     def __init__(self, method: Callable[..., Any]) -> None:
         self._method = method

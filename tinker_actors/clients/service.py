@@ -33,6 +33,7 @@ from tinker_actors.runtime.actor import Ref, RuntimeActor, tell
 from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.hub import EventHub
+from tinker_actors.runtime.staying import Staying
 from tinker_actors.secrets import secret
 from tinker_actors.types.addresses import hide_user
 from tinker_actors.types.paths import ParsedCheckpointTinkerPath, require_tinker_path
@@ -48,7 +49,7 @@ H = TypeVar("H")
 _child_numbers = itertools.count(1)
 
 
-class ServiceClient(Lifetime):
+class ServiceClient(Lifetime, Staying):
     """A session on a Tinker server. Thread-safe; a context manager, sync and async.
 
     Opening the session begins at once, in the background; nothing here waits for it. Without `with`, call `close()`.
@@ -70,6 +71,8 @@ class ServiceClient(Lifetime):
         ConfigError: there is no server to talk to, or address and key don't fit together.
         InvalidInputError: metadata without a JSON form, or a name that is no text.
     """
+
+    _elsewhere = "Make one in the other process: ServiceClient(...)."
 
     def __init__(
         self,

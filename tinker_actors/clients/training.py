@@ -19,6 +19,7 @@ from tinker_actors.protocol.reduction import merge_outputs
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
+from tinker_actors.runtime.staying import Staying
 from tinker_actors.types.inputs import Datum
 from tinker_actors.types.training import (
     AdamParams,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 LossFnConfig = Mapping[str, float | str]
 
 
-class TrainingClient(Checkpoints):
+class TrainingClient(Checkpoints, Staying):
     """Trains one model. Made by `ServiceClient`; thread-safe.
 
     Operations are sent in the order in which they are called, each as soon as the server has accepted the one before;
@@ -50,6 +51,11 @@ class TrainingClient(Checkpoints):
     Gradients of a broken step are discarded; where a server can't, gradients and steps fail with `StepTaintedError`
     until you restore a checkpoint or acknowledge. Saving, `forward` and samplers go on in any case.
     """
+
+    _elsewhere = (
+        "To sample elsewhere, pickle a sampling client; to train on, save_state() here and "
+        "create_training_client_from_state_with_optimizer() there."
+    )
 
     def __init__(
         self, service: Service, actor_ref: Ref, ready: APIFuture[Any], keeper: ServiceClient, state: TrainingState

@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, NoReturn, Self
 
 from tinker_actors.errors import TinkerError
 from tinker_actors.local import keys, temporary
@@ -233,6 +233,14 @@ class LocalServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: the server is the child of this process.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("A LocalServer can't be pickled or copied: it stays in its process. Pass its url.")
 
     def __repr__(self) -> str:
         state = f"at {self._url}, pid {self._child.pid}" if self._child is not None else "not running"

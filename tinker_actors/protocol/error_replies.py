@@ -19,6 +19,15 @@ from tinker_actors.secrets import scrubbed, without_secrets
 
 CHECK_BASE_URL = "Check that the base URL is the address of a Tinker server, without /api/v1."
 
+CHECK_PROXY = "Check the proxy: Config(proxy=), or HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the environment."
+THROUGH_PROXY = " through the proxy"
+"""What messages say of a connection that was not made where a proxy was to make it."""
+
+_TOO_LARGE = 413
+_SEND_LESS = "Send less in one request; Config(max_chunk_bytes=) bounds those of training."
+# What something other than a Tinker server answers on a path that it does not have, besides success.
+_NOT_HERE = frozenset({404, 405, 410})
+
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _WHERE_REDIRECTED = "Check that the base URL has the scheme, host and port that the server itself answers on."
 
@@ -123,12 +132,14 @@ def status_error(
     if status in _REDIRECTS and "location" in headers:
         text, advice = _redirected(headers["location"]), _WHERE_REDIRECTED
     elif is_html(media_type(headers), body):
-        text, advice = html_text(body), CHECK_BASE_URL
+        text, advice = html_text(body), CHECK_BASE_URL if status in _NOT_HERE else None
     else:
         value = json_body(body) if len(body) <= _LARGEST_KEPT_BODY else None
         if value is not None and without_secrets(shown := body.decode("utf-8", "replace")) != shown:
             value = scrubbed(value)
         text = detail_text(value) or (preview(body, 200) if body.strip() else "no reason given")
+    if status == _TOO_LARGE:
+        advice = _SEND_LESS
     return class_for_status(status)(
         f"{what} failed: {text}",
         body=value,
@@ -138,6 +149,13 @@ def status_error(
         outcome=outcome,
         advice=advice,
     )
+
+
+def broken_advice(kind: str, phase: str, message: str) -> str | None:
+    """Return what may help where no complete answer came, by the arguments of `broken_outcome`; None for nothing."""
+    if phase == "connect":
+        return CHECK_PROXY if THROUGH_PROXY in message else CHECK_BASE_URL
+    return CHECK_BASE_URL if kind == "protocol" else None
 
 
 def _redirected(location: str) -> str:

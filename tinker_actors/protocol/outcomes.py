@@ -20,8 +20,8 @@ from tinker_actors.errors import (
 )
 from tinker_actors.protocol.codec import UNREADABLE, Reader
 from tinker_actors.protocol.error_replies import (
-    CHECK_BASE_URL,
     bare,
+    broken_advice,
     detail_text,
     is_html,
     json_body,
@@ -56,7 +56,7 @@ _GONE = frozenset({404, 410})
 # The request did not come whole, came too early or was too much (RFC 9110, section 15.5.9; RFC 8470; RFC 6585).
 _NOT_TAKEN = frozenset({408, 425, 429})
 
-_PERMANENT_BREAKS = frozenset({"protocol", "too_large"})
+_PERMANENT_BREAKS = frozenset({"protocol", "encoding", "too_large"})
 _PERMANENT_TLS = ("certificate", "wrong version number", "wrong_version_number")
 
 
@@ -286,7 +286,8 @@ def broken_outcome(kind: str, phase: str, message: str, sent: bool, what: str) -
     """Return what it means that no complete answer came.
 
     Args:
-        kind: `"connect"`, `"tls"`, `"timeout"`, `"reset"`, `"closed"`, `"protocol"` or `"too_large"`.
+        kind: `"connect"`, `"tls"`, `"timeout"`, `"reset"`, `"closed"`, `"protocol"`, `"encoding"` or
+            `"too_large"`.
         phase: `"connect"`, `"send"`, `"wait"` or `"body"`.
         message: one sentence about it.
         sent: whether the server can have seen any of the request.
@@ -297,7 +298,7 @@ def broken_outcome(kind: str, phase: str, message: str, sent: bool, what: str) -
         f"{what} got no answer ({kind} during {phase}): {message}",
         retryable=not permanent,
         outcome="unknown" if sent else "not_applied",
-        advice=CHECK_BASE_URL if phase == "connect" or permanent else None,
+        advice=broken_advice(kind, phase, message),
     )
     return Failed(error) if permanent else Retry("connection", error)
 

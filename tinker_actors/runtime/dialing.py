@@ -14,6 +14,7 @@ import ssl
 from pathlib import Path
 from urllib.request import getproxies
 
+from tinker_actors.protocol.error_replies import THROUGH_PROXY
 from tinker_actors.runtime.connector import Target
 from tinker_actors.runtime.direct_dialing import open_direct, out_of_files, prepared
 from tinker_actors.runtime.racing import connect
@@ -89,7 +90,8 @@ def failure(target: Target, error: Exception, known: Exception | str) -> Broken:
     else:
         reason = (known.strerror if isinstance(known, OSError) else None) or str(known)
     broken = NoFiles if out_of_files(error) else Broken
-    return broken(kind, "connect", f"could not connect to {target.url}: {reason}", False)
+    way = "" if target.proxy is None else THROUGH_PROXY
+    return broken(kind, "connect", f"could not connect to {target.url}{way}: {reason}", False)
 
 
 def _open_tls(target: Target) -> socket.socket | Broken:

@@ -10,13 +10,16 @@ from tinker_actors.runtime import forks
 from tinker_actors.runtime.delivery import default_delivery
 from tinker_actors.runtime.library_future import LibraryFuture
 from tinker_actors.runtime.progress import Tracker
+from tinker_actors.runtime.staying import Staying
 from tinker_actors.runtime.unseen import Unseen, cost_of
 
 T = TypeVar("T")
 
 
-class FailedFuture(LibraryFuture[T], Generic[T]):
+class FailedFuture(Staying, LibraryFuture[T], Generic[T]):
     """Base of a future that logs its failure when nobody has looked at it."""
+
+    _elsewhere = "Pickle what its result() returns."
 
     _tracker: Tracker
     _epoch: int

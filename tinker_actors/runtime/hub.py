@@ -12,16 +12,19 @@ from tinker_actors.events.records import Event
 from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.delivery import Delivery
+from tinker_actors.runtime.staying import Staying
 
 Subscriber = Ref | Callable[[Any], object]
 
 
-class EventHub:
+class EventHub(Staying):
     """Fans events out. Thread-safe, also in signal handlers; `emit` never blocks and never raises.
 
     Args:
         delivery: what runs the callables.
     """
+
+    _elsewhere = "Pickle the events."
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery

@@ -112,7 +112,7 @@ class ResponseReader:
         """End the body here."""
         if self._inflated is not None:
             if not self._inflated.complete:
-                self._exchange.fail("protocol", "the response's compressed body is incomplete")
+                self._exchange.fail("encoding", "the response's compressed body is incomplete")
                 return
             del self._headers["content-encoding"]
         self._exchange.finish(Reply(self._status, self._headers, bytes(self._body)), keep_alive=keep_alive)
@@ -182,13 +182,13 @@ class ResponseReader:
         if len(coded) == 1 and inflatable(coded[0]):
             self._inflated = InflatedBody(coded[0])
         elif coded:
-            self._refuse("protocol", "the response has a content encoding that was not asked for")
+            self._refuse("encoding", "the response has a content encoding that was not asked for")
 
     def _inflate(self, inflated: InflatedBody, data: bytes) -> None:
         try:
             fits = inflated.inflate(data, self._body, self._max_body)
         except zlib.error:
-            self._refuse("protocol", "the response claims to be compressed and is not")
+            self._refuse("encoding", "the response claims to be compressed and is not")
         if not fits:
             self._refuse("too_large", f"the response's body is larger than {self._max_body} bytes")
 

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import msgspec
 
 Phase = Literal["connect", "send", "wait", "body"]
-BrokenKind = Literal["connect", "tls", "timeout", "reset", "closed", "protocol", "too_large"]
+BrokenKind = Literal["connect", "tls", "timeout", "reset", "closed", "protocol", "encoding", "too_large"]
 
 
 class Request(msgspec.Struct, frozen=True, eq=False):

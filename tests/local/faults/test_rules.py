@@ -52,6 +52,11 @@ def test_what_makes_no_sense_is_refused_with_the_reason(text, said):
         parse_rule(text)
 
 
+@pytest.mark.parametrize("kind", ["delay", "paused_rate_limit", "clock_skew"])
+def test_no_seconds_at_all_are_a_number_of_seconds(kind):
+    assert parse_rule(f"retrieve_future:{kind}:seconds=0") == Rule(endpoint="retrieve_future", kind=kind, seconds=0.0)
+
+
 def test_every_kind_is_described():
     assert all(f"`{kind}`" in (Rule.__doc__ or "") for kind in KINDS)
 

@@ -322,9 +322,6 @@ def test_a_break_while_sending_tells_whether_anything_left(written):
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx",
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nxxxx",
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 12\r\n\r\n" + ZIPPED[:12],
     ],
 )
 def test_garbage_is_a_protocol_error(response):
@@ -332,6 +329,21 @@ def test_garbage_is_a_protocol_error(response):
     exchange.feed(response)
 
     assert broken(exchange).kind == "protocol"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nxxxx",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 12\r\n\r\n" + ZIPPED[:12],
+    ],
+)
+def test_what_can_not_be_unpacked_is_an_error_of_the_encoding(response):
+    exchange = sent()
+    exchange.feed(response)
+
+    assert broken(exchange).kind == "encoding"
 
 
 @pytest.mark.parametrize("piece", [1, 10_000])

@@ -69,7 +69,7 @@ def test_a_bomb_in_a_bomb_is_not_unpacked():
     body = gzip.compress(GZIP)
     exchange.feed(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip, gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
     assert isinstance(exchange.outcome, Broken)
-    assert exchange.outcome.kind == "protocol"
+    assert exchange.outcome.kind == "encoding"
 
 
 SECOND = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhidden"

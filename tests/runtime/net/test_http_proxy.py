@@ -102,6 +102,7 @@ def test_a_proxy_that_refuses_the_tunnel_is_a_connect_failure_without_the_passwo
 
     assert isinstance(answer, Broken)
     assert (answer.kind, answer.phase, answer.sent) == ("connect", "connect", False)
+    assert "through the proxy: " in answer.message
     assert "407" in answer.message
     assert "hush" not in answer.message
 

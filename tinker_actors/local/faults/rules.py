@@ -81,7 +81,6 @@ _STATUSES: dict[Kind, tuple[int, ...]] = {
 }
 
 _PARAMETERS = ("seconds", "status", "retry_after", "html", "reason")
-_OFF = (None, False)
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -144,7 +143,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def __post_init__(self) -> None:
         info = KINDS[self.kind]
-        given = {field for field in _PARAMETERS if getattr(self, field) not in _OFF}
+        given = {field for field in _PARAMETERS if _is_given(getattr(self, field))}
         _require(not given - info.takes, f"{self.kind} has no {', '.join(sorted(given - info.takes))}")
         _require(info.needs <= given, f"{self.kind} needs {', '.join(sorted(info.needs - given))}")
         _require(self.endpoint != "", "endpoint must not be empty")
@@ -162,6 +161,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def info(self) -> KindInfo:
         """What is known about the rule's kind."""
         return KINDS[self.kind]
+
+
+def _is_given(value: object) -> bool:
+    return value is not None and value is not False  # 0 seconds are given, and to Python they equal False
 
 
 def make_rule(fields: Mapping[str, Any]) -> Rule:
