@@ -146,6 +146,26 @@ async def after_a_bad_batch(service):
         await error_of(settled(trainer.forward_backward_async(data, loss)), kind)
         # At once, without anything in between: what was told stops nothing.
         assert await step(trainer) == await step(untouched)
+    # Earlier gradients of the step count, for who was told.
+    for data, loss, kind in (
+        ([outside], "cross_entropy", tinker.RequestFailedError),
+        ([lacking], "ppo", (tinker.APIStatusError, tinker.RequestFailedError)),
+    ):
+        await settled(trainer.forward_backward_async(DATA, "cross_entropy"))
+        await error_of(settled(trainer.forward_backward_async(data, loss)), kind)
+        await settled(trainer.optim_step_async(types.AdamParams(learning_rate=1e-2)))
+        await step(untouched)
+        assert await loss_of(trainer) == await loss_of(untouched)
+    # A batch that is cut into several requests, of which the last one fails: nothing of it is applied.
+    many = [*[DATA[index % len(DATA)] for index in range(MANY)], outside]
+    await error_of(settled(trainer.forward_backward_async(many, "cross_entropy")), tinker.RequestFailedError)
+    if NEW:  # older versions send its parts like calls of their own
+        assert await step(trainer) == await step(untouched)
+    else:
+        await error_of(
+            settled(trainer.optim_step_async(types.AdamParams(learning_rate=1e-2))), tinker.RequestFailedError
+        )
+    assert await loss_of(trainer) == await loss_of(untouched)
     # Nobody has looked at this one when the step is called: it is not applied, and the model is as before.
     bad = await trainer.forward_backward_async([outside], "cross_entropy")
     ignorant = await trainer.optim_step_async(types.AdamParams(learning_rate=1e-2))

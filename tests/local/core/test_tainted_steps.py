@@ -180,6 +180,53 @@ def batch(driver, bodies, model, number):
     return driver.result(gradient), driver.result(step)
 
 
+def told_of(driver, bodies, model, number, how):
+    """Have a gradient fail, and tell its client. Return the next number."""
+    if how == "refused":
+        refuse(driver, bodies, model, number)
+        return number + 1
+    failed = driver.submit("forward_backward", bodies.forward_backward(model, number, bad(bodies)))
+    driver.work()
+    assert "error" in driver.result(failed)
+    return number + 1
+
+
+def same_as(make_driver, bodies, *batches):
+    """Return the weights after these gradients and their step, on a server where nothing failed."""
+    driver = make_driver()
+    model = driver.model()
+    for number, tokens in enumerate(batches, 1):
+        driver.submit("forward_backward", bodies.forward_backward(model, number, bodies.datum(tokens)))
+    step = driver.submit("optim_step", bodies.optim_step(model, len(batches) + 1))
+    driver.work()
+    return driver.result(step)["metrics"]["weights:unique"]
+
+
+@pytest.mark.parametrize("later", [[], [[8]]])
+@pytest.mark.parametrize("how", ["refused", "failed"])
+def test_earlier_gradients_of_the_step_count_for_who_was_told(driver, make_driver, bodies, model, how, later):
+    for number, tokens in ((1, [6]), (2, [7])):
+        driver.submit("forward_backward", bodies.forward_backward(model, number, bodies.datum(tokens)))
+    number = told_of(driver, bodies, model, 3, how)
+    for tokens in later:
+        driver.submit("forward_backward", bodies.forward_backward(model, number, bodies.datum(tokens)))
+        number += 1
+    step = driver.submit("optim_step", bodies.optim_step(model, number))
+    driver.work()
+    assert driver.result(step)["metrics"]["weights:unique"] == same_as(make_driver, bodies, [6], [7], *later)
+
+
+@pytest.mark.parametrize("how", ["refused", "failed"])
+def test_a_step_without_any_gradient_of_its_own_was_called_together_with_what_failed(driver, bodies, model, how):
+    batch(driver, bodies, model, 1)  # whose gradient is gone with its step
+    number = told_of(driver, bodies, model, 3, how)
+    refused = driver.submit("optim_step", bodies.optim_step(model, number))
+    again = driver.submit("optim_step", bodies.optim_step(model, number + 1))
+    driver.work()
+    assert driver.result(refused)["preceding_seq_id"] == 3
+    assert driver.result(again)["metrics"]["steps:max"] == 2, "this one was not"
+
+
 @pytest.mark.parametrize("before", [0, 1])
 def test_what_was_refused_at_once_does_not_stop_a_step_with_gradients_of_its_own(driver, bodies, model, before):
     for number in range(1, before + 1):
@@ -220,18 +267,16 @@ def test_a_result_that_nobody_will_fetch_any_more_counts_as_fetched(make_driver,
     assert batch(driver, bodies, model, 3)[1]["metrics"]["steps:max"] == 1
 
 
-# How the requests of one call come, the one of them that is refused, and whether the step behind is applied. Clients
-# send the first one last; where they come in order, the later ones look like calls of a client who was told.
+# How the requests of one call come, the one of them that is refused, and whether the step behind is applied. Most
+# clients send the first one last. Those that come in order look like several calls, unless the earlier one is full.
 ARRIVALS = [
     *[(order, refused, False) for order in [(2, 3, 1), (3, 2, 1)] for refused in order],
-    ((1, 2, 3), 3, False),
-    ((1, 2, 3), 2, True),
-    ((1, 2, 3), 1, True),
+    *[((1, 2, 3), refused, True) for refused in (1, 2, 3)],
 ]
 
 
 @pytest.mark.parametrize(("order", "refused", "applied"), ARRIVALS)
-def test_the_rest_of_a_call_is_no_gradient_that_came_later(driver, bodies, model, order, refused, applied):
+def test_the_rest_of_a_call_is_no_gradient_of_a_steps_own(driver, bodies, model, order, refused, applied):
     for number in order:
         if number == refused:
             refuse(driver, bodies, model, number)
@@ -240,6 +285,55 @@ def test_the_rest_of_a_call_is_no_gradient_that_came_later(driver, bodies, model
     step = driver.submit("optim_step", bodies.optim_step(model, 4))
     driver.work()
     assert ("metrics" in driver.result(step)) is applied
+
+
+def full(bodies, how):
+    """Return the data of a request behind which a client begins another one."""
+    return [bodies.datum([1])] * 1024 if how == "datums" else [bodies.datum([1] * 500)] * 150
+
+
+@pytest.mark.parametrize("how", ["datums", "size"])
+@pytest.mark.parametrize("refused", [True, False])
+def test_behind_a_full_request_in_json_comes_the_rest_of_its_call(make_driver, bodies, how, refused):
+    driver = make_driver()
+    model = driver.model()
+    driver.submit("forward_backward", bodies.forward_backward(model, 1, *full(bodies, how)))
+    if refused:
+        wrong = bodies.forward_backward(model, 2, *full(bodies, how), loss="no_such_loss")
+        assert driver.call("forward_backward", wrong)[0] == 400
+        driver.work()
+    else:
+        data = [*full(bodies, how), bad(bodies)]
+        failed = driver.submit("forward_backward", bodies.forward_backward(model, 2, *data))
+        driver.work()
+        assert "error" in driver.result(failed)
+    step = driver.submit("optim_step", bodies.optim_step(model, 3))
+    driver.work()
+    assert driver.result(step)["preceding_seq_id"] == 2
+
+
+@pytest.mark.parametrize("in_between", [False, True])
+@pytest.mark.parametrize("bad_part", [2, 3, 4])
+def test_what_is_there_of_a_call_that_failed_in_part_is_no_part_of_the_next_step(
+    driver, make_driver, bodies, model, bad_part, in_between
+):
+    driver.submit("forward_backward", bodies.forward_backward(model, 1, bodies.datum([6])))
+    parts = {}
+    for number in (3, 4, 2):
+        data = bad(bodies) if number == bad_part else bodies.datum([7])
+        parts[number] = driver.submit("forward_backward", bodies.forward_backward(model, number, data))
+    driver.work()
+    for request_id in parts.values():
+        driver.result(request_id)
+    number = 5
+    if in_between:  # another failure, which stands for the first one
+        number = told_of(driver, bodies, model, number, "refused")
+    driver.submit("forward_backward", bodies.forward_backward(model, number, bodies.datum([8])))
+    step = driver.submit("optim_step", bodies.optim_step(model, number + 1))
+    driver.work()
+    # Where nothing stayed of it, earlier gradients of the step count.
+    expected = [[6], [8]] if bad_part == 2 else [[8]]
+    assert driver.result(step)["metrics"]["weights:unique"] == same_as(make_driver, bodies, *expected)
 
 
 # ---------------------------------------------------------------- what a client says that its caller knew

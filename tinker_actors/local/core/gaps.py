@@ -69,4 +69,4 @@ def _failing(operation: Operation, missing: Sequence[range], model_id: str) -> O
             "came."
         )
 
-    return msgspec.structs.replace(operation, work=fail, gradient=False, clean_after=False)
+    return msgspec.structs.replace(operation, work=fail, gradient=False, arrival=None, clean_after=False)

@@ -18,7 +18,7 @@ from tinker_actors.local.core.jobs import Failure, RefusedStepError, Result, Suc
 from tinker_actors.local.core.numbers import Numbers
 from tinker_actors.local.core.ordering import Sequencer
 from tinker_actors.local.core.ports import TrainedModel
-from tinker_actors.local.core.tainting import NOTHING, Knowledge, Taint, Taints
+from tinker_actors.local.core.tainting import NOTHING, Arrival, Knowledge, Taint, Taints, in_common
 from tinker_actors.types.training import LoraConfig
 from tinker_actors.wording import sentence
 
@@ -37,6 +37,7 @@ class Operation(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         creates: whether without this there is no model.
         always: whether it is done whatever failed before it.
         knows: which failures its caller knew of.
+        arrival: how it came, for a gradient.
         on_success: what the core does with the value of a success.
         refused: for one that was refused and that others build on: that.
     """
@@ -51,6 +52,7 @@ class Operation(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     creates: bool = False
     always: bool = False
     knows: Knowledge = NOTHING
+    arrival: Arrival | None = None
     on_success: Callable[[Any], None] | None = None
     refused: Taint | None = None
 
@@ -125,6 +127,10 @@ class Model:
             f"seq_id {seq_id} waits for seq_id {self.sequencer.next_number} of {self.model_id}, which is not here yet"
         )
 
+    def put(self, operation: Operation) -> None:
+        """Put an operation in line."""
+        self.sequencer.put(operation.seq_id, operation, _of_one_call)
+
     def begin(self, operation: Operation) -> Callable[[], Success] | Failure | None:
         """Start an operation: return the work to do, or how it failed without any, or None for a held place."""
         knows, future = operation.knows, operation.future
@@ -140,7 +146,7 @@ class Model:
         taint = None if operation.always else self.taints.unknown_to(knows, step=operation.step)
         if taint is None:
             self.running = operation
-            return self._bound(operation)
+            return self._anew(operation) if self._strands(operation) else self._bound(operation)
         future.on_told = lambda: self.taints.tell(taint)
         if not operation.step:
             return _not_done(operation, taint)
@@ -155,18 +161,22 @@ class Model:
             return
         if operation.on_success is not None and not self.closed:
             operation.on_success(result.value)
-        if operation.gradient:
-            self.taints.follow(operation.knows)
+        if operation.arrival is not None:
+            self.taints.gather(operation.arrival)
         elif operation.step or operation.clean_after:
             self.taints.clear()
+            self.taints.empty()
 
     def _failed(self, operation: Operation, failure: Failure) -> None:
+        if operation.step:
+            self.taints.empty()  # what can't be done leaves no gradient behind either
         if operation.creates:
             self.creation_failure = failure
         elif operation.step and failure.refused:
             self.taints.close()
         elif operation.built_on:
-            taint = Taint(operation.kind, operation.seq_id, failure.message, gradient=operation.gradient)
+            arrival, gradient = operation.arrival, operation.gradient
+            taint = Taint(operation.kind, operation.seq_id, failure.message, gradient=gradient, arrival=arrival)
             self.taints.note(taint, operation.knows)
             assert operation.future is not None
             operation.future.on_told = lambda: self.taints.tell(taint)
@@ -176,6 +186,21 @@ class Model:
         assert work is not None
         # A creating operation makes the model itself and ignores what it is given.
         return lambda: work(trained)  # type: ignore[arg-type]
+
+    def _strands(self, operation: Operation) -> bool:
+        """Return whether what is there of a call that failed in part has to go before a gradient is added."""
+        return operation.gradient and self.taints.stranded and operation.knows.said is None
+
+    def _anew(self, operation: Operation) -> Callable[[], Success]:
+        work, trained = self._bound(operation), self.trained
+        self.taints.empty()
+
+        def begin_anew() -> Success:
+            assert trained is not None
+            trained.discard_gradients()
+            return work()
+
+        return begin_anew
 
     def _refusal(self, operation: Operation, taint: Taint) -> Callable[[], Success]:
         trained = self.trained
@@ -192,6 +217,18 @@ class Model:
             raise RefusedStepError(failure)
 
         return refuse
+
+
+def _of_one_call(operations: list[Operation]) -> list[Operation]:
+    """Return operations whose turn comes together, as one call that knows what all of its parts know."""
+    if len(operations) <= 1:
+        return operations
+    knows = in_common([operation.knows for operation in operations])
+    for operation in operations:
+        arrival = operation.arrival if operation.refused is None else operation.refused.arrival
+        if arrival is not None:
+            arrival.together = operations[0].seq_id
+    return [msgspec.structs.replace(operation, knows=knows) for operation in operations]
 
 
 def _not_done(operation: Operation, taint: Taint) -> Failure:

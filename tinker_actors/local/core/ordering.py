@@ -31,8 +31,13 @@ class Sequencer(Generic[T]):
         """Return how many items are inside."""
         return len(self._early) + len(self._ready)
 
-    def put(self, number: int | None, item: T) -> None:
+    def put(self, number: int | None, item: T, join: Callable[[list[T]], list[T]] = list) -> None:
         """Add an item. One put under a number that still waits for its turn replaces what is there.
+
+        Args:
+            number: its number, or None.
+            item: the item.
+            join: is given what gets its turn by this, in order; what it returns leaves instead.
 
         Raises:
             ValueError: the number's turn is over.
@@ -43,9 +48,11 @@ class Sequencer(Generic[T]):
         if number < self.next_number:
             raise ValueError(f"number {number} has had its turn; the next one is {self.next_number}")
         self._early[number] = item
+        released = []
         while self.next_number in self._early:
-            self._ready.append(self._early.pop(self.next_number))
+            released.append(self._early.pop(self.next_number))
             self.next_number += 1
+        self._ready.extend(join(released))
 
     def pop(self) -> T | None:
         """Take the next item whose turn it is, or None."""

@@ -18,7 +18,7 @@ from tinker_actors.local.core.models import Model, Operation
 from tinker_actors.local.core.numbers import Numbers, digest_of, require_number
 from tinker_actors.local.core.ports import TrainedModel
 from tinker_actors.local.core.reading import read
-from tinker_actors.local.core.tainting import NOTHING, Knowledge, Taint, knowledge_of
+from tinker_actors.local.core.tainting import NOTHING, Arrival, Knowledge, Taint, knowledge_of
 from tinker_actors.types.failures import KNOWN_FAILURES
 
 if TYPE_CHECKING:
@@ -38,11 +38,13 @@ class Plan(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """What an accepted request will do; see `Operation` for the other fields.
 
     Attributes:
+        datums: how many examples a gradient has.
         claims: a number of another scope that the request uses too, with that scope.
     """
 
     work: Callable[[TrainedModel], Success]
     gradient: bool = False
+    datums: int = 0
     step: bool = False
     clean_after: bool = False
     creates: bool = False
@@ -130,7 +132,8 @@ def submit_read(
         raise
     if claimed is not None:
         return claimed
-    future = enqueue(core, model, kind, plan, None if filler else body.seq_id, knows, weight)
+    arrival = _arrival(request, body.seq_id, plan.datums) if plan.gradient else None
+    future = enqueue(core, model, kind, plan, None if filler else body.seq_id, knows, weight, arrival)
     answer = model.numbers.record(body.seq_id, request, accepted(future))
     if body.seq_id is not None:
         future.seq_id, future.digest = body.seq_id, model.numbers.digest(body.seq_id)
@@ -165,6 +168,7 @@ def enqueue(
     seq_id: int | None,
     knows: Knowledge = NOTHING,
     weight: int = 0,
+    arrival: Arrival | None = None,
 ) -> Future:
     """Put an operation in its model's line, and return its future."""
     future = core.futures.create(kind, model.session_id, weight)
@@ -181,9 +185,10 @@ def enqueue(
         creates=plan.creates,
         always=plan.always,
         knows=knows,
+        arrival=arrival,
         on_success=plan.on_success,
     )
-    model.sequencer.put(seq_id, operation)
+    model.put(operation)
     core.turns.offer(model)
     return future
 
@@ -239,6 +244,10 @@ def _finished_earlier(core: CoreState, request: CoreRequest, body: Any) -> Answe
     return ok({"request_id": record.request_id, "model_id": body.model_id})
 
 
+def _arrival(request: CoreRequest, seq_id: int | None, datums: int = 0) -> Arrival:
+    return Arrival(seq_id, not sent_in_protobuf(request), len(request.body), datums)
+
+
 def _knowledge(model: Model, seq_id: int | None, request: CoreRequest) -> Knowledge:
     header = request.headers.get(KNOWN_FAILURES.lower())
     try:
@@ -260,7 +269,9 @@ def _hold_place(
         knows = NOTHING
     taint = None
     if kind in _BUILT_ON:
-        taint = Taint(kind, seq_id, refusal.detail, gradient=kind == "forward_backward")
+        gradient = kind == "forward_backward"
+        arrival = _arrival(request, seq_id) if gradient else None
+        taint = Taint(kind, seq_id, refusal.detail, gradient=gradient, arrival=arrival)
         model.taints.tell(taint)
-    model.sequencer.put(seq_id, Operation(kind=kind, seq_id=seq_id, knows=knows, refused=taint))
+    model.put(Operation(kind=kind, seq_id=seq_id, knows=knows, refused=taint))
     core.turns.offer(model)

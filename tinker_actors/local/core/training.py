@@ -79,12 +79,12 @@ def _plan_pass(core: CoreState, model: Model, given: ForwardBackwardInput, *, gr
         assert model.base_model is not None
         core.usage.count(core, model.model_id, owner, model.base_model, "training", tokens)
 
-    return Plan(work=work, gradient=gradient, on_success=done)
+    return Plan(work=work, gradient=gradient, datums=len(given.data), on_success=done)
 
 
-def _prepare_optim_step(_core: CoreState, _model: Model, body: OptimStepRequest) -> Plan:
+def _prepare_optim_step(_core: CoreState, model: Model, body: OptimStepRequest) -> Plan:
     if body.discard:
-        return Plan(work=_discard, always=True)
+        return Plan(work=_discard, always=True, on_success=lambda _: model.taints.empty())
     params = body.adam_params
 
     def work(trained: TrainedModel) -> Success:
