@@ -42,11 +42,13 @@ class Bending:
         url: its address.
         rules: by endpoint, the last part of its path: a function of the request's JSON that returns (status, JSON), or
             (status, JSON, headers), None to do as usual, or raises `ConnectionError` to close without an answer.
+        fallback: what is said where no rule is, as a rule; None to do as usual.
         log: endpoint and time of each request, in the order of coming.
     """
 
     def __init__(self, **rules):
         self.rules, self.log = rules, []
+        self.fallback = None
         self._results, self._ids = {}, itertools.count(1)
         self._connections = set()
         bending = self
@@ -100,7 +102,8 @@ class Bending:
         name = handler.path.rsplit("/", 1)[-1]
         self.log.append((name, time.monotonic()))
         try:
-            said = self.rules[name](asked) if name in self.rules else None
+            rule = self.rules.get(name, self.fallback)
+            said = None if rule is None else rule(asked)
         except ConnectionError:
             handler.close_connection = True
             return

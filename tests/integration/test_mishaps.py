@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import socket
 import threading
 import time
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -87,6 +88,71 @@ def test_a_server_at_which_all_fails_is_asked_less_than_once_a_second(endpoint):
         assert len(server.times(endpoint)) - before <= 6
         del server.rules[endpoint]
         assert not wait(futures, HANG).not_done
+
+
+def closed(_):
+    raise ConnectionResetError
+
+
+REFUSALS = {
+    "429": lambda _: (429, {}),
+    "429, Retry-After 0": lambda _: (429, {}, [("Retry-After", "0")]),
+    "503": lambda _: (503, {}),
+    "500": lambda _: (500, {}),
+    "closed": closed,
+    "gone": closed,
+}
+
+
+def ask_where_all_fails(answer, port_of, connects):
+    """Have a client do all it can at once; return how many requests a second the server got, and what was over."""
+    config = ta.Config(dialect="json", server_orders=True, heartbeat_interval=1.0)
+    pause = threading.Event()
+    with Bending() as server, ta.ServiceClient(base_url=server.url, config=config) as service:
+        sampler, trainer = sampler_of(service), service.create_lora_training_client("fake", rank=4)
+        trainer.optim_step().result(HANG)
+        server.fallback = REFUSALS[answer]
+        if answer == "gone":
+            port_of.append(server._server.server_address[1])
+            server.__exit__()
+        futures = [*draw(sampler, 50), trainer.optim_step(), service._get_server_capabilities_future()]
+        more = [service.create_sampling_client(base_model="fake") for _ in range(5)]
+        futures += [client._ready for client in more]
+        pause.wait(4.0)
+        futures += [*draw(sampler, 50), service._get_server_capabilities_future()]
+        counted = connects if answer == "gone" else server.log
+        before, begun = len(counted), time.monotonic()
+        pause.wait(6.0)
+        rate = (len(counted) - before - 1) / (time.monotonic() - begun)
+        over = [future for future in futures if future.done()]
+        service.close(timeout=0)
+    return rate, over
+
+
+@pytest.fixture(scope="module")
+def asked_where_all_fails():
+    """What came of each, all at a time: they wait for most of it."""
+    connects, port_of, connect = [], [], socket.socket.connect
+
+    def counted(self, where):
+        if where[1] in port_of:
+            connects.append(where)
+        return connect(self, where)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(REFUSALS)) as pool:
+        patch.setattr(socket.socket, "connect", counted)
+        runs = {answer: pool.submit(ask_where_all_fails, answer, port_of, connects) for answer in REFUSALS}
+        wait(runs.values())
+        assert connects
+        yield runs
+
+
+@pytest.mark.parametrize("answer", REFUSALS)
+def test_all_that_one_client_asks_where_all_fails_is_less_than_one_request_a_second(answer, asked_where_all_fails):
+    """Samples, training, questions, new samplers and heartbeats; the limit of each alone would be that of all."""
+    rate, over = asked_where_all_fails[answer].result()
+    assert rate < 1.0
+    assert over == []
 
 
 @pytest.mark.parametrize("share", [0.05, 0.10])

@@ -310,6 +310,66 @@ def test_refusals_in_a_row_that_cutting_does_not_end_are_for_time_to_mend():
     assert limit.limit < 12
 
 
+def starve(limit, times=20):
+    """Have the server refuse all that is sent, with nothing of ours there."""
+    for _ in range(times):
+        limit.refused(limit.sent())
+
+
+def trips_until(limit, there):
+    """Return after how many round trips so many are held, where the server takes all that is offered."""
+    trips = 0
+    while limit.held < there:
+        limit.try_more()
+        trips += 1
+        numbers = []
+        while limit.allows():
+            numbers.append(limit.sent())
+        for number in numbers:
+            limit.accepted(number)
+    return trips
+
+
+def test_a_server_that_took_nothing_for_a_while_is_offered_more_with_each_it_takes():
+    limit = AdaptiveLimit()
+    starve(limit)
+    assert limit.limit == 1
+    assert trips_until(limit, 400) < 60  # as quickly as at first: 31 from sixteen on
+
+
+def test_a_known_limit_is_offered_again_and_not_more():
+    limit = AdaptiveLimit()
+    for _ in range(40):
+        limit.accepted(limit.sent())
+    for _ in range(2):
+        limit.refused(limit.sent())
+    known = limit.limit
+    assert limit.known
+    limit.ended()
+    limit.accepted(limit.sent())
+    while limit.held:
+        limit.ended()
+    starve(limit)
+    assert trips_until(limit, known) < 20
+    for _ in range(15):  # now it is tried for more as rarely as before
+        limit.ended()
+        limit.accepted(limit.sent())
+    assert limit.limit <= known + 5
+
+
+def test_a_refusal_ends_the_return():
+    limit = AdaptiveLimit()
+    starve(limit)
+    trips_until(limit, 3)
+    for _ in range(2):
+        limit.refused(limit.sent())
+    found = limit.limit
+    assert found <= 4
+    limit.ended()
+    limit.accepted(limit.sent())
+    assert limit.limit <= found + 1
+
+
 def test_a_server_that_says_that_it_pauses_is_sent_less_once_a_second_and_then_more_again():
     limit = AdaptiveLimit()
     for _ in range(20):

@@ -26,18 +26,25 @@ class Calling:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._budget = desk.settings.limits.budget
+
+    def begin(self, call: Call) -> None:
+        """Send a call that comes new, now or, while its endpoint is in trouble, when there is a token for it."""
+        desk = self._desk
+        self._limit_time(call)
+        if desk.failing and self._budget.troubled(call.what):
+            call.timer = desk.retrying.line_up(call.what, partial(self.send, call))
+        else:
+            self.send(call)
 
     def send(self, call: Call) -> None:
-        """Send a call, for the first time or again."""
+        """Send a call whose time has come, for the first time or again."""
         if call.holder is not self._desk:
             return
         call.timer = None
+        self._limit_time(call)
         call.sent = self._desk.now()
         call.attempts += 1
-        if call.first_sent is None:
-            call.first_sent = call.sent
-        if call.patience is not None and call.deadline is None:
-            self._desk.expect(call, call.first_sent + call.patience, partial(self._too_late, call))
         request = Request(
             method=call.method,
             path=call.path,
@@ -76,12 +83,29 @@ class Calling:
 
     def _again(self, call: Call, retry: Retry) -> None:
         if not call.retried or (retry.limit is not None and call.limited >= retry.limit):
+            self._budget.failed(call.what, call.sent, self._desk.now(), str(retry.error))
             self._desk.fail(call, retry.error)
             return
         call.error = retry.error
         call.limited += retry.limit is not None
         self._desk.retrying.again(call.what, call, call.sent, retry, partial(self.send, call))
 
+    def _limit_time(self, call: Call) -> None:
+        """Have a call given up when its time is over, which begins when it might have been sent for the first time."""
+        if call.first_sent is None:
+            call.first_sent = self._desk.now()
+        if call.patience is not None and call.deadline is None:
+            self._desk.expect(call, call.first_sent + call.patience, partial(self._too_late, call))
+
     def _too_late(self, call: Call) -> None:
         """Give a call up whose time is over, with what went wrong last."""
-        self._desk.fail(call, call.error or DeadlineExceededError(f"{call.what} got no answer in {call.patience:g} s."))
+        self._desk.fail(call, call.error or self._late(call))
+
+    def _late(self, call: Call) -> DeadlineExceededError:
+        if call.attempts:
+            return DeadlineExceededError(f"{call.what} got no answer in {call.patience:g} s.")
+        return DeadlineExceededError(
+            f"{call.what} was not sent in {call.patience:g} s: nothing that the server is asked succeeds. "
+            f"{self._budget.trouble}".rstrip(),
+            outcome="not_applied",
+        )

@@ -84,7 +84,7 @@ class Cancelling:
     def _next(self) -> None:
         while self._line and self._out < _AT_A_TIME:
             self._out += 1
-            self._calling.send(self._line.popleft())
+            self._calling.begin(self._line.popleft())
 
     def _ended(self) -> None:
         self._out -= 1

@@ -63,6 +63,7 @@ class Hearing:
     def __init__(self, desk: Desk, polling: Polling) -> None:
         self._desk = desk
         self._polling = polling
+        self._budget = desk.settings.limits.budget
         self._listening: dict[Name, _Listening] = {}
         self._out = 0
         self._most_out = max(1, desk.config.max_connections // _MOST_SHARE)
@@ -112,6 +113,14 @@ class Hearing:
         return listening
 
     def _ask(self, listening: _Listening) -> None:
+        """Ask, now or, while that is in trouble, when there is a token for it."""
+        if self._desk.failing and self._budget.troubled(_NAME):
+            self._hold(listening)
+            listening.timer = self._desk.retrying.line_up(_NAME, partial(self._let_go, listening))
+        else:
+            self._send(listening)
+
+    def _send(self, listening: _Listening) -> None:
         asked = listening.channel.next_request()
         if asked is None:
             return
@@ -166,7 +175,7 @@ class Hearing:
             channel.bad_requests += 1
         if not channel.idle:
             self._hold(listening)
-            go = partial(self._ask_again, listening)
+            go = partial(self._let_go, listening)
             self._desk.retrying.again(_NAME, listening, listening.asked, retry, go)
 
     def _soon(self, listening: _Listening, delay: float) -> None:
@@ -177,6 +186,11 @@ class Hearing:
     def _ask_again(self, listening: _Listening) -> None:
         self._release(listening)
         self._ask(listening)
+
+    def _let_go(self, listening: _Listening) -> None:
+        """Ask with the token that was waited for."""
+        self._release(listening)
+        self._send(listening)
 
     def _hold(self, listening: _Listening) -> None:
         listening.out = True

@@ -85,7 +85,7 @@ class Lane(RuntimeActor):
         elif kind is Call:
             if message.first_sent is None and message.id in self._desk.table:
                 message.holder = self._desk
-                self._calling.send(message)
+                self._calling.begin(message)
         elif kind is SamplerChanged:
             self._submitting.unpark(message.key)
         elif kind is Eased:
@@ -157,7 +157,7 @@ class Lane(RuntimeActor):
         item.holder = self._desk
         item.timer = item.ticket = item.deadline = None
         if isinstance(item, Call):
-            self._calling.send(item)
+            self._calling.begin(item)
             return
         item.channel = None
         item.size = 0

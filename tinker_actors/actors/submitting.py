@@ -145,7 +145,10 @@ class Submitting:
             work = line.popleft()
             if work.state == "queued":
                 self._left -= _PART_BESIDE_URGENT if spare else _PART
-                self._send(work, now)
+                if self._desk.failing and not self._limited and self._budget.troubled(work.tail.request_type):
+                    self._wait_for_token(work)
+                else:
+                    self._send(work, now)
 
     def counts(self) -> tuple[int, int, int]:
         """Return how many works are parked, queued and being submitted."""
@@ -222,6 +225,11 @@ class Submitting:
         if self._probe is None:
             self._probe = self._desk.retrying.line_up(TYPE_SAMPLE, self._got_token)
         return False
+
+    def _wait_for_token(self, work: Work) -> None:
+        """Have an operation wait for a token of its own: here they are few, and of several endpoints."""
+        work.state = "waiting"
+        work.timer = self._desk.retrying.line_up(work.tail.request_type, partial(self._resend, work))
 
     def _got_token(self) -> None:
         self._probe = None
@@ -306,6 +314,8 @@ class Submitting:
         """Put a sample back that the server has no room for now."""
         now = self._desk.now()
         advice = "pause" if self.limit is None else self.limit.refused(work.number)
+        if advice == "pause":  # nothing of ours fills the server: it fails, as far as that can be seen from here
+            self._budget.failed(TYPE_SAMPLE, work.tracker.since, now, str(retry.error))
         if advice == "pause" or retry.after is not None:
             self.dispatch.pause(work.tail.weight, now, retry.after)
         work.state = "queued"
@@ -352,7 +362,7 @@ class Submitting:
         now = self._desk.now()
         work.state = "queued"
         work.tracker.enter("queued here", now, work.tracker.detail)  # from here on its silence is not the server's
-        if self._budget.troubled(work.tail.request_type) and now >= self._window.until:
+        if self._budget.troubled(work.tail.request_type) and not (self._limited and now < self._window.until):
             self._send(work, now)  # it waited for this, whatever the limits are for those that come
             return
         self._line.append(work, work.rank)

@@ -7,6 +7,8 @@ A server with a capacity answers 429 above it and says nothing about it below. S
     holding     a refusal came: the limit is what the server demonstrably held then. One more is tried now and then,
                 more and more rarely while it goes on to be refused, and never when refusals were frequent.
     rising      one more was taken: the next tries are 2, 4, 8 more, until the next refusal.
+    returning   it refused although nothing of ours was there, which tells nothing of how many it takes: when it takes
+                one again, each request taken adds one, up to where the limit was before.
 
 The shape is that of TCP's congestion control (slow start, one event per burst, and CUBIC's memory of the last
 ceiling, RFC 9438). Plain numbers for the one thread that owns them; time is an argument.
@@ -33,6 +35,7 @@ _AGAIN_LEFT, _PAUSED_LEFT = 0.85, 0.8
 _PAUSE_CUTS_APART = 1.0  # seconds
 # So many events in a row, without a request taken between them, are more than a limit can mend.
 _MOST_EVENTS = 12
+_UNKNOWN = 1 << 60
 # Less urgent work leaves this share of the limit free while there is urgent work.
 _FREE_SHARE = 4
 
@@ -51,7 +54,7 @@ class AdaptiveLimit:
 
     __slots__ = (
         "_credit", "_cut_at", "_events", "_fast_below", "_paused_at", "_rarely", "_refusals", "_sent", "_step",
-        "_taken", "_untried", "held", "known", "limit", "submitting",
+        "_stood", "_taken", "_untried", "held", "known", "limit", "submitting",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -68,6 +71,7 @@ class AdaptiveLimit:
         self._credit = 0.0
         self._refusals = 0.0  # in the recent past: each counts for less with every request taken
         self._step = 0  # by how much the limit was raised and not yet reached; 0 when it stands
+        self._stood = _UNKNOWN  # the limit before the first of these refusals in a row
         self._fast_below = 0  # up to here every request taken raises the limit
         self._paused_at = float("-inf")
 
@@ -116,6 +120,7 @@ class AdaptiveLimit:
         if self._credit < _MOST_CREDIT:
             self._credit += _CREDIT
         if not self.known or self.limit < self._fast_below:
+            self._events = 0
             if held + self.submitting >= self.limit - self.limit // _SHARE:  # otherwise nobody asks for more
                 self.limit += 1 + (self._taken % _SHARE == 0)
         elif number <= self._cut_at:
@@ -142,8 +147,11 @@ class AdaptiveLimit:
         self._refusals = min(self._refusals + 1.0, 2.0)
         if there == 0 or (number > self._cut_at and self._refusals > 1.0):
             self._cut_at = self._sent
+            if not self._events:
+                self._stood = self.limit if self.known else _UNKNOWN
             self._events += 1
             self._cut()
+            self._fast_below = min(self._fast_below, self.limit) if there else max(self._fast_below, self._stood)
             if self._events > _MOST_EVENTS:
                 self._events = 0
                 return "pause"

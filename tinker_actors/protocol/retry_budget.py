@@ -3,7 +3,7 @@
 Failures are counted in rounds, by endpoint. What fails together was hit by one mishap: the next round begins when a
 request fails that was sent after this one began. While requests succeed between the rounds, each is repeated after its
 own backoff, and nothing else holds it up, however many fail. Only when round after round fails and nothing succeeds is
-the endpoint *in trouble*:
+the endpoint *in trouble*. When that is so of all endpoints together, each at which anything failed is in trouble:
 
     in trouble   whatever is sent needs a token. One flows in every 1.2 s, for all endpoints in trouble together, and is
                  taken in turn; it is taken when the request goes, so that who waits owes nothing.
@@ -30,7 +30,7 @@ _WORTH_TELLING = 2  # one is a passing mishap, and over before anybody looks
 _GAIN = 16.0  # tokens that a success brings
 _CALM = 64.0  # tokens in hand that end the trouble
 # Another endpoint gets well so soon after the first one, at the earliest.
-_NEXT_ENDPOINT = 0.25
+_NEXT_ENDPOINT = 0.1
 # A held request is silent for so much longer than failures took before it counts.
 _MARGIN = 0.25
 # Who asked for a token and does not come back in time for it gives up his turn.
@@ -59,12 +59,14 @@ class RetryBudget:
         trouble: the last failure, for people, while request after request fails and nothing succeeds; else empty.
     """
 
-    __slots__ = ("_guard", "_last", "_next", "_turns", "failing", "trouble")
+    __slots__ = ("_began", "_guard", "_last", "_next", "_rounds", "_turns", "failing", "trouble")
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self.failing: dict[str, _Endpoint] = {}
         self.trouble = ""
+        self._began = float("-inf")  # when the last round of all endpoints together began
+        self._rounds = 0  # of these, since anything succeeded
         self._last = self._next = float("-inf")  # the last token that time brought, and the next
         self._turns: dict[str, float] = {}  # who waits for such a token, in order, and when he is expected to ask again
 
@@ -81,6 +83,12 @@ class RetryBudget:
             endpoint = self.failing.get(name)
             if endpoint is None:
                 endpoint = self.failing[name] = _Endpoint()
+            if sent >= self._began:
+                self._began = now
+                self._rounds += 1
+            if self._rounds >= _ROUNDS:
+                for each in self.failing.values():
+                    each.troubled = True
             if sent < endpoint.began:
                 return  # of the same round
             if endpoint.rounds:  # what the mishap met had been held for as long as it liked
@@ -100,6 +108,7 @@ class RetryBudget:
         """
         with self._guard:
             self.trouble = ""
+            self._rounds = 0
             endpoint = self.failing.get(name)
             if endpoint is None:
                 return False

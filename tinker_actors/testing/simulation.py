@@ -45,11 +45,12 @@ class Simulation:
         ids = random.Random(f"ids {seed}")  # noqa: S311 - repeatable on purpose
         self.core = ServiceCore(self.engine, MemoryStore(), None, lambda: f"{ids.getrandbits(64):016x}")
         self.network = SimulatedNetwork(self.core, self.runtime, seed, mishaps or Mishaps())
+        self._platform = _StepPlatform(self.runtime, self.network)
         self._config = resolve(Config(seed=seed, **config), base_url="http://127.0.0.1:1", env={})
 
     def service(self) -> ServiceClient:
-        """Return a service client that lives in the simulation."""
-        return ServiceClient._over(_StepPlatform(self.runtime, self.network), self._config, SessionSettings())
+        """Return a service client that lives in the simulation; all of them are one process's, with one key."""
+        return ServiceClient._over(self._platform, self._config, SessionSettings())
 
     def wait_for(self, *futures: APIFuture[Any], most: int = 200_000) -> None:
         """Step until these futures are done.
