@@ -236,8 +236,27 @@ def test_a_key_over_http_to_another_host_has_to_be_allowed(url):
 
 @pytest.mark.parametrize("url", ["http://example.com", "https://example.com"])
 def test_another_host_needs_a_key(url):
-    with pytest.raises(ConfigError, match=r"no API key for example\.com"):
+    with pytest.raises(ConfigError, match=r"no API key for example\.com") as caught:
         resolve(base_url=url, env={})
+    assert "no server to talk to" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("TINKER_APIKEY", "TINKER_API_KEY"),
+        ("TINKERAPI_KEY", "TINKER_API_KEY"),
+        ("TINKER_URL", "TINKER_BASE_URL"),
+        ("TINKER_BASEURL", "TINKER_BASE_URL"),
+    ],
+)
+@pytest.mark.parametrize("url", [None, "https://example.com"])
+def test_a_misspelt_variable_is_named_where_something_is_missing(written, meant, url):
+    with pytest.raises(ConfigError) as caught:
+        resolve(base_url=url, env={written: "hush-hush", "TINKER_TAGS": "a"})
+    assert f"{written} is set, which nothing reads: did you mean {meant}?" in str(caught.value)
+    assert "hush-hush" not in str(caught.value)
+    assert "TINKER_TAGS" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

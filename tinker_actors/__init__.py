@@ -72,15 +72,20 @@ from tinker_actors.types import (
     TensorData,
     TensorDtype,
 )
+from tinker_actors.types.spelling import spelled as _spelled
 from tinker_actors.version import VERSION as _VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
     from tinker_actors import data
     from tinker_actors.clients.fan_out import FanOut
     from tinker_actors.clients.policy import PinnedPolicy, Policy
     from tinker_actors.clients.sampling import SamplingClient
     from tinker_actors.clients.service import ServiceClient
     from tinker_actors.clients.training import TrainingClient
+    from tinker_actors.local.process import LocalServer
     from tinker_actors.runtime.futures import APIFuture
 
 __all__ = [
@@ -154,14 +159,55 @@ __all__ = [
 __version__ = _VERSION
 
 
-def local_server(**options: _Any) -> _Any:
-    """Start an embedded server in a process of its own and return it; a context manager with `url` and `stop()`.
+@_spelled("local_server")
+def local_server(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    models: Mapping[str, str | Path] | None = None,
+    data_dir: str | Path | None = None,
+    insecure: bool = False,
+    allowed_hosts: Sequence[str] = (),
+    api_keys: Mapping[str, str] | None = None,
+    jwt: bool = False,
+    engine: str = "numpy",
+    log_level: str = "warning",
+    start_timeout: float = 60.0,
+    limits: Mapping[str, float] | None = None,
+    fault_seed: int = 0,
+    stand_ins: Mapping[str, int | None] | None = None,
+    adopt: bool = False,
+) -> LocalServer:
+    """Start an embedded server in a process of its own and return it, when it listens.
 
-    Needs the `local` extra. Options as for `tinker_actors.local.process.local_server`.
+    Use it in a `with` statement, or `stop()` it; `url` is its address, `faults` what goes wrong on it. Needs the
+    `local` extra.
+
+    Args:
+        host: address to listen on.
+        port: port to listen on; 0 takes a free one.
+        models: further base models: name -> folder in Hugging Face layout.
+        data_dir: where checkpoints are kept; None for a temporary folder that is removed on `stop`.
+        insecure: allow a host that other machines can reach.
+        allowed_hosts: further names by which the server may be called, beside loopback's and `host`; `*` for any.
+        api_keys: key -> owner; with any, the server asks for one.
+        jwt: tell clients to change their key for a token.
+        engine: `"numpy"`, or `"ledger"` for one that only keeps account of what was done.
+        log_level: `"debug"` to `"critical"`: of the server's log, whose end is in errors.
+        start_timeout: seconds it may take to listen.
+        limits: fields of `tinker_actors.local.core.Limits` to set, e.g. `{"hold_seconds": 2}`.
+        fault_seed: what the chances of `faults` depend on.
+        stand_ins: small random models under the names of real ones: name -> size of the vocabulary, None for the size
+            that the real one is known to have.
+        adopt: take checkpoints in that are in `data_dir` and that its database does not list.
+
+    Raises:
+        LocalServerError: it did not start, or the extra is not installed; the message says why.
     """
-    from tinker_actors.local.process import local_server as start  # noqa: PLC0415 - the server is an extra
+    options = dict(locals())
+    from tinker_actors.local.process import LocalServer  # noqa: PLC0415 - the server is an extra
 
-    return start(**options)
+    return LocalServer(**options).start()
 
 
 # Loaded when they are first asked for: a data loader that needs only the types, the server and the command line do

@@ -20,6 +20,8 @@ from tinker_actors.types.addresses import base_url as checked_base_url
 from tinker_actors.types.addresses import check_proxy, hide_user, is_loopback
 from tinker_actors.types.headers import FRAMING, header_problem
 from tinker_actors.types.scalars import sendable_text, shown
+from tinker_actors.types.spelling import SpelledMeta
+from tinker_actors.wording import nearest
 
 _CLOUDFLARE = {
     "CF-Access-Client-Id": "CLOUDFLARE_ACCESS_CLIENT_ID",
@@ -38,7 +40,7 @@ _NOWHERE_TO_GO = (
 )
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=False):
+class Config(msgspec.Struct, metaclass=SpelledMeta, frozen=True, kw_only=True, forbid_unknown_fields=True, eq=False):
     """Settings of one `ServiceClient`. Times are in seconds, sizes in bytes.
 
     Attributes:
@@ -213,6 +215,7 @@ def resolve(
             can't be a header, or a key that would cross the network unencrypted.
     """
     known = _variables(os.environ if env is None else env)
+    misspelt = _misspelt(os.environ if env is None else env)
     env = None  # a crash report that shows this frame must show neither the environment nor the key
     config = config or Config()
     api_key = secret(api_key or config.api_key or known["TINKER_API_KEY"])
@@ -222,12 +225,12 @@ def resolve(
     url = hide_user(base_url or config.base_url or known["TINKER_BASE_URL"])
     if url is None:
         if api_key is None:
-            raise ConfigError(_NOWHERE_TO_GO)
+            raise ConfigError(f"{_NOWHERE_TO_GO}{misspelt}")
         url = DEFAULT_BASE_URL
     if config.cafile is not None and not os.path.exists(config.cafile):  # noqa: PTH110 - pathlib is not loaded for this
         raise ConfigError(f"The certificates {config.cafile!r} that cafile names are not there.")
     url = checked_base_url(url)
-    _check_reach(urlsplit(url), api_key, config)
+    _check_reach(urlsplit(url), api_key, config, misspelt)
     tags = tuple(dict.fromkeys(tag.strip() for tag in (known["TINKER_TAGS"] or "").split(",") if tag.strip()))
     resolved = msgspec.structs.replace(
         config,
@@ -251,6 +254,12 @@ def _variables(env: Mapping[str, str]) -> dict[str, Any]:
     """Return the variables that count, and what is secret among them as secrets; empty ones are not there."""
     plain = ("TINKER_BASE_URL", "TINKER_PROJECT_ID", "TINKER_TAGS")
     return {name: (env.get(name) if name in plain else secret(env.get(name))) or None for name in _VARIABLES}
+
+
+def _misspelt(env: Mapping[str, str]) -> str:
+    """Return what to say of variables that look like ours and are none; their values are not looked at."""
+    meant = {name: nearest(name, _VARIABLES) for name in env if name.startswith("TINKER") and name not in _VARIABLES}
+    return "".join(f" {name} is set, which nothing reads: did you mean {one}?" for name, one in meant.items() if one)
 
 
 def _with_cloudflare(headers: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, str]:
@@ -316,8 +325,8 @@ def check_key(key: str) -> None:
         )
 
 
-def _check_reach(parts: SplitResult, key: str | None, config: Config) -> None:
-    """Check that key, proxy and server go together."""
+def _check_reach(parts: SplitResult, key: str | None, config: Config, misspelt: str) -> None:
+    """Check that key, proxy and server go together; `misspelt` is said where the key is missing."""
     if config.proxy is not None:
         check_proxy(config.proxy, parts.scheme)
     assert parts.hostname is not None
@@ -326,7 +335,7 @@ def _check_reach(parts: SplitResult, key: str | None, config: Config) -> None:
     if key is None:
         raise ConfigError(
             f"There is no API key for {parts.hostname}. Set TINKER_API_KEY, or pass api_key=; only servers on this "
-            f"machine are asked without one."
+            f"machine are asked without one.{misspelt}"
         )
     if parts.scheme == "http" and not config.allow_plaintext_key:
         raise ConfigError(

@@ -7,6 +7,7 @@ import click
 import pytest
 
 from tinker_actors.cli import app, main
+from tinker_actors.cli.plain import plain_answer
 from tinker_actors.errors import ConfigError
 from tinker_actors.version import VERSION
 
@@ -55,7 +56,7 @@ def test_wrong_usage_exits_with_2_and_says_what_is_wrong(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("module", "words"), [("click", ["version"]), ("rich", ["version"]), ("uvicorn", ["demo"])])
+@pytest.mark.parametrize(("module", "words"), [("click", ["demo"]), ("rich", ["serve"]), ("uvicorn", ["demo"])])
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(
     module: str, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -65,6 +66,26 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(
     assert len(said.splitlines()) == 1
     assert module in said
     assert "pip install 'tinker-actors[cli,local]'" in said
+
+
+@pytest.mark.parametrize("module", ["click", "rich"])
+@pytest.mark.parametrize(
+    ("words", "said"), [(["version"], f"tinker-actors {VERSION} (Python 3."), (["--help"], "Usage:"), ([], "Usage:")]
+)
+def test_version_and_help_need_no_extra(
+    module: str, words: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(words) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith(said)
+    assert not told.err
+
+
+def test_the_plain_help_has_all_commands():
+    usage = plain_answer(["--help"])
+    assert usage is not None
+    assert all(f"\n  {name} " in usage for name in app.commands.commands)
 
 
 @pytest.mark.parametrize(

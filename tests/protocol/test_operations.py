@@ -242,7 +242,7 @@ def test_a_step_sends_every_parameter_as_a_number(params, rate):
         ({"eps": float("inf")}, "adam_params.eps is inf"),
         ({"learning_rate": -1e-3}, "adam_params.learning_rate is -0.001; it must be at least 0"),
         ({"beta2": 1.0}, "adam_params.beta2 is 1.0; it must be at least 0 and below 1"),
-        ({"lr": 1.0}, "adam_params has no lr; it has learning_rate, beta1"),
+        ({"lr": 1.0}, "adam_params has no 'lr'; it has learning_rate, beta1"),
         ({"learning_rate": "0.1"}, "adam_params.learning_rate is '0.1'; it must be a number"),
         ({"learning_rate": True}, "it must be a number"),
         (AdamParams(grad_clip_norm=-1), "adam_params.grad_clip_norm is -1.0"),

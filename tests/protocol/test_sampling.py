@@ -96,7 +96,7 @@ def test_parameters_that_are_changed_are_encoded_anew():
 
 def test_a_dict_is_taken_for_the_parameters_and_unknown_keys_are_refused():
     assert as_sampling_params({"max_tokens": 3, "top_p": 0.5}).top_p == 0.5
-    with pytest.raises(InvalidInputError, match="has no max_token; it has max_tokens, seed"):
+    with pytest.raises(InvalidInputError, match=r"no 'max_token'; did you mean 'max_tokens'\? It has max_tokens, seed"):
         as_sampling_params({"max_token": 3})
     with pytest.raises(InvalidInputError, match="is a int"):
         as_sampling_params(3)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from tinker_actors.cli.extras import CLI, require
+from tinker_actors.cli.plain import plain_answer
 from tinker_actors.errors import ConfigError
 
 
@@ -21,11 +22,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words behind the program's name; None takes them from `sys.argv`.
     """
+    words = sys.argv[1:] if arguments is None else arguments
     try:
         require(CLI)
     except ConfigError as error:
+        answer = plain_answer(words)
+        if answer is not None:
+            sys.stdout.write(answer)
+            return 0
         sys.stderr.write(f"Error: {error}\n")
         return 1
     from tinker_actors.cli.app import run  # noqa: PLC0415 - it needs the extra that was just looked for
 
-    return run(sys.argv[1:] if arguments is None else arguments)
+    return run(words)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from tinker_actors.cli.extras import LOCAL, require
+from tinker_actors.cli.extras import require
+from tinker_actors.local.launching import EXTRA
 
 
 @click.command(context_settings={"show_default": True})
@@ -30,7 +31,7 @@ def demo(steps: int, words: int, seed: int, data_dir: Path | None) -> int:
 
     Exit status 0 only if the loss fell at least five-fold and at least 80 % of the trained words came out right.
     """
-    require(LOCAL)
+    require(EXTRA)
     from tinker_actors.cli.lesson import Plan, teach  # noqa: PLC0415 - loads the clients
     from tinker_actors.cli.pig_latin import read_words  # noqa: PLC0415 - the same
     from tinker_actors.cli.showing import Stage  # noqa: PLC0415 - loads rich

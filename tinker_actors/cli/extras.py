@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 from tinker_actors.errors import ConfigError
+from tinker_actors.local.launching import absent
 
 CLI = ("click", "rich")
 """Modules of the `cli` extra."""
-
-LOCAL = ("starlette", "uvicorn", "safetensors")
-"""Modules of the `local` extra, in which the embedded server runs."""
 
 
 def require(modules: Sequence[str]) -> None:
@@ -20,8 +17,7 @@ def require(modules: Sequence[str]) -> None:
     Raises:
         ConfigError: one is missing; the message names the command that installs it.
     """
-    missing = [name for name in modules if find_spec(name) is None]
-    if missing:
+    if missing := absent(modules):
         raise ConfigError(
             f"{', '.join(missing)} can't be imported. Install what this command needs: "
             "pip install 'tinker-actors[cli,local]'"

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from tinker_actors.cli.extras import LOCAL, require
+from tinker_actors.cli.extras import require
 from tinker_actors.errors import ConfigError
 from tinker_actors.local import keys
-from tinker_actors.local.launching import prepare
+from tinker_actors.local.launching import EXTRA, prepare
 
 DEFAULT_PORT = 8000
 
@@ -142,7 +142,7 @@ def serve(
     environment variable TINKER_BASE_URL. Keys may be in the environment variable TINKER_LOCAL_API_KEYS too, as a JSON
     object of keys and their owners.
     """
-    require(LOCAL)
+    require(EXTRA)
     prepare("tinker_actors", arguments, api_keys)
     from tinker_actors.local.serving import serve as run  # noqa: PLC0415 - loads the engine and the HTTP server
     from tinker_actors.local.stand_ins import parse_stand_in  # noqa: PLC0415 - the same

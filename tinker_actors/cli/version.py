@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import platform
-
 import click
 
-from tinker_actors.version import VERSION
+from tinker_actors.cli.plain import version_text
 
 
 @click.command()
 def version() -> None:
     """Print the version."""
-    click.echo(f"tinker-actors {VERSION} (Python {platform.python_version()})")
+    click.echo(version_text())

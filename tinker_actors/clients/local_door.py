@@ -69,8 +69,8 @@ class Visit:
         """Return the server's URL, starting it if there is none. Only once.
 
         Raises:
-            ImportError: the `local` extra is not installed.
-            LocalServerError: the server did not start; the message holds what it said.
+            LocalServerError: the `local` extra is not installed, or the server did not start; the message holds what
+                it said.
         """
         return _kept(self._enter)
 

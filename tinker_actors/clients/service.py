@@ -39,6 +39,7 @@ from tinker_actors.types.addresses import hide_user
 from tinker_actors.types.paths import ParsedCheckpointTinkerPath, require_tinker_path
 from tinker_actors.types.scalars import checked_int, checked_text, sendable_text
 from tinker_actors.types.service import GetServerCapabilitiesResponse
+from tinker_actors.types.spelling import spelled
 from tinker_actors.types.training import LoraConfig
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class ServiceClient(Lifetime, Staying):
 
     _elsewhere = "Make one in the other process: ServiceClient(...)."
 
+    @spelled("ServiceClient")
     def __init__(
         self,
         user_metadata: Mapping[str, Any] | None = None,

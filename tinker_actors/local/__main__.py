@@ -11,7 +11,7 @@ from pathlib import Path
 from tinker_actors.errors import TinkerError
 from tinker_actors.local import keys
 from tinker_actors.local.keys import take_keys
-from tinker_actors.local.launching import prepare
+from tinker_actors.local.launching import INSTALL, prepare
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from tinker_actors.local.serving import serve  # noqa: PLC0415 - see above
         from tinker_actors.local.stand_ins import parse_stand_in  # noqa: PLC0415 - see above
     except ModuleNotFoundError as error:
-        sys.stderr.write(f"{error.name} is missing: the server needs pip install 'tinker-actors[local]'\n")
+        sys.stderr.write(f"The server can't start: {error.name} can't be imported. {INSTALL}\n")
         return 1
     try:
         serve(

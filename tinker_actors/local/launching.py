@@ -11,11 +11,22 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 
 from tinker_actors.local import keys
 
+EXTRA = ("starlette", "uvicorn", "safetensors")
+"""Modules of the `local` extra, in which the embedded server runs."""
+
+INSTALL = "Install what the embedded server needs: pip install 'tinker-actors[local]'"
+
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 """How many threads numpy's matrix products use is read from these when numpy loads. One makes them repeatable."""
+
+
+def absent(modules: Sequence[str]) -> list[str]:
+    """Return which of some modules can't be imported; none of them is."""
+    return [name for name in modules if find_spec(name) is None]
 
 
 def prepare(module: str, arguments: Sequence[str], given: Mapping[str, str]) -> None:

@@ -22,7 +22,8 @@ from typing import IO, Any, NoReturn, Self
 from tinker_actors.errors import TinkerError
 from tinker_actors.local import keys, temporary
 from tinker_actors.local.faults.control import FaultControl
-from tinker_actors.local.launching import BLAS_VARIABLES
+from tinker_actors.local.launching import BLAS_VARIABLES, EXTRA, INSTALL, absent
+from tinker_actors.types.spelling import spelled
 
 _STDERR_TAIL = 4000
 _WITHHELD = ("TINKER_", "CLOUDFLARE_ACCESS_")  # what names of variables begin with that a child does not get
@@ -66,6 +67,7 @@ class LocalServer:
             does not start on such a folder.
     """
 
+    @spelled("LocalServer")
     def __init__(
         self,
         *,
@@ -149,10 +151,13 @@ class LocalServer:
         """Start the process and wait until it listens. Returns this server.
 
         Raises:
-            LocalServerError: it ended, or did not listen in time; the message holds the end of its log.
+            LocalServerError: what it needs is not installed, or it ended, or did not listen in time; the message holds
+                the end of its log.
         """
         if self._child is not None:
             raise RuntimeError("This server is running already.")
+        if missing := absent(EXTRA):
+            raise LocalServerError(f"{', '.join(missing)} can't be imported.", advice=INSTALL)
         _running.add(self)
         if not self._temporary and self._data_dir is not None:
             temporary.keep(self._data_dir)

@@ -30,6 +30,7 @@ from tinker_actors.types.inputs import Datum, EncodedTextChunk, ImageAssetPointe
 from tinker_actors.types.paths import require_tinker_path
 from tinker_actors.types.sampling import SamplingParams
 from tinker_actors.types.scalars import checked_flag, checked_number, shown
+from tinker_actors.types.spelling import check_names
 from tinker_actors.types.training import AdamParams
 from tinker_actors.types.wire import SamplerKind
 
@@ -259,10 +260,7 @@ def _adam_fields(params: AdamParams | Mapping[str, Any] | None) -> dict[str, flo
     if params is None:
         params = AdamParams()
     if isinstance(params, Mapping):
-        unknown = [str(key) for key in params if key not in AdamParams.__struct_fields__]
-        if unknown:
-            known = ", ".join(AdamParams.__struct_fields__)
-            raise InvalidInputError(f"adam_params has no {', '.join(unknown)}; it has {known}.")
+        check_names(params, AdamParams.__struct_fields__, "adam_params")
         params = AdamParams(**params)
     if not isinstance(params, AdamParams):
         raise InvalidInputError(f"adam_params is a {type(params).__name__}, not AdamParams or a dict.")

@@ -19,6 +19,7 @@ from tinker_actors.protocol.tokens import json_ids
 from tinker_actors.types.inputs import EncodedTextChunk, ImageAssetPointerChunk, ImageChunk, ModelInput
 from tinker_actors.types.sampling import SamplingParams
 from tinker_actors.types.scalars import checked_flag, checked_int, checked_number, sendable_text, shown
+from tinker_actors.types.spelling import check_names
 
 _LISTS = (list, tuple, range, np.ndarray)
 _REMEMBERED = 256  # kinds of parameters; a program has a few
@@ -99,9 +100,7 @@ def as_sampling_params(params: SamplingParams | Mapping[str, Any] | None) -> Sam
     if not isinstance(params, Mapping):
         raise InvalidInputError(f"sampling_params is a {type(params).__name__}, not SamplingParams or a dict.")
     known = SamplingParams.__struct_fields__
-    unknown = [str(key) for key in params if key not in known]
-    if unknown:
-        raise InvalidInputError(f"sampling_params has no {', '.join(unknown)}; it has {', '.join(known)}.")
+    check_names(params, known, "sampling_params")
     return SamplingParams(**params)
 
 

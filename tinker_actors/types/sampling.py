@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tinker_actors.types.arrays import Array
+from tinker_actors.types.spelling import SpelledMeta
 from tinker_actors.types.tensors import TensorData
 
 StopReason = Literal["stop", "length"]
 
 
-class SamplingParams(msgspec.Struct, kw_only=False, eq=False):
+class SamplingParams(msgspec.Struct, metaclass=SpelledMeta, kw_only=False, eq=False):
     """How to draw tokens.
 
     Attributes:

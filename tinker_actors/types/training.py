@@ -8,6 +8,7 @@ import msgspec
 
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.types.scalars import checked_flag, checked_int
+from tinker_actors.types.spelling import SpelledMeta
 from tinker_actors.types.tensors import TensorData
 
 LossFnType = Literal[
@@ -19,7 +20,7 @@ LossFnOutput = dict[str, TensorData]
 LossFnConfig = dict[str, Any]
 
 
-class LoraConfig(msgspec.Struct, eq=False):
+class LoraConfig(msgspec.Struct, metaclass=SpelledMeta, eq=False):
     """Which adapter to train.
 
     Attributes:
@@ -49,7 +50,7 @@ class LoraConfig(msgspec.Struct, eq=False):
             raise InvalidInputError("At least one of train_mlp, train_attn and train_unembed must be true.")
 
 
-class AdamParams(msgspec.Struct, eq=False):
+class AdamParams(msgspec.Struct, metaclass=SpelledMeta, eq=False):
     """One step of AdamW (decoupled weight decay); the defaults are the wire protocol's.
 
     Attributes:

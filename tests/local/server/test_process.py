@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import tinker_actors as ta
 from tinker_actors.errors import ConfigError
 from tinker_actors.local.process import LocalServer, LocalServerError, local_server
 from tinker_actors.local.serving import is_loopback, serve
@@ -153,3 +154,13 @@ def test_a_server_knows_its_state():
         with pytest.raises(RuntimeError):
             server.start()
     server.stop()
+
+
+@pytest.mark.parametrize("start", [lambda: ta.ServiceClient(base_url="local:"), lambda: ta.local_server()])
+def test_what_the_server_needs_and_is_not_installed_is_named_with_what_installs_it(start, monkeypatch):
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    with pytest.raises(LocalServerError) as caught:
+        start()
+    assert str(caught.value) == (
+        "starlette can't be imported. Install what the embedded server needs: pip install 'tinker-actors[local]'"
+    )
