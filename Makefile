@@ -13,7 +13,15 @@ SDK15 := .venv-peer15
 BENCH38 := .venv-bench38
 TORCH := torch==2.13.0
 
-.PHONY: help demo test test-peers check bench soak chaos fmt serve clean
+# The ends of what pyproject.toml allows of pykka, in folders that are put before .venv's own, and what is run with them.
+PYKKA_OLDEST := pykka==4.0.0
+PYKKA_NEWEST := pykka>=4.0,<5
+OLDEST := .pykka-oldest
+NEWEST := .pykka-newest
+PYKKA_TESTS := tests/runtime/test_pykka_internals.py tests/runtime/test_actor.py tests/runtime/test_host_actors.py \
+	tests/runtime/test_futures.py tests/runtime/test_derived.py tests/clients/test_proxy.py tests/actors/test_lanes.py
+
+.PHONY: help demo test test-peers test-pykka check bench soak chaos fmt serve clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +39,13 @@ test-peers: $(PEERS)/installed $(SDK38)/installed $(SDK15)/installed ## compare 
 	PEER_SDK_38=$(SDK38)/bin/python PEER_SDK_15=$(SDK15)/bin/python \
 		$(PEERS)/bin/python -m pytest tests/peers --ignore tests/peers/test_protobuf_sdk.py $(ARGS)
 	$(SDK38)/bin/python -m pytest tests/peers/test_protobuf_sdk.py
+
+test-pykka: $(OLDEST)/installed $(VENV)/installed-dev ## the actors' tests with the oldest and the newest pykka allowed
+	@$(BIN)/python $(PIP_INSTALL) --no-deps --upgrade --target $(NEWEST) '$(PYKKA_NEWEST)'
+	for folder in $(OLDEST) $(NEWEST); do \
+		PYTHONPATH=$(CURDIR)/$$folder $(BIN)/python -c 'import importlib.metadata as m, pykka; print(m.version("pykka"), pykka.__file__)' && \
+		PYTHONPATH=$(CURDIR)/$$folder $(BIN)/python -m pytest -q $(PYKKA_TESTS) $(ARGS) || exit 1; \
+	done
 
 check: $(VENV)/installed-dev ## format, lint, types, architecture
 	$(BIN)/ruff format --check
@@ -54,7 +69,7 @@ fmt: $(VENV)/installed-dev ## format, and mend what the linter can mend
 	$(BIN)/ruff check --fix
 
 clean: ## remove the environment and everything the tools left behind
-	rm -rf $(VENV) $(PEERS) $(SDK38) $(SDK15) $(BENCH38) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(SDK38) $(SDK15) $(BENCH38) $(OLDEST) $(NEWEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find tinker_actors tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The files below say what is in an environment: each is written last, so that an interrupted installation begins anew.
@@ -75,6 +90,10 @@ $(VENV)/installed-dev: $(VENV)/created pyproject.toml
 	@echo "Installing tinker-actors[local,cli,dev] into $(VENV) ..."
 	@$(BIN)/python $(PIP_INSTALL) --editable '.[local,cli,dev]'
 	@touch $(VENV)/installed $@
+
+$(OLDEST)/installed: $(VENV)/created Makefile
+	@$(BIN)/python $(PIP_INSTALL) --no-deps --upgrade --target $(OLDEST) '$(PYKKA_OLDEST)'
+	@touch $@
 
 $(VENV)/installed-bench: $(VENV)/installed-dev
 	@echo "Installing what draws pictures into $(VENV) ..."

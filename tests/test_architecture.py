@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pykka
 import pytest
 
 ROOT = "tinker_actors"
@@ -103,3 +107,79 @@ def test_the_rules_catch_what_they_are_for(module: str, source: str, why: str | 
 def test_imports_for_type_checkers_do_not_count():
     source = "if TYPE_CHECKING:\n    from tinker_actors.cli import main\nelse:\n    import tinker_actors.errors"
     assert list(imports(f"{ROOT}.types.inputs", source)) == [f"{ROOT}.errors"]
+
+
+# ---------------------------------------------------------------- pykka's private names
+
+REPOSITORY = PACKAGE.parent
+MAY_USE_PRIVATES = {REPOSITORY / ROOT / "runtime" / "pykka_internals.py", REPOSITORY / "tests" / "pykka_internals.py"}
+OTHER_FILES = [
+    path
+    for folder in (ROOT, "tests", "benchmarks", "docs")
+    for path in sorted((REPOSITORY / folder).rglob("*.py"))
+    if path not in MAY_USE_PRIVATES
+]
+# Of what we subclass and hold. What is in pykka's own proxies, threads and registry has names that others have, too.
+PRIVATE = {
+    name
+    for kind in (pykka.Actor, pykka.ActorRef, pykka.Future)
+    for name in {*re.findall(r"\b(?:self\.|def )(_[a-z]\w*)", inspect.getsource(kind)), *vars(kind)}
+    if name.startswith("_") and not name.startswith("__")
+} - {"_abc_impl"} | {"_ActorStop"}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def privates(source: str) -> list[str]:
+    """The private names of pykka that a source uses: modules, names in modules, attributes, overridden methods."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        paths = []
+        if isinstance(node, ast.Import):
+            paths = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            paths = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute):
+            path = ast.unparse(node)
+            found += [path] if node.attr in PRIVATE or (path.startswith("pykka.") and is_private(node.attr)) else []
+        elif isinstance(node, ast.ClassDef):
+            found += [f"{node.name}.{each.name}" for each in node.body if getattr(each, "name", None) in PRIVATE]
+        found += [path for path in paths if path.split(".")[0] == "pykka" and any(map(is_private, path.split(".")))]
+    return found
+
+
+def test_what_is_private_in_pykka_is_used_in_one_file():
+    found = {str(path.relative_to(REPOSITORY)): privates(path.read_text()) for path in OTHER_FILES}
+    assert not {path: names for path, names in found.items() if names}
+
+
+def test_no_class_of_ours_hides_a_private_name_of_pykka():
+    """By accident, for whoever writes a method does not know them; a class body may also be made by other means."""
+    for path in OTHER_FILES:
+        if path.is_relative_to(PACKAGE) and path.stem != "__main__":
+            importlib.import_module(".".join(path.relative_to(REPOSITORY).with_suffix("").parts))
+    ours = [pykka.Actor, pykka.Future]
+    for kind in ours:
+        ours += kind.__subclasses__()
+    mine = [kind for kind in ours if kind.__module__.startswith(ROOT) and not kind.__module__.endswith("_internals")]
+    assert {"RuntimeActor", "Reply"} <= {kind.__name__ for kind in mine}
+    assert not {kind: hidden for kind in mine if (hidden := PRIVATE & set(vars(kind)))}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from pykka._envelope import Envelope", ["pykka._envelope.Envelope"]),
+        ("import pykka._ref", ["pykka._ref"]),
+        ("from pykka.messages import ProxyCall, _ActorStop", ["pykka.messages._ActorStop"]),
+        ("from pykka import messages\nmessages._ActorStop()", ["messages._ActorStop"]),
+        ("ref._actor_weakref()", ["ref._actor_weakref"]),
+        ("self._handle_receive(1)", ["self._handle_receive"]),
+        ("class A(B):\n    def _stop(self): ...", ["A._stop"]),
+        ("from pykka import Actor\nimport pykka\npykka.ActorRef\ndef _stop(): ...", []),
+    ],
+)
+def test_private_names_of_pykka_are_recognised(source: str, found: list[str]):
+    assert privates(source) == found

@@ -17,6 +17,7 @@ from tinker_actors.runtime import lane_thread
 from tinker_actors.runtime.actor import Ping
 from tinker_actors.runtime.open_files import count_open_files
 
+from ..pykka_internals import actor_of  # noqa: TID252 - the tests are no package that is installed
 from . import lane_bench
 from .lane_bench import LaneBench
 
@@ -67,7 +68,7 @@ def test_a_lane_whose_successor_cannot_be_started_gets_one_later(refuse):
         lanes.hub.subscribe(lambda _: replaced.set(), LaneReplaced)
         refused = refuse("sample")
         dead = lanes.refs["sample"]
-        dead._actor_weakref().receive = None  # the next message raises: a defect
+        actor_of(dead).receive = None  # the next message raises: a defect
         dead.tell("anything")
         assert refused.wait(HANG)
         assert replaced.wait(HANG)
@@ -91,7 +92,7 @@ def test_a_lane_gets_a_successor_although_a_log_handler_raises():
         replaced = threading.Event()
         lanes.hub.subscribe(lambda _: replaced.set(), LaneReplaced)
         dead = lanes.refs["sample"]
-        dead._actor_weakref().receive = None  # the next message raises: a defect
+        actor_of(dead).receive = None  # the next message raises: a defect
         dead.tell("anything")
         assert replaced.wait(HANG)
         assert lanes.refs["sample"].ask(Ping(), timeout=HANG)

@@ -11,6 +11,7 @@ import tinker_actors as ta
 from tinker_actors.actors import platform
 from tinker_actors.events import LaneReplaced, SessionLost
 
+from ..pykka_internals import actor_of  # noqa: TID252 - the tests are no package that is installed
 from .conftest import HANG
 from .helpers import datum, eventually, prompt
 
@@ -28,7 +29,7 @@ def test_a_lane_that_dies_is_replaced_and_its_requests_are_resent(service, train
     samples = [sampler.sample(prompt(f"{i}"), 1, ta.SamplingParams(max_tokens=200, stop=[])) for i in range(10)]
     steps = [trainer.forward_backward([datum()] * 20, "cross_entropy"), trainer.optim_step()]
     model = service.create_lora_training_client("local/tiny", rank=2)
-    dead._actor_weakref().receive = None  # the next message raises: a defect
+    actor_of(dead).receive = None  # the next message raises: a defect
     dead.tell("anything")
     assert replaced.wait(HANG)
     for future in [*samples, *steps]:
@@ -102,7 +103,7 @@ def test_heartbeats_keep_coming(server):
     config = ta.Config(heartbeat_interval=0.05)
     with ta.ServiceClient(base_url=server.url, config=config) as service:
         service.create_sampling_client(base_model="local/tiny").result(HANG)
-        session = service._service.session._actor_weakref()
+        session = actor_of(service._service.session)
         first = session._last_sign
         eventually(lambda: session._last_sign > first)
 
@@ -110,7 +111,7 @@ def test_heartbeats_keep_coming(server):
 def test_a_crashed_registry_is_restarted_with_what_it_had(service, caplog):
     sampler = service.create_sampling_client(base_model="local/tiny").result(HANG)
     registry = service._service.registry
-    registry._actor_weakref().receive = None
+    actor_of(registry).receive = None
     registry.tell("anything")
     eventually(lambda: service._service.registry is not registry)
     assert sampler.sample(prompt("a"), 1, GREEDY).result(HANG)
@@ -120,7 +121,7 @@ def test_a_crashed_registry_is_restarted_with_what_it_had(service, caplog):
 def test_a_crashed_training_actor_fails_its_futures_and_its_handle_is_dead(service, trainer, caplog):
     trainer.result(HANG)
     barrier = trainer.forward_backward([datum()] * 200, "cross_entropy")
-    trainer.actor_ref._actor_weakref().receive = None
+    actor_of(trainer.actor_ref).receive = None
     trainer.actor_ref.tell("anything")
     with pytest.raises(ta.ActorCrashedError):
         barrier.result(HANG)

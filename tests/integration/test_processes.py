@@ -29,6 +29,7 @@ from tinker_actors.clients.attachment import SamplerState, rebuild_sampler
 from tinker_actors.clients.trust import mark_of
 
 from ..forked import Child, in_child, raised  # noqa: TID252 - the tests are no package that is installed
+from ..pykka_internals import actor_of  # noqa: TID252 - the tests are no package that is installed
 from .conftest import HANG
 from .helpers import datum, eventually, prompt
 
@@ -282,8 +283,8 @@ def test_a_copy_keeps_the_session_alive_by_itself(server):
     config = ta.Config(heartbeat_interval=0.05)
     with ta.ServiceClient(base_url=server.url, config=config) as service:
         copied = pickle.loads(pickle.dumps(service.create_sampling_client(base_model="local/tiny"))).result(HANG)
-        session = copied._service.session._actor_weakref()
-        assert session is not service._service.session._actor_weakref()
+        session = actor_of(copied._service.session)
+        assert session is not actor_of(service._service.session)
         first = session._last_sign
         eventually(lambda: session._last_sign > first)
 

@@ -13,6 +13,7 @@ import pytest
 
 import tinker_actors as ta
 
+from ..pykka_internals import actor_of  # noqa: TID252 - the tests are no package that is installed
 from .conftest import HANG
 from .helpers import eventually, prompt
 
@@ -26,7 +27,7 @@ def sampler(service):
 
 def block(ref):
     """Have an actor hang in its next message until the returned event is set."""
-    actor, entered, release = ref._actor_weakref(), threading.Event(), threading.Event()
+    actor, entered, release = actor_of(ref), threading.Event(), threading.Event()
     receive = actor.receive
 
     def hang(message):

@@ -20,6 +20,8 @@ from tinker_actors.runtime.progress import Tracker
 from tinker_actors.runtime.selector_inbox import SelectorInbox
 from tinker_actors.testing.step import StepRuntime
 
+from ..pykka_internals import start  # noqa: TID252 - the tests are no package that is installed
+
 HANG = 30.0
 
 
@@ -121,8 +123,7 @@ class World:
     def start(self, actor: Any) -> pykka.ActorRef:
         """Run it."""
         if isinstance(actor, pykka.ThreadingActor):
-            pykka.ActorRegistry.register(actor.actor_ref)
-            actor._start_actor_loop()
+            start(actor)
         else:
             actor.executor.run(actor)
         if self.kind == "lane":

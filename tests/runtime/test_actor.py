@@ -7,10 +7,10 @@ import threading
 
 import pykka
 import pytest
-from pykka._envelope import Envelope
-from pykka.messages import ProxySetAttr, _ActorStop
+from pykka.messages import ProxySetAttr
 
 from tinker_actors.runtime.actor import Describe, Ping, guarded, tell
+from tinker_actors.runtime.pykka_internals import ActorStop, Envelope
 
 HANG = 30.0
 FATAL = [SystemExit, KeyboardInterrupt, GeneratorExit]
@@ -349,7 +349,7 @@ def test_an_envelope_that_slips_in_after_the_end_is_not_lost(shared_world):
     answers = [pykka.ThreadingFuture() for _ in range(2)]
     ref.actor_inbox.put(Envelope("told"))
     ref.actor_inbox.put(Envelope("asked", reply_to=answers[0]))
-    ref.actor_inbox.put(Envelope(_ActorStop(), reply_to=answers[1]))
+    ref.actor_inbox.put(Envelope(ActorStop(), reply_to=answers[1]))
     with pytest.raises(pykka.ActorDeadError):
         shared_world.get(answers[0])
     assert shared_world.get(answers[1]) is None

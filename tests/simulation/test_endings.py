@@ -10,13 +10,13 @@ import gc
 import random
 
 import pytest
-from pykka._envelope import Envelope
-from pykka.messages import ProxyCall, _ActorStop
+from pykka.messages import ProxyCall
 
 import tinker_actors as ta
 from tinker_actors.actors.messages import Shutdown
 from tinker_actors.errors import ClientClosedError, TinkerError
 from tinker_actors.runtime.actor import tell
+from tinker_actors.runtime.pykka_internals import ActorStop, Envelope
 from tinker_actors.runtime.unseen import cost_of
 from tinker_actors.testing import Mishaps, Simulation
 from tinker_actors.testing.network import CALM
@@ -188,7 +188,7 @@ def test_an_actor_that_was_stopped_before_it_began_settles_all_the_same(kind, mo
             )
             program = Program(seed)
         ref = program.refs()[kind]
-        ref.actor_inbox.actor.process(Envelope(_ActorStop()))  # it overtakes all others, and the beginning
+        ref.actor_inbox.actor.process(Envelope(ActorStop()))  # it overtakes all others, and the beginning
         for actor in begun:
             actor.begin()
         program.settle()

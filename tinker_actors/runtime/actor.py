@@ -15,11 +15,10 @@ from typing import Any, ClassVar, Protocol, Self
 
 import msgspec
 import pykka
-from pykka import messages as pykka_messages
-from pykka._envelope import Envelope
 
 from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerError
 from tinker_actors.runtime.clock import Clock
+from tinker_actors.runtime.pykka_internals import ActorStop, ActorType, Envelope, Inbox, PykkaMessage
 from tinker_actors.runtime.reply import Reply
 from tinker_actors.runtime.threads import log_failure
 from tinker_actors.runtime.timers import Timer, Timers
@@ -27,22 +26,6 @@ from tinker_actors.runtime.timers import Timer, Timers
 logger = logging.getLogger("tinker_actors")
 
 Ref = pykka.ActorRef[Any]
-
-
-class Inbox(Protocol):
-    """What pykka expects of an inbox."""
-
-    def put(self, envelope: Envelope[Any], /) -> None:
-        """Add a message; callable from any thread."""
-        ...
-
-    def get(self) -> Envelope[Any]:
-        """Take the next message; only by the owner."""
-        ...
-
-    def empty(self) -> bool:
-        """Return whether nothing waits."""
-        ...
 
 
 class Executor(Protocol):
@@ -84,7 +67,7 @@ class Describe(msgspec.Struct, frozen=True, eq=False):
     """Ask: answered with the actor's one-line state, for people."""
 
 
-class RuntimeActor(pykka.Actor):
+class RuntimeActor(ActorType):
     """Base of all actors of this package: a state machine that never blocks.
 
     A message told to it that raises kills it (`on_failure`, then its monitors hear `Terminated`); a message asked
@@ -108,8 +91,6 @@ class RuntimeActor(pykka.Actor):
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
         super().__init__()
-        self.actor_inbox = executor.inbox_for(self)
-        self._actor_ref = pykka.ActorRef(self)
         self._monitors: list[Ref] = []
         self._alarms: set[Timer] = set()
         self.ending: TinkerError | None = None
@@ -119,18 +100,20 @@ class RuntimeActor(pykka.Actor):
     def start(cls, *args: Any, **kwargs: Any) -> pykka.ActorRef[Self]:
         """Create and run the actor, outside pykka's process-wide registry."""
         actor = cls(*args, **kwargs)
-        actor.executor.run(actor)
+        actor.run()
         return actor.actor_ref
 
-    @staticmethod
-    def _create_actor_inbox() -> Any:
-        return None  # the executor gives the inbox, once the instance exists
+    def make_inbox(self) -> Inbox:
+        """Return the inbox that the executor has for it."""
+        return self.executor.inbox_for(self)
 
     @staticmethod
-    def _create_future() -> pykka.Future[Any]:
+    def make_reply() -> pykka.Future[Any]:
+        """Return the future that an asker is given."""
         return Reply()
 
-    def _start_actor_loop(self) -> None:
+    def run(self) -> None:
+        """Have the executor run it, beginning with its `on_start`."""
         self.executor.run(self)
 
     # ------------------------------------------------------------ for subclasses
@@ -203,8 +186,8 @@ class RuntimeActor(pykka.Actor):
             return
         message = envelope.message
         try:
-            # pykka's own messages are tuples; it looks for its four kinds one after the other.
-            response = self._handle_receive(message) if isinstance(message, tuple) else self.on_receive(message)
+            # Only for its own is pykka asked: it looks for its four kinds one after the other.
+            response = self.obey(message) if isinstance(message, PykkaMessage) else self.on_receive(message)
         except BaseException as error:
             if reply_to is not None and isinstance(error, Exception):
                 reply_to.set_exception()
@@ -220,7 +203,7 @@ class RuntimeActor(pykka.Actor):
 
     def _refuse(self, envelope: Envelope[Any]) -> None:
         if envelope.reply_to is not None:
-            if isinstance(envelope.message, pykka_messages._ActorStop):
+            if isinstance(envelope.message, ActorStop):
                 envelope.reply_to.set(None)
                 return
             self._answer_dead(envelope.reply_to, f"{self.actor_ref} stopped before handling the message")
@@ -232,7 +215,8 @@ class RuntimeActor(pykka.Actor):
         dead.__cause__ = cause
         reply_to.set_exception((type(dead), dead, None))
 
-    def _stop(self) -> None:
+    def halt(self) -> None:
+        """End now, as one who was told to stop. On the thread that runs the actor."""
         stopped = ClientClosedError(f"The {self.title} was stopped.", advice="Make a new one to go on.")
         self._conclude(stopped, None, self.on_stop, "on_stop")
 

@@ -10,11 +10,10 @@ import logging
 import queue
 from typing import Any
 
-from pykka._envelope import Envelope
-
 from tinker_actors.runtime import forks
-from tinker_actors.runtime.actor import Inbox, RuntimeActor, guarded
+from tinker_actors.runtime.actor import RuntimeActor, guarded
 from tinker_actors.runtime.clock import Clock, MonotonicClock
+from tinker_actors.runtime.pykka_internals import Envelope, Inbox
 from tinker_actors.runtime.threads import OneThread
 from tinker_actors.runtime.timers import Timers
 

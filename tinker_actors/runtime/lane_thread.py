@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from tinker_actors.runtime.actor import Inbox, RuntimeActor
+from tinker_actors.runtime.actor import RuntimeActor
 from tinker_actors.runtime.clock import Clock
+from tinker_actors.runtime.pykka_internals import Inbox
 from tinker_actors.runtime.selector_inbox import SelectorInbox
 from tinker_actors.runtime.threads import let_others_finish, start_thread
 
@@ -51,7 +52,7 @@ class LaneThread:
             actor.begin()
             while not actor.actor_stopped.is_set():
                 actor.process(inbox.get())
-            actor._stop()  # if it has not ended: declared stopped from outside while it was stuck
+            actor.halt()  # if it has not ended: declared stopped from outside while it was stuck
         except BaseException:  # thrown at the thread
             actor._crash(*sys.exc_info())
         inbox.close()

@@ -24,6 +24,10 @@ _Raised = tuple[type[BaseException] | None, BaseException | None, TracebackType 
 class Reply(Decidable, pykka.Future[Any]):
     """A pykka future that may be set and read by anybody, also in signal handlers, whatever they interrupted."""
 
+    # Of its own, and not those of pykka's future, which are private there; in an instance only what is needed there.
+    _hook: Callable[[float | None], Any] | None = None
+    _hooked: tuple[Any] | None = None
+
     def get(self, *, timeout: float | None = None) -> Any:
         """Wait for the reply and return it.
 
@@ -34,10 +38,11 @@ class Reply(Decidable, pykka.Future[Any]):
             pykka.Timeout: there is none in time.
             Exception: what the actor raised.
         """
-        try:
-            return super().get(timeout=timeout)
-        except NotImplementedError:  # so pykka says that there is no hook
-            pass
+        hook = self._hook
+        if hook is not None:
+            if self._hooked is None:
+                self._hooked = (hook(timeout),)
+            return self._hooked[0]
         if self._outcome is None:
             self._wait(timeout)
         outcome = self._outcome
@@ -76,16 +81,16 @@ class Reply(Decidable, pykka.Future[Any]):
         self._set((states.FINISHED, traceback, raised))
 
     def set_get_hook(self, func: Callable[[float | None], Any]) -> None:
-        """Have `get` call a function instead.
+        """Have `get` call a function instead, with its timeout, until that has returned once.
 
         Raises:
             queue.Full: the reply was set before.
         """
         if self._outcome is not None:
             raise queue.Full
-        super().set_get_hook(func)
+        self._hook = func
 
     def _set(self, outcome: Outcome) -> None:
-        if self._get_hook is not None or self.__dict__.setdefault("_outcome", outcome) is not outcome:
+        if self._hook is not None or self.__dict__.setdefault("_outcome", outcome) is not outcome:
             raise queue.Full
         self._tell_watchers()

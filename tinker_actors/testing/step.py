@@ -11,9 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from pykka._envelope import Envelope
-
 from tinker_actors.runtime.actor import RuntimeActor, guarded
+from tinker_actors.runtime.pykka_internals import Envelope
 from tinker_actors.runtime.threads import as_own_thread
 from tinker_actors.runtime.timers import Timers
 from tinker_actors.testing.clock import FakeClock

@@ -8,13 +8,13 @@ import select
 import socket
 import threading
 
-import pykka
 import pytest
 
 from tinker_actors.runtime import selector_inbox
 from tinker_actors.runtime.open_files import count_open_files
 from tinker_actors.runtime.selector_inbox import READ, WRITE, SelectorInbox
 
+from ...pykka_internals import with_inbox  # noqa: TID252 - the tests are no package that is installed
 from .owners import Owner
 
 HANG = 30.0
@@ -260,11 +260,7 @@ def test_an_inbox_that_cannot_be_made_leaves_no_descriptor_behind(monkeypatch):
 
 
 def test_a_pykka_actor_lives_on_it():
-    class Doubler(pykka.ThreadingActor):
-        @staticmethod
-        def _create_actor_inbox():
-            return SelectorInbox()
-
+    class Doubler(with_inbox(SelectorInbox)):
         def on_stop(self):
             self.actor_inbox.close()
 
