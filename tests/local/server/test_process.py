@@ -156,7 +156,7 @@ def test_a_server_knows_its_state():
     server.stop()
 
 
-@pytest.mark.parametrize("start", [lambda: ta.ServiceClient(base_url="local:"), lambda: ta.local_server()])
+@pytest.mark.parametrize("start", [lambda: ta.ServiceClient(base_url="local:"), ta.local_server])
 def test_what_the_server_needs_and_is_not_installed_is_named_with_what_installs_it(start, monkeypatch):
     monkeypatch.setitem(sys.modules, "starlette", None)
     with pytest.raises(LocalServerError) as caught:
