@@ -29,16 +29,16 @@ NEVER = {
     "zstandard",
     "tinker_actors.cli", "tinker_actors.data", "tinker_actors.local", "tinker_actors.testing",
     "tinker_actors.clients.attachment", "tinker_actors.clients.fan_out", "tinker_actors.clients.sampler_handle",
-    "tinker_actors.protocol.protobuf.serving", "tinker_actors.runtime.connection", "tinker_actors.runtime.dialing",
-    "tinker_actors.runtime.http_transport",
+    "tinker_actors.protocol.codec.protobuf.serving", "tinker_actors.net.connection", "tinker_actors.net.tls_dialing",
+    "tinker_actors.net.http_transport",
     "tinker_actors.types.accounts", "tinker_actors.types.checkpoints", "tinker_actors.types.runs",
     "tinker_actors.types.sessions",
 }  # fmt: skip
 
 ONLY_TO_TRAIN = {
-    "tinker_actors.actors.creation", "tinker_actors.actors.filling", "tinker_actors.actors.training",
+    "tinker_actors.actors.model.creation", "tinker_actors.actors.model.number_gaps", "tinker_actors.actors.model.actor",
     "tinker_actors.clients.policy", "tinker_actors.clients.steps", "tinker_actors.clients.training",
-    "tinker_actors.protocol.order", "tinker_actors.protocol.reduction",
+    "tinker_actors.protocol.order", "tinker_actors.protocol.replies.reduction",
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinker_actors.errors import InvalidInputError
-from tinker_actors.protocol.tokens import int32_ids
+from tinker_actors.protocol.codec.tokens import int32_ids
 from tinker_actors.types.arrays import values_of
 from tinker_actors.types.inputs import Datum, EncodedTextChunk, ModelInput, token_ids
 from tinker_actors.types.sampling import SampledSequence

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 _ENDS = (".", "!", "?", ":")
 
+THROUGH_PROXY = " through the proxy"
+"""What a message says behind an address that is reached through a proxy; advice looks for it."""
+
 
 def sentence(text: str) -> str:
     """Return text as a sentence that another may follow: with a full stop where it has no end of its own.

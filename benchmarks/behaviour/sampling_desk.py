@@ -75,7 +75,7 @@ def tokens_for(first: int, count: int) -> list[int]:
 def _result(first: int, count: int, sequences: int, content_type: str) -> bytes:
     drawn = [_Sequence(tokens_for(first, count), [-0.5] * count) for _ in range(sequences)]
     if content_type == PROTOBUF:
-        from tinker_actors.protocol.protobuf.serving import encode_sample_response
+        from tinker_actors.protocol.codec.protobuf.serving import encode_sample_response
 
         return encode_sample_response(drawn)
     return msgspec.json.encode({"type": "sample", "sequences": [each._asdict() for each in drawn]})

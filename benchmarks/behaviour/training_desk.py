@@ -49,7 +49,7 @@ class Operation(NamedTuple):
 def _output(lengths: tuple[int, ...], content_type: str) -> bytes:
     logprobs = -np.random.default_rng(3).exponential(size=max(lengths)).astype(np.float32)
     if content_type == PROTOBUF:
-        from tinker_actors.protocol.protobuf.serving import encode_forward_backward_output
+        from tinker_actors.protocol.codec.protobuf.serving import encode_forward_backward_output
 
         return encode_forward_backward_output([{"logprobs": logprobs[:n]} for n in lengths], _METRICS)
     outputs = [
@@ -119,7 +119,7 @@ def _give(operation: Operation, connection: Connection, accepted: str) -> None:
 def _lengths(request: Request) -> tuple[int, ...]:
     """Return the number of target tokens of each datum."""
     if request.header("content-type") == PROTOBUF:
-        from tinker_actors.protocol.protobuf.serving import parse_forward_backward_request
+        from tinker_actors.protocol.codec.protobuf.serving import parse_forward_backward_request
 
         data = parse_forward_backward_request(request.body).data
         return tuple(len(datum.loss_fn_inputs["target_tokens"].dense) // 8 for datum in data)

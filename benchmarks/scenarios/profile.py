@@ -30,17 +30,20 @@ _SETTING_UP = ("importlib", "Client.__init__", "Client.close", "Client.describe"
 
 # The innermost of our files in a stack says what was done; the first line here that fits it has it.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("reading results", ("protocol/protobuf/", "protocol/results", "types/sampling", "types/tensors")),
-    ("building and encoding requests", ("types/", "protocol/sampling", "protocol/tokens")),
+    ("reading results", ("protocol/replies/", "types/sampling", "types/tensors")),
+    (
+        "building and encoding requests",
+        ("types/", "protocol/requests/", "protocol/codec/tokens"),
+    ),
     ("JSON, both ways", ("protocol/codec",)),
     ("sample(): checks and budget", ("clients/", "runtime/byte_budget")),
     (
         "futures and their progress",
         ("runtime/futures", "runtime/library_future", "runtime/progress", "runtime/delivery"),
     ),
-    ("sockets: send and receive", ("runtime/connection.py",)),
+    ("sockets: send and receive", ("net/connection.py",)),
     ("waking up: epoll, inbox, bell", ("runtime/poller", "runtime/selector_inbox", "runtime/bell", "runtime/actor")),
-    ("HTTP, deadlines, connections", ("runtime/",)),
+    ("HTTP, deadlines, connections", ("net/", "runtime/")),
     ("the lane: order, limits, polls", ("actors/", "protocol/")),
     ("the benchmark's own program", ("benchmarks/",)),
 )

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 
-from tinker_actors.actors.arrivals import Arrivals
-from tinker_actors.actors.desk import LaneSettings
-from tinker_actors.actors.lane import Lane
+from tinker_actors.actors.lane.actor import Lane
+from tinker_actors.actors.lane.arrivals import Arrivals
+from tinker_actors.actors.lane.options import DEFAULT_TERMS
+from tinker_actors.actors.lane.server_limits import ServerLimits
+from tinker_actors.actors.lane.table import LaneSettings
+from tinker_actors.actors.lane.work import SessionLink, Work
 from tinker_actors.actors.messages import ARRIVED, Cancel
-from tinker_actors.actors.server_limits import ServerLimits
-from tinker_actors.actors.terms import DEFAULT_TERMS
-from tinker_actors.actors.work import SessionLink, Work
 from tinker_actors.config import Config
 from tinker_actors.errors import APIResponseValidationError
-from tinker_actors.protocol.operations import Tail
-from tinker_actors.protocol.signals import read_signals, word_of
+from tinker_actors.net.transport import Broken, Reply
+from tinker_actors.protocol.replies.signals import read_signals, word_of
+from tinker_actors.protocol.requests.operations import Tail
 from tinker_actors.runtime.actor import tell
 from tinker_actors.runtime.progress import Tracker
-from tinker_actors.runtime.transport import Broken, Reply
 from tinker_actors.testing.step import StepRuntime
 
 

@@ -12,8 +12,8 @@ import pytest
 
 import tinker_actors as ta
 from tinker_actors.local.core import Answer as CoreAnswer
-from tinker_actors.protocol.operations import request_head
-from tinker_actors.protocol.protobuf.compression import decompress_zstd
+from tinker_actors.protocol.codec.protobuf.compression import decompress_zstd
+from tinker_actors.protocol.requests.operations import request_head
 from tinker_actors.testing import Mishaps, Simulation
 from tinker_actors.testing.network import CALM
 from tinker_actors.types import ImageAssetPointerChunk

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tinker_actors import errors
+from tinker_actors.actors.lane.options import Room, Terms
 from tinker_actors.actors.messages import Shutdown
-from tinker_actors.actors.terms import Room, Terms
 from tinker_actors.runtime.actor import tell
 
 from .lane_bench import LaneBench

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tinker_actors.actors.terms import Terms
-from tinker_actors.actors.work import Call
+from tinker_actors.actors.lane.options import Terms
+from tinker_actors.actors.lane.work import Call
 from tinker_actors.errors import APIConnectionError, APIStatusError, DeadlineExceededError, StalledError
 from tinker_actors.protocol.endpoints import ENDPOINTS
 from tinker_actors.runtime.actor import tell

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tinker_actors import errors
-from tinker_actors.actors.terms import Terms
-from tinker_actors.runtime.transport import Reply
+from tinker_actors.actors.lane.options import Terms
+from tinker_actors.net.transport import Reply
 
 from .lane_bench import LaneBench
 

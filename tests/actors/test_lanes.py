@@ -9,13 +9,13 @@ import threading
 import pytest
 
 from tinker_actors.actors import platform as platform_module
-from tinker_actors.actors.lanes import Lanes, StopLanes
+from tinker_actors.actors.lane.keeper import Lanes, StopLanes
 from tinker_actors.actors.platform import SocketPlatform
 from tinker_actors.config import Config
 from tinker_actors.events.records import LaneReplaced
+from tinker_actors.net.open_files import count_open_files
 from tinker_actors.runtime import lane_thread
 from tinker_actors.runtime.actor import Ping
-from tinker_actors.runtime.open_files import count_open_files
 
 from ..pykka_internals import actor_of  # noqa: TID252 - the tests are no package that is installed
 from . import lane_bench

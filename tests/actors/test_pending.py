@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tinker_actors.actors.pending import Pending
-from tinker_actors.protocol.operations import Operation, Tail
+from tinker_actors.actors.model.operation import Pending
+from tinker_actors.protocol.requests.operations import Operation, Tail
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
 

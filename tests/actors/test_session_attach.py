@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from tinker_actors.actors.lane.work import Call, SessionLink
 from tinker_actors.actors.registry import sampler_keys
-from tinker_actors.actors.sampling import Sampling
+from tinker_actors.actors.sampler import Sampling
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.session import Session
-from tinker_actors.actors.session_messages import FinishSession, Meet, Met, SessionSettings
-from tinker_actors.actors.work import Call, SessionLink
+from tinker_actors.actors.session.actor import Session
+from tinker_actors.actors.session.messages import FinishSession, Meet, Met, SessionSettings
 from tinker_actors.config import resolve
 from tinker_actors.errors import (
     APIResponseValidationError,
@@ -22,8 +22,8 @@ from tinker_actors.errors import (
     SessionLostError,
     TinkerError,
 )
-from tinker_actors.protocol.outcomes import Done
-from tinker_actors.protocol.replies import CLONE_RANGE
+from tinker_actors.protocol.replies.outcomes import Done
+from tinker_actors.protocol.replies.plain import CLONE_RANGE
 from tinker_actors.runtime.actor import RuntimeActor
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinker_actors.actors.terms import DEFAULT_TERMS, Terms
+from tinker_actors.actors.lane.options import DEFAULT_TERMS, Terms
 from tinker_actors.errors import SessionLostError, StalledError, TinkerError
 
 from .lane_bench import LaneBench

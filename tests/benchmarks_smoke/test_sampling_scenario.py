@@ -132,7 +132,7 @@ def test_a_profile_counts_the_innermost_of_our_files_and_leaves_setting_up_out()
     counts = profile.layers(
         [
             "<module> (benchmarks/variants/run.py:60);SampleSource.sample (tinker_actors/clients/source.py:9) 3",
-            "run (tinker_actors/runtime/actor.py:1);f (tinker_actors/actors/polling.py:2);x (random.py:1) 2",
+            "run (tinker_actors/runtime/actor.py:1);f (tinker_actors/actors/lane/polling.py:2);x (random.py:1) 2",
             "<module> (a.py:1);_find_and_load (<frozen importlib._bootstrap>:1);<module> (tinker_actors/errors.py:1) 9",
             "run (tinker_actors/runtime/actor.py:1) 1",
             "wait (threading.py:1) 5",

@@ -19,7 +19,7 @@ from benchmarks.processes import stub, stub_stats
 from benchmarks.stub.futures import Futures
 from benchmarks.stub.results import sample_result
 from benchmarks.workloads import WORKLOADS, answers, prompts
-from tinker_actors.protocol.protobuf.schema import messages
+from tinker_actors.protocol.codec.protobuf.schema import messages
 
 PROTOBUF = {"Accept": "application/x-protobuf"}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinker_actors as ta
-from tinker_actors.actors.terms import DEFAULT_TERMS
+from tinker_actors.actors.lane.options import DEFAULT_TERMS
 from tinker_actors.clients.options import changed_terms, options_of
 from tinker_actors.errors import DeadlineExceededError, InvalidInputError
 

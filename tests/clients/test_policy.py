@@ -8,9 +8,9 @@ import pytest
 
 import tinker_actors as ta
 from tinker_actors.actors.messages import Perform, Publish, PublishPolicy
+from tinker_actors.actors.model.published import TrainingState
 from tinker_actors.actors.registry import PolicyEntry, sampler_keys
 from tinker_actors.actors.service import SamplerEntry
-from tinker_actors.actors.training_state import TrainingState
 from tinker_actors.clients.policy import PolicyState
 from tinker_actors.clients.sample_request import SamplerLease
 from tinker_actors.errors import (

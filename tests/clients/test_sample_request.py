@@ -12,7 +12,7 @@ import pytest
 import tinker_actors as ta
 from tinker_actors.actors.service import SamplerEntry
 from tinker_actors.clients.sample_request import SampleRequest, SamplerLease
-from tinker_actors.protocol.replies import CLONE_RANGE
+from tinker_actors.protocol.replies.plain import CLONE_RANGE
 from tinker_actors.runtime.progress import Tracker
 from tinker_actors.testing import Mishaps, Simulation
 from tinker_actors.testing.network import CALM

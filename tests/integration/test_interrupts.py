@@ -11,7 +11,7 @@ import threading
 import pytest
 
 import tinker_actors as ta
-from tinker_actors.actors import lanes
+from tinker_actors.actors.lane import keeper
 from tinker_actors.clients import closing, lifetime, local_door
 from tinker_actors.clients import service as service_module
 from tinker_actors.clients.admission import OVERHEAD
@@ -169,13 +169,13 @@ def eventually_collected(condition):
 
 def test_opening_a_service(server):
     """Nothing runs of a service that nobody got: no lanes, no session that is kept alive."""
-    before = len(lanes._shared)
+    before = len(keeper._shared)
     for interrupter in every_line():
         service = interrupter.run(lambda: ta.ServiceClient(base_url=server.url))
         if service is not None:
             service.close()
         del service
-        eventually_collected(lambda: len(lanes._shared) <= before)
+        eventually_collected(lambda: len(keeper._shared) <= before)
     eventually(lambda: sum(thread.name.endswith("-lane") for thread in threading.enumerate()) <= 3 * before)
 
 

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 
 import tinker_actors as ta
-from tinker_actors.actors import keys
+from tinker_actors.actors.lane import idempotency
 from tinker_actors.actors.service import SamplerEntry
-from tinker_actors.actors.tree import Close
+from tinker_actors.actors.supervisor import Close
 from tinker_actors.clients import attachment
 from tinker_actors.clients.attachment import SamplerState, rebuild_sampler
 from tinker_actors.clients.trust import mark_of
@@ -514,7 +514,7 @@ def test_a_client_made_in_the_child_works_there(server, service, sampler):
 
 
 def test_a_child_does_not_repeat_its_parents_idempotency_keys():
-    assert len({keys._prefix, *(in_child(lambda: keys._prefix) for _ in range(2))}) == 3
+    assert len({idempotency._prefix, *(in_child(lambda: idempotency._prefix) for _ in range(2))}) == 3
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

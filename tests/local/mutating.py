@@ -9,11 +9,11 @@ from typing import Any
 
 from tinker_actors.data import Datum, ModelInput
 from tinker_actors.local.core import CoreRequest, Limits
-from tinker_actors.local.core.rest_routes import REST_ROUTES
-from tinker_actors.local.core.router import ROUTES
-from tinker_actors.protocol.protobuf.compression import compress_zstd
-from tinker_actors.protocol.protobuf.requests import encode_forward_backward_tail, head
-from tinker_actors.protocol.protobuf.schema import messages
+from tinker_actors.local.core.requests.router import ROUTES
+from tinker_actors.local.core.rest.routes import REST_ROUTES
+from tinker_actors.protocol.codec.protobuf.compression import compress_zstd
+from tinker_actors.protocol.codec.protobuf.requests import encode_forward_backward_tail, head
+from tinker_actors.protocol.codec.protobuf.schema import messages
 
 LIMITS = Limits(body_bytes=200_000, samples_per_request=8, batched_sequences=8, hold_seconds=0.05)
 

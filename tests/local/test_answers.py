@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 
-from tinker_actors.local.answers import _PIECE, response_of
-from tinker_actors.local.core.messages import Answer
+from tinker_actors.local.core.requests.messages import Answer
+from tinker_actors.local.http.answers import _PIECE, response_of
 
 
 def test_others_have_a_turn_between_two_pieces_of_a_large_answer():

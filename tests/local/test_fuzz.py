@@ -19,7 +19,7 @@ import pytest
 
 from tinker_actors.local.core import CoreRequest, Failure, Hold, ServiceCore
 from tinker_actors.local.core.ports import Engine
-from tinker_actors.local.core.streams import Stream
+from tinker_actors.local.core.samples.streams import Stream
 from tinker_actors.local.engine.tiny import TINY_NAME
 from tinker_actors.local.ledger import LEDGER_NAME, LedgerEngine
 from tinker_actors.local.numpy_engine import NumpyEngine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tinker_actors.local.ranges import UnsatisfiableError, part_of
+from tinker_actors.local.http.ranges import UnsatisfiableError, part_of
 
 
 @pytest.mark.parametrize(

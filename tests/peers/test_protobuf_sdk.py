@@ -9,7 +9,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 sdk = pytest.importorskip("tinker.proto.tinker_public_pb2", reason="the official SDK is not installed")
 
-from tinker_actors.protocol.protobuf import requests, results, schema, serving  # noqa: E402 - after the peer
+from tinker_actors.protocol.codec.protobuf import requests, schema, serving  # noqa: E402 - after the peer
+from tinker_actors.protocol.replies import protobuf_results  # noqa: E402 - after the peer
 from tinker_actors.types import Datum, EncodedTextChunk, ImageChunk, ModelInput, SampledSequence, TensorData  # noqa: E402
 
 
@@ -118,7 +119,7 @@ def test_the_sdk_s_own_conversion_understands_our_results():
     outputs = [{"logprobs": np.array([-1.0, -2.0], np.float32)}, {"logprobs": np.array([[-3.0]], np.float32)}]
     body = serving.encode_forward_backward_output(outputs, {"loss:sum": 6.0})
     theirs = deserialize_proto_response(body, ForwardBackwardOutput)
-    ours = results.forward_backward_output(body)
+    ours = protobuf_results.forward_backward_output(body)
     assert theirs.metrics == ours.metrics == {"loss:sum": 6.0}
     assert theirs.loss_fn_output_type == ours.loss_fn_output_type == "ArrayRecord"
     for official, own in zip(theirs.loss_fn_outputs, ours.loss_fn_outputs, strict=True):
@@ -134,7 +135,7 @@ def test_the_sdk_s_own_conversion_understands_our_results():
         prompt_cache_hit_tokens=2,
     )
     theirs = deserialize_proto_response(body, SampleResponse)
-    ours = results.sample_response(body, 3)
+    ours = protobuf_results.sample_response(body, 3)
     for official, own in zip(theirs.sequences, ours.sequences, strict=True):
         for name in ("stop_reason", "tokens", "logprobs", "topk_logprobs"):
             assert getattr(official, name) == getattr(own, name), name
@@ -151,8 +152,8 @@ def test_we_read_the_sdk_s_results():
     field.data, field.offsets = np.arange(6, dtype="<i4").tobytes(), np.array([0, 8, 24], "<i8").tobytes()
     field.dtype = sdk.DTYPE_INT32
     field.trailing_shape.append(2)
-    got = results.forward_backward_output(output.SerializeToString())
+    got = protobuf_results.forward_backward_output(output.SerializeToString())
     assert [each["x"].tolist() for each in got.loss_fn_outputs] == [[[0, 1]], [[2, 3], [4, 5]]]
     sample = sdk.SampleResponse()
     sample.sequences.add(tokens=np.array([1], "<i4").tobytes(), stop_reason=sdk.STOP_REASON_LENGTH)
-    assert results.sample_response(sample.SerializeToString(), 1).sequences[0].stop_reason == "length"
+    assert protobuf_results.sample_response(sample.SerializeToString(), 1).sequences[0].stop_reason == "length"

@@ -9,8 +9,8 @@ import pytest
 
 from tinker_actors.errors import PrecedingOperationFailed, RequestFailedError, StepTaintedError
 from tinker_actors.protocol.consequences import applied_behind, preceded, tainted
-from tinker_actors.protocol.operations import Operation
 from tinker_actors.protocol.order import STEP_ENDS, Order, kind_of, verdict
+from tinker_actors.protocol.requests.operations import Operation
 from tinker_actors.types.failures import EVERY
 
 OPERATIONS = {

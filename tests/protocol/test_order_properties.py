@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinker_actors.errors import RequestFailedError
-from tinker_actors.protocol.operations import Operation
 from tinker_actors.protocol.order import Order
+from tinker_actors.protocol.requests.operations import Operation
 
 OPERATIONS = {
     "grad": Operation("forward_backward", (), gradient=True),

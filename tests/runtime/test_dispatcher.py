@@ -16,8 +16,8 @@ from tinker_actors.runtime.actor import Ping, RuntimeActor, Terminated
 from tinker_actors.runtime.clock import MonotonicClock
 from tinker_actors.runtime.dispatcher import Dispatcher
 from tinker_actors.runtime.lane_thread import LaneThread
+from tinker_actors.runtime.restarts import RestartIntensity
 from tinker_actors.runtime.selector_inbox import SelectorInbox
-from tinker_actors.runtime.supervisor import RestartIntensity
 from tinker_actors.runtime.threads import let_others_finish, on_own_thread, start_thread
 from tinker_actors.testing.clock import FakeClock
 

@@ -16,9 +16,9 @@ from functools import partial
 import pytest
 
 from tinker_actors.errors import ForkedError
+from tinker_actors.net.connector import shared_connector
 from tinker_actors.runtime import decoding, delivery, forks, threads
 from tinker_actors.runtime.clock import MonotonicClock
-from tinker_actors.runtime.connector import shared_connector
 from tinker_actors.runtime.delivery import bridge_to, default_delivery
 from tinker_actors.runtime.dispatcher import Dispatcher
 from tinker_actors.runtime.futures import APIFuture, resolved

@@ -9,13 +9,14 @@ import threading
 
 import pytest
 
+from tinker_actors.net.connector import Connector
+from tinker_actors.net.target import Target
+from tinker_actors.net.transport import Broken
 from tinker_actors.runtime import threads
-from tinker_actors.runtime.connector import Connector, Target
 from tinker_actors.runtime.delivery import DeliveryThread
 from tinker_actors.runtime.dispatcher import Dispatcher
 from tinker_actors.runtime.selector_inbox import SelectorInbox
 from tinker_actors.runtime.threads import OneThread, log_failure, start_thread
-from tinker_actors.runtime.transport import Broken
 
 from .conftest import Ours
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 import tinker_actors as ta
-from tinker_actors.runtime.transport import Broken, Reply
+from tinker_actors.net.transport import Broken, Reply
 from tinker_actors.testing import Simulation
 from tinker_actors.testing.network import CALM
 

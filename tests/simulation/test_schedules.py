@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 import tinker_actors as ta
-from tinker_actors.actors.submitting import Submitting
+from tinker_actors.actors.lane.submitting import Submitting
 from tinker_actors.local.core import Answer as CoreAnswer
 from tinker_actors.testing import Mishaps, Simulation
 from tinker_actors.testing.network import CALM
@@ -215,7 +215,7 @@ def test_resending_under_a_new_number_would_be_found(undisturbed, monkeypatch):
 
 
 def test_sending_out_of_order_would_be_found(undisturbed, monkeypatch):
-    from tinker_actors.actors.training import Training
+    from tinker_actors.actors.model.actor import Training
 
     advance = Training.advance
 

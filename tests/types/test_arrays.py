@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinker_actors.errors import InvalidInputError
-from tinker_actors.protocol.tokens import int32_ids, json_ids
+from tinker_actors.protocol.codec.tokens import int32_ids, json_ids
 from tinker_actors.types import Datum, EncodedTextChunk, ModelInput, TensorData
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
+from tinker_actors.actors.lane.work import Work
 from tinker_actors.actors.messages import Barrier
-from tinker_actors.actors.sampling import Sampling
+from tinker_actors.actors.sampler import Sampling
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.work import Work
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import msgspec
 
 from tinker_actors.errors import TinkerError
-from tinker_actors.protocol.operations import Operation
-from tinker_actors.protocol.outcomes import Accepted, Done
+from tinker_actors.protocol.replies.outcomes import Accepted, Done
+from tinker_actors.protocol.requests.operations import Operation
 from tinker_actors.runtime.actor import Ref
 from tinker_actors.runtime.futures import APIFuture
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tinker_actors.config import Config, proxy_credentials
 from tinker_actors.errors import ConfigError
+from tinker_actors.net.transport import Transport
 from tinker_actors.protocol.endpoints import API_KEY
 from tinker_actors.runtime.actor import Executor
 from tinker_actors.runtime.clock import MonotonicClock, WallClock
@@ -19,12 +20,11 @@ from tinker_actors.runtime.delivery import Delivery, default_delivery
 from tinker_actors.runtime.dispatcher import Dispatcher
 from tinker_actors.runtime.lane_thread import LaneThread
 from tinker_actors.runtime.selector_inbox import SelectorInbox
-from tinker_actors.runtime.transport import Transport
 from tinker_actors.secrets import keep_out, secret
 from tinker_actors.types.addresses import check_proxy, is_loopback
 
 if TYPE_CHECKING:
-    from tinker_actors.runtime.connector import Target
+    from tinker_actors.net.target import Target
 
 PROTOCOL_VERSION = "0.15.0"
 """The dialect we speak: JSON both ways, as the official SDK of that version does. Sent as `sdk_version`."""
@@ -73,22 +73,22 @@ def _target(config: Config) -> Target:
     Raises:
         ConfigError: certificates that can't be read, or a proxy of the environment that can't be used.
     """
-    from tinker_actors.runtime.connector import Target  # noqa: PLC0415 - sockets load with the first lane
+    from tinker_actors.net.target import Target  # noqa: PLC0415 - sockets load with the first lane
 
     url = config.url
     assert url.hostname is not None
     secure = url.scheme == "https"
     context, proxy = None, config.proxy
     if secure or (proxy is None and not is_loopback(url.hostname)):
-        from tinker_actors.runtime import dialing  # noqa: PLC0415 - so does TLS
+        from tinker_actors.net import proxies, tls_dialing  # noqa: PLC0415 - so does TLS
 
         try:
-            context = dialing.default_ssl_context(config.cafile) if secure else None
+            context = tls_dialing.default_ssl_context(config.cafile) if secure else None
         except OSError as error:
             named = config.cafile or "that SSL_CERT_FILE or REQUESTS_CA_BUNDLE names"
             raise ConfigError(f"The certificates {named} can't be read: {error}.") from error
         if proxy is None and not is_loopback(url.hostname):
-            proxy = secret(dialing.proxy_from_environment(url.geturl()))
+            proxy = secret(proxies.proxy_from_environment(url.geturl()))
             if proxy is not None:
                 check_proxy(proxy, url.scheme, "The proxy that the environment names")
                 for held in proxy_credentials(proxy):
@@ -104,7 +104,7 @@ def _target(config: Config) -> Target:
 
 
 def _transport(inbox: SelectorInbox, clock: MonotonicClock, config: Config, target: Target, version: str) -> Transport:
-    from tinker_actors.runtime.http_transport import HttpTransport, Limits  # noqa: PLC0415 - the parser, too
+    from tinker_actors.net.http_transport import HttpTransport, Limits  # noqa: PLC0415 - the parser, too
 
     return HttpTransport(
         inbox,

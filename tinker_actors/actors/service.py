@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from tinker_actors.actors.lanes import Lanes, release_lanes
+from tinker_actors.actors.lane.keeper import Lanes, release_lanes
+from tinker_actors.actors.lane.work import SessionLink
 from tinker_actors.actors.messages import Shutdown
 from tinker_actors.actors.platform import Platform
-from tinker_actors.actors.work import SessionLink
 from tinker_actors.config import Config
 from tinker_actors.errors import TinkerError
-from tinker_actors.protocol.dialect import DialectChoice
+from tinker_actors.protocol.requests.dialect import DialectChoice
 from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.futures import APIFuture

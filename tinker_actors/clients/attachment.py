@@ -15,9 +15,9 @@ import msgspec
 
 from tinker_actors.actors.messages import Shutdown
 from tinker_actors.actors.registry import sampler_keys
-from tinker_actors.actors.sampling import Sampling
-from tinker_actors.actors.session_messages import SessionSettings
-from tinker_actors.actors.tree import Close, Keep, Watch, open_service
+from tinker_actors.actors.sampler import Sampling
+from tinker_actors.actors.session.messages import SessionSettings
+from tinker_actors.actors.supervisor import Close, Keep, Watch, open_service
 from tinker_actors.clients.machine import machine
 from tinker_actors.clients.place import callers_place
 from tinker_actors.clients.sampling import SamplingClient

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tinker_actors.clients.performing import Performing, first
-from tinker_actors.protocol import operations
-from tinker_actors.protocol.results import named_checkpoint
+from tinker_actors.protocol.replies.results import named_checkpoint
+from tinker_actors.protocol.requests import operations
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.types.training import LoadWeightsResponse, SaveWeightsForSamplerResponse, SaveWeightsResponse
 

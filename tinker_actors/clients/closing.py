@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 
 import pykka
 
-from tinker_actors.actors.lanes import lane_states
+from tinker_actors.actors.lane.keeper import lane_states
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.tree import Close
+from tinker_actors.actors.supervisor import Close
 from tinker_actors.clients.local_door import Visit
 from tinker_actors.errors import ClientClosedError, InvalidInputError
 from tinker_actors.runtime.actor import logger, tell

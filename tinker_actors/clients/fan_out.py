@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
 
 from tinker_actors.errors import InvalidInputError, QueueFullError, WouldDeadlockError
-from tinker_actors.protocol.sampling import as_sampling_params, params_fields
+from tinker_actors.protocol.requests.sampling import as_sampling_params, params_fields
 from tinker_actors.runtime.actor import logger
 from tinker_actors.runtime.delivery import Delivery, Inner, bridge_to
 from tinker_actors.runtime.forks import finalize

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.tree import Close
+from tinker_actors.actors.supervisor import Close
 from tinker_actors.clients.closing import (
     DRAIN,
     Status,

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tinker_actors.actors.terms import PRIORITIES, Room, Terms
+from tinker_actors.actors.lane.options import PRIORITIES, Room, Terms
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.types.scalars import checked_int, checked_number, shown
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tinker_actors.actors.messages import Barrier, DescribeModel, Perform
-from tinker_actors.actors.pending import settle_error
+from tinker_actors.actors.model.operation import settle_error
+from tinker_actors.actors.model.published import TrainingState
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.training_state import TrainingState
 from tinker_actors.clients.handle import Handle, ended_error
-from tinker_actors.protocol import operations
+from tinker_actors.protocol.requests import operations
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from tinker_actors.actors.messages import PublishPolicy, Retire, SamplerChanged, TrainingEnded
+from tinker_actors.actors.model.published import TrainingState
 from tinker_actors.actors.registry import PolicyEntry, sampler_keys
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.training_state import TrainingState
 from tinker_actors.clients.handle import ended_error
 from tinker_actors.clients.sample_request import LateRequest, Read, SampleRequest, SamplerLease
 from tinker_actors.clients.source import SampleSource

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from tinker_actors.actors.lane.work import Call, SessionLink
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.work import Call, SessionLink
 from tinker_actors.errors import DeadlineExceededError, fresh
 from tinker_actors.protocol.endpoints import ENDPOINTS
-from tinker_actors.protocol.outcomes import Read
+from tinker_actors.protocol.replies.outcomes import Read
 from tinker_actors.runtime.futures import APIFuture
 
 T = TypeVar("T")

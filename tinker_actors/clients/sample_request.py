@@ -10,15 +10,15 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from tinker_actors.actors.lane.work import Work
 from tinker_actors.actors.messages import Retire, SamplerChanged
 from tinker_actors.actors.registry import sampler_keys
 from tinker_actors.actors.service import SamplerEntry, Service
-from tinker_actors.actors.work import Work
 from tinker_actors.errors import SamplerLostError, TinkerError
-from tinker_actors.protocol.operations import head
-from tinker_actors.protocol.outcomes import Accepted, Done
-from tinker_actors.protocol.replies import CLONE_RANGE
-from tinker_actors.protocol.sample_results import sample_response
+from tinker_actors.protocol.replies.outcomes import Accepted, Done
+from tinker_actors.protocol.replies.plain import CLONE_RANGE
+from tinker_actors.protocol.replies.sample_results import sample_response
+from tinker_actors.protocol.requests.operations import head
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.byte_budget import Place
 from tinker_actors.runtime.forks import finalize

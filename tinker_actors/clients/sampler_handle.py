@@ -11,13 +11,13 @@ from typing import Annotated
 
 import msgspec
 
-from tinker_actors.actors.session_messages import SessionSettings
+from tinker_actors.actors.session.messages import SessionSettings
 from tinker_actors.clients.attachment import SamplerState, copy_of
 from tinker_actors.clients.sampling import SamplingClient
 from tinker_actors.clients.trust import config_for
 from tinker_actors.config import Config, resolve
 from tinker_actors.errors import InvalidInputError
-from tinker_actors.protocol.codec import UNREADABLE
+from tinker_actors.protocol.codec.wire_json import UNREADABLE
 from tinker_actors.secrets import secret
 from tinker_actors.types.addresses import place, same_server
 

@@ -14,7 +14,7 @@ from tinker_actors.clients.options import options_of
 from tinker_actors.clients.questions import ask_server, question, wait_for, wait_for_async
 from tinker_actors.clients.sample_request import Read, SampleRequest, SamplerLease
 from tinker_actors.clients.source import SampleSource
-from tinker_actors.protocol.replies import get_sampler_response
+from tinker_actors.protocol.replies.plain import get_sampler_response
 from tinker_actors.runtime.actor import Ref
 from tinker_actors.runtime.delivery import Inner
 from tinker_actors.runtime.forks import check_not_forked

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tinker_actors.actors.messages import Shutdown
-from tinker_actors.actors.origin import Origin
+from tinker_actors.actors.model.origin import Origin
 from tinker_actors.actors.platform import Platform
 from tinker_actors.actors.registry import sampler_keys
-from tinker_actors.actors.sampling import Sampling
+from tinker_actors.actors.sampler import Sampling
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.session_messages import SessionSettings
-from tinker_actors.actors.tree import Watch, give_up, open_service
+from tinker_actors.actors.session.messages import SessionSettings
+from tinker_actors.actors.supervisor import Watch, give_up, open_service
 from tinker_actors.clients import local_door
 from tinker_actors.clients.closing import (
     abandon,
@@ -27,8 +27,8 @@ from tinker_actors.clients.sampling import SamplingClient
 from tinker_actors.clients.tree import Node, read_tree
 from tinker_actors.config import Config, resolve
 from tinker_actors.errors import InvalidInputError
-from tinker_actors.protocol.replies import capabilities_response
-from tinker_actors.protocol.values import checked_access_token, checked_metadata
+from tinker_actors.protocol.replies.plain import capabilities_response
+from tinker_actors.protocol.requests.values import checked_access_token, checked_metadata
 from tinker_actors.runtime.actor import Ref, RuntimeActor, tell
 from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
@@ -217,7 +217,7 @@ class ServiceClient(Lifetime, Staying):
         )
 
     def _new_model(self, origin: Origin) -> TrainingClient:
-        from tinker_actors.actors.training import Training  # noqa: PLC0415 - only for those who train
+        from tinker_actors.actors.model.actor import Training  # noqa: PLC0415 - only for those who train
         from tinker_actors.clients.training import TrainingClient  # noqa: PLC0415 - same
 
         self._check_open("creating a training client")

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from msgspec import UNSET, UnsetType
 
+from tinker_actors.actors.lane.options import DEFAULT_TERMS, Priority, Terms
+from tinker_actors.actors.lane.work import Work
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.terms import DEFAULT_TERMS, Priority, Terms
-from tinker_actors.actors.work import Work
 from tinker_actors.clients.admission import OVERHEAD, wait_for_room
 from tinker_actors.clients.options import changed_terms
 from tinker_actors.clients.sample_request import Read, SampleRequest
 from tinker_actors.errors import APIResponseValidationError
-from tinker_actors.protocol.checks import known_length
-from tinker_actors.protocol.operations import Tail, sample
+from tinker_actors.protocol.requests.checks import known_length
+from tinker_actors.protocol.requests.operations import Tail, sample
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
 from tinker_actors.types.inputs import ModelInput, Prompt, as_model_input

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tinker_actors.actors.messages import AcknowledgeFailure, Barrier, DescribeModel, Perform, Release
+from tinker_actors.actors.model.published import TrainingState
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.training_state import TrainingState
 from tinker_actors.clients.checkpoints import Checkpoints
 from tinker_actors.clients.performing import first
 from tinker_actors.clients.policy import Policy, PolicyState, policy_of
 from tinker_actors.clients.questions import wait_for, wait_for_async
 from tinker_actors.clients.steps import Step, StepTracker, trained_tokens
 from tinker_actors.errors import InvalidInputError
-from tinker_actors.protocol import operations
-from tinker_actors.protocol.reduction import merge_outputs
+from tinker_actors.protocol.replies.reduction import merge_outputs
+from tinker_actors.protocol.requests import operations
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pykka
 
-from tinker_actors.actors.lanes import lane_states
+from tinker_actors.actors.lane.keeper import lane_states
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.tree import Children
+from tinker_actors.actors.supervisor import Children
 from tinker_actors.runtime.actor import Describe
 
 _PATIENCE = 1.0

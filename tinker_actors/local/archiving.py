@@ -17,11 +17,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tinker_actors.local import marks
-from tinker_actors.local.aside import in_thread
 from tinker_actors.local.core.keeping import CheckpointDamagedError, CheckpointMissingError, Store
-from tinker_actors.local.core.messages import NO_RETRY, Answer, Attachment, RefusedError
-from tinker_actors.local.core.rest_checkpoints import no_checkpoint
-from tinker_actors.local.ranges import Part, UnsatisfiableError, part_of
+from tinker_actors.local.core.requests.messages import NO_RETRY, Answer, Attachment, RefusedError
+from tinker_actors.local.core.rest.checkpoints import no_checkpoint
+from tinker_actors.local.http.aside import in_thread
+from tinker_actors.local.http.ranges import Part, UnsatisfiableError, part_of
 from tinker_actors.local.store.tar_files import UNFINISHED
 
 _LOG = logging.getLogger(__name__)

@@ -23,17 +23,17 @@ import msgspec
 import uvicorn
 
 from tinker_actors.errors import ConfigError
-from tinker_actors.local.app import App
 from tinker_actors.local.core import Limits, ServiceCore
-from tinker_actors.local.core.access import Access
-from tinker_actors.local.core.origins import Origins
+from tinker_actors.local.core.access.authentication import Access
+from tinker_actors.local.core.access.origins import Origins
 from tinker_actors.local.core.ports import Engine
-from tinker_actors.local.door import ANSWER_HEADERS, Door
 from tinker_actors.local.engine.tiny import TINY_NAME
 from tinker_actors.local.faults.connection import ConnectionProtocol
 from tinker_actors.local.faults.setup import make_faults
-from tinker_actors.local.heads import HeadProtocol
-from tinker_actors.local.intake import Intake
+from tinker_actors.local.http.app import App
+from tinker_actors.local.http.door import ANSWER_HEADERS, Door
+from tinker_actors.local.http.heads import HeadProtocol
+from tinker_actors.local.http.intake import Intake
 from tinker_actors.local.ledger import LEDGER_NAME, LedgerEngine
 from tinker_actors.local.memory import usable_memory
 from tinker_actors.local.model_folders import load_model_folders
@@ -43,7 +43,7 @@ from tinker_actors.local.stand_ins import ARCH as STAND_IN_ARCH
 from tinker_actors.local.stand_ins import stand_in, vocab_sizes
 from tinker_actors.local.store.files import FileStore
 from tinker_actors.local.temporary import temporary_folder
-from tinker_actors.protocol import codec
+from tinker_actors.protocol.codec import wire_json
 
 _LOG = logging.getLogger(__name__)
 
@@ -275,5 +275,5 @@ def _url(listener: socket.socket) -> str:
 
 
 def _print_line(ready: dict[str, Any]) -> None:
-    sys.stdout.write(codec.encode(ready).decode() + "\n")
+    sys.stdout.write(wire_json.encode(ready).decode() + "\n")
     sys.stdout.flush()

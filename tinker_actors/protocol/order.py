@@ -28,7 +28,7 @@ import msgspec
 
 from tinker_actors.errors import TinkerError
 from tinker_actors.protocol.consequences import preceded, tainted
-from tinker_actors.protocol.operations import Operation
+from tinker_actors.protocol.requests.operations import Operation
 from tinker_actors.types.failures import EVERY
 
 Kind = Literal["gradient", "step", "restore", "other"]

@@ -16,7 +16,7 @@ import msgspec
 
 from tinker_actors.local.core import Answer as CoreAnswer
 from tinker_actors.local.core import CoreRequest, Hold, JobKind, ServiceCore
-from tinker_actors.runtime.transport import Answer, Broken, Reply, Request
+from tinker_actors.net.transport import Answer, Broken, Reply, Request
 from tinker_actors.testing.step import StepRuntime
 
 Fate = Literal["delivered", "refused", "request_lost", "answer_lost", "twice", "busy", "throttled"]

@@ -6,17 +6,17 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tinker_actors.actors.session_messages import SessionSettings
+from tinker_actors.actors.session.messages import SessionSettings
 from tinker_actors.clients.service import ServiceClient
 from tinker_actors.config import Config, resolve
 from tinker_actors.local.core import ServiceCore
 from tinker_actors.local.ledger import LedgerEngine
 from tinker_actors.local.store.memory import MemoryStore
+from tinker_actors.net.transport import Transport
 from tinker_actors.runtime.actor import Executor
 from tinker_actors.runtime.clock import WallClock
 from tinker_actors.runtime.delivery import Delivery
 from tinker_actors.runtime.futures import APIFuture
-from tinker_actors.runtime.transport import Transport
 from tinker_actors.testing.network import Mishaps, SimulatedNetwork
 from tinker_actors.testing.step import StepRuntime
 

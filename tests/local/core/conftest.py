@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tinker_actors.local.core import CoreRequest, Hold, Limits, ServiceCore
-from tinker_actors.local.core.access import Access
+from tinker_actors.local.core.access.authentication import Access
 from tinker_actors.local.ledger import LEDGER_NAME, LedgerEngine
 from tinker_actors.local.store.memory import MemoryStore
 

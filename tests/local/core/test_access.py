@@ -9,10 +9,11 @@ import re
 import pytest
 
 from tinker_actors.errors import ConfigError
-from tinker_actors.local.core import CoreRequest, Hold, Limits, jwt
-from tinker_actors.local.core.access import Access
-from tinker_actors.local.core.rest_routes import REST_ROUTES
-from tinker_actors.local.core.router import OPEN, ROUTES
+from tinker_actors.local.core import CoreRequest, Hold, Limits
+from tinker_actors.local.core.access import jwt
+from tinker_actors.local.core.access.authentication import Access
+from tinker_actors.local.core.requests.router import OPEN, ROUTES
+from tinker_actors.local.core.rest.routes import REST_ROUTES
 
 ANN, BOB = "tml-key-of-ann", "tml-key-of-bob"
 KEYS = {ANN: "ann", BOB: "bob"}

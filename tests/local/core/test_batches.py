@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from tinker_actors.local.core import Limits, sampling
-from tinker_actors.local.core.access import Access
-from tinker_actors.local.core.batches import STEPS_PER_TURN
-from tinker_actors.local.core.streams import TokenStream
+from tinker_actors.local.core import Limits
+from tinker_actors.local.core.access.authentication import Access
+from tinker_actors.local.core.samples import sampling
+from tinker_actors.local.core.samples.batches import STEPS_PER_TURN
+from tinker_actors.local.core.samples.streams import TokenStream
 from tinker_actors.local.ledger import LEDGER_NAME, LedgerDecoding
 
 LONG = {"max_tokens": 1000, "stop": []}
@@ -163,7 +164,7 @@ def test_what_goes_wrong_while_decoding_fails_those_who_were_there_and_no_later_
         while drawing(driver) or len(driver.core.state.sample_queue):
             decided |= turn(driver)
         assert decided == set(ids)
-    assert {driver.result(one)["error"] for one in ids} == {"not finite"}
+    assert {driver.result(one)["error"] for one in ids} == {"not finite."}
     later = driver.submit("asample", bodies.sample(sampler, 2))
     driver.work()
     assert driver.result(later)["type"] == "sample"

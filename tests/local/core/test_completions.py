@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tinker_actors.local.core import Hold, Limits
-from tinker_actors.local.core.completions import CLONE_RANGE
+from tinker_actors.local.core.samples.completions import CLONE_RANGE
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 import zstandard
 
 from tinker_actors.local.core import Hold, Limits
-from tinker_actors.protocol.protobuf import results
-from tinker_actors.protocol.protobuf.requests import encode_forward_backward_tail, head
-from tinker_actors.protocol.protobuf.schema import messages
+from tinker_actors.protocol.codec.protobuf.requests import encode_forward_backward_tail, head
+from tinker_actors.protocol.codec.protobuf.schema import messages
+from tinker_actors.protocol.replies import protobuf_results
 from tinker_actors.types import Datum, ModelInput, TensorData
 
 PROTOBUF = "application/x-protobuf"
@@ -199,7 +199,7 @@ def test_a_pass_comes_in_the_dialect_that_is_asked_for(driver):
     said = driver.result(request_id)
     kind, body = fetch(driver, request_id)
     assert kind == PROTOBUF
-    got = results.forward_backward_output(body)
+    got = protobuf_results.forward_backward_output(body)
     assert got.metrics == said["metrics"]
     expected = np.asarray(said["loss_fn_outputs"][0]["logprobs"]["data"], np.float32)
     np.testing.assert_array_equal(got.loss_fn_outputs[0]["logprobs"].to_numpy(), expected)
@@ -228,7 +228,7 @@ def test_a_sample_comes_with_everything_that_was_asked_for(driver, bodies, targe
     kind, body = fetch(driver, submitted["request_id"])
     assert kind == PROTOBUF
     names = submitted["sample_sequence_ids"]
-    got = results.sample_response(body, 3, sequence_ids=names)
+    got = protobuf_results.sample_response(body, 3, sequence_ids=names)
     for name, sequence, expected in zip(names, got.sequences, said["sequences"], strict=True):
         assert (sequence.stop_reason, sequence.tokens) == (expected["stop_reason"], expected["tokens"])
         assert sequence.sequence_id == expected["sequence_id"] == name

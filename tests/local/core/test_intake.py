@@ -7,9 +7,9 @@ import json
 import pytest
 
 from tinker_actors.local.core import CoreRequest, Limits
-from tinker_actors.local.core.intake import SMALL_BYTES, bounds_of, require_few
-from tinker_actors.local.core.messages import RefusedError
-from tinker_actors.local.core.opening import opened
+from tinker_actors.local.core.requests.intake import SMALL_BYTES, bounds_of, require_few
+from tinker_actors.local.core.requests.messages import RefusedError
+from tinker_actors.local.core.requests.opening import opened
 
 
 def test_training_data_may_be_large_samples_less_and_all_else_small():

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from tinker_actors.local.core.ordering import Sequencer
+from tinker_actors.local.core.models.ordering import Sequencer
 
 
 @pytest.mark.parametrize("arrival", list(itertools.permutations([1, 2, 3, 4])))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tinker_actors.errors import ConfigError
-from tinker_actors.local.core.messages import RefusedError
-from tinker_actors.local.core.origins import Origins, require_read_type
+from tinker_actors.local.core.access.origins import Origins, require_read_type
+from tinker_actors.local.core.requests.messages import RefusedError
 
 ADDRESS = "192.168.1.5"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tinker_actors.local.core import Limits
-from tinker_actors.local.core.access import Access
+from tinker_actors.local.core.access.authentication import Access
 
 OWNERS = {"tml-ann": "ann", "tml-bob": "bob"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tinker_actors.local.core.limits import Limits
-from tinker_actors.local.core.messages import RefusedError
-from tinker_actors.local.core.room import is_room, require_notes
+from tinker_actors.local.core.quota import is_room, require_notes
+from tinker_actors.local.core.requests.messages import RefusedError
 
 
 @pytest.mark.parametrize(

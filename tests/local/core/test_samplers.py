@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from tinker_actors.local.core import samplers
-from tinker_actors.local.core.samplers import Weights
+from tinker_actors.local.core.samples import samplers
+from tinker_actors.local.core.samples.samplers import Weights
 
 
 class Source:

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from tinker_actors.local.app import App
 from tinker_actors.local.core import Limits
+from tinker_actors.local.http.app import App
 
 
 def beat(driver, session):

@@ -9,7 +9,7 @@ import pytest
 from tokenizers.decoders import ByteFallback
 
 from tinker_actors.local.core import Limits
-from tinker_actors.local.core.streams import Stream, TextPieces
+from tinker_actors.local.core.samples.streams import Stream, TextPieces
 
 
 def utf8(tokens):

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from tinker_actors.local import archiving, marks
 from tinker_actors.local.archiving import Archives
 from tinker_actors.local.core.keeping import CheckpointMissingError
-from tinker_actors.local.core.messages import Answer, Attachment
+from tinker_actors.local.core.requests.messages import Answer, Attachment
 
 RANGES = 50
 

@@ -15,7 +15,7 @@ import requests
 import zstandard
 
 from tinker_actors.local.process import LocalServer, local_server
-from tinker_actors.protocol.protobuf.schema import messages
+from tinker_actors.protocol.codec.protobuf.schema import messages
 
 GIB = 2**20  # in KiB, as the kernel counts
 SLOWEST = 10.0

@@ -7,9 +7,9 @@ import json
 import uuid
 from typing import Any, Self
 
-from tinker_actors.local import app
-from tinker_actors.local.app import App
 from tinker_actors.local.core import Limits, ServiceCore
+from tinker_actors.local.http import app
+from tinker_actors.local.http.app import App
 from tinker_actors.local.ledger import LedgerEngine
 from tinker_actors.local.store.memory import MemoryStore
 

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from tinker_actors.local.core.jobs import Failure, Job, JobKind, Result, Success
 from tinker_actors.local.core.limits import Limits
-from tinker_actors.local.core.messages import Answer, CoreRequest, Hold
+from tinker_actors.local.core.requests.messages import Answer, CoreRequest, Hold
 from tinker_actors.local.core.service import ServiceCore
 
 __all__ = ["Answer", "CoreRequest", "Failure", "Hold", "Job", "JobKind", "Limits", "Result", "ServiceCore", "Success"]

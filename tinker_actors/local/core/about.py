@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
 from tinker_actors.local.core.ports import BaseModelInfo
-from tinker_actors.local.core.reading import read
+from tinker_actors.local.core.requests.messages import Answer, CoreRequest, RefusedError, ok
+from tinker_actors.local.core.requests.reading import read
 from tinker_actors.types.service import SupportedModel
 from tinker_actors.types.wire import ClientConfigResponse
 

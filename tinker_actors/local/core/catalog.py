@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from tinker_actors.local.core import ids
-from tinker_actors.local.core.caller import Caller
+from tinker_actors.local.core.access.caller import Caller
 from tinker_actors.local.core.keeping import (
     Checkpoint,
     CheckpointMeta,
@@ -17,7 +17,7 @@ from tinker_actors.local.core.keeping import (
     SessionRecord,
     Store,
 )
-from tinker_actors.local.core.messages import RefusedError
+from tinker_actors.local.core.requests.messages import RefusedError
 
 RESTARTED = "the server was restarted"
 

@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from tinker_actors.local.core.caller import Caller
-from tinker_actors.local.core.dialects import PROTOBUF, in_protobuf
+from tinker_actors.local.core.access.caller import Caller
 from tinker_actors.local.core.jobs import Failure, Result
 from tinker_actors.local.core.keeping import FutureRecord, Store
 from tinker_actors.local.core.limits import Limits
-from tinker_actors.local.core.messages import Answer, RefusedError, ok
-from tinker_actors.local.core.room import is_room
-from tinker_actors.protocol import codec
+from tinker_actors.local.core.quota import is_room
+from tinker_actors.local.core.requests.dialects import PROTOBUF, in_protobuf
+from tinker_actors.local.core.requests.messages import Answer, RefusedError, ok
+from tinker_actors.protocol.codec import wire_json
 
 State = Literal["pending", "finished", "lost"]
 
@@ -331,4 +331,4 @@ def failure_body(failure: Failure) -> bytes:
     said: dict[str, Any] = {"type": "request_failed", "error": failure.message, "category": failure.category}
     if failure.preceding_seq_id is not None:
         said["preceding_seq_id"] = failure.preceding_seq_id
-    return codec.encode(said)
+    return wire_json.encode(said)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from tinker_actors.local.core.messages import RefusedError
+from tinker_actors.local.core.requests.messages import RefusedError
 
 _CHECKPOINT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinker_actors.local.core.dialects import wants_protobuf
 from tinker_actors.local.core.jobs import Failure
-from tinker_actors.local.core.messages import Answer, CompletionsHold, CoreRequest, Hold, RefusedError, ok
-from tinker_actors.local.core.reading import read
-from tinker_actors.local.core.samplers import Sampler
+from tinker_actors.local.core.requests.dialects import wants_protobuf
+from tinker_actors.local.core.requests.messages import Answer, CompletionsHold, CoreRequest, Hold, RefusedError, ok
+from tinker_actors.local.core.requests.reading import read
+from tinker_actors.local.core.samples.samplers import Sampler
 from tinker_actors.types.wire import CancelFutureRequest, RetrieveFutureRequest, RetrieveFuturesRequest
 
 if TYPE_CHECKING:

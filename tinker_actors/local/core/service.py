@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tinker_actors.local.core import gaps, polling, sampling, sessions, streaming, submitting
-from tinker_actors.local.core.access import KEY_HEADER, Access
+from tinker_actors.local.core import polling, sessions
+from tinker_actors.local.core.access.authentication import KEY_HEADER, Access
 from tinker_actors.local.core.jobs import Job, JobKind, Result
 from tinker_actors.local.core.keeping import Store
 from tinker_actors.local.core.limits import Limits
-from tinker_actors.local.core.messages import Answer, CoreRequest, Hold, RefusedError
-from tinker_actors.local.core.opening import opened
+from tinker_actors.local.core.models import gaps, submitting
 from tinker_actors.local.core.ports import Engine
-from tinker_actors.local.core.router import OPEN, route
+from tinker_actors.local.core.requests.messages import Answer, CoreRequest, Hold, RefusedError
+from tinker_actors.local.core.requests.opening import opened
+from tinker_actors.local.core.requests.router import OPEN, route
+from tinker_actors.local.core.samples import sampling, streaming
+from tinker_actors.local.core.samples.streams import Stream
 from tinker_actors.local.core.state import CoreState
-from tinker_actors.local.core.streams import Stream
 
 
 class ServiceCore:

@@ -13,10 +13,10 @@ import msgspec
 from tinker_actors.local.core import ids
 from tinker_actors.local.core.catalog import RESTARTED, Catalog
 from tinker_actors.local.core.keeping import SessionRecord
-from tinker_actors.local.core.messages import Answer, CoreRequest, RefusedError, ok
-from tinker_actors.local.core.numbers import Numbers
-from tinker_actors.local.core.reading import read
-from tinker_actors.local.core.room import require_notes, require_quota
+from tinker_actors.local.core.quota import require_notes, require_quota
+from tinker_actors.local.core.requests.messages import Answer, CoreRequest, RefusedError, ok
+from tinker_actors.local.core.requests.numbers import Numbers
+from tinker_actors.local.core.requests.reading import read
 from tinker_actors.types.sessions import ClientSessionFinishReasonType
 from tinker_actors.types.wire import CreateSessionRequest, FinishSessionRequest, SessionHeartbeatRequest
 

@@ -6,21 +6,21 @@ from collections import Counter
 from collections.abc import Callable
 
 from tinker_actors.local.core import ids
-from tinker_actors.local.core.access import Access
-from tinker_actors.local.core.audit import Audit
-from tinker_actors.local.core.batches import SampleQueue
-from tinker_actors.local.core.caller import Caller
+from tinker_actors.local.core.access.authentication import Access
+from tinker_actors.local.core.access.caller import Caller
 from tinker_actors.local.core.catalog import Catalog
 from tinker_actors.local.core.futures import FutureTable
 from tinker_actors.local.core.keeping import Store
 from tinker_actors.local.core.limits import Limits
-from tinker_actors.local.core.messages import RefusedError
-from tinker_actors.local.core.models import Model
+from tinker_actors.local.core.models.model import Model
+from tinker_actors.local.core.models.turns import Turns
 from tinker_actors.local.core.ports import BaseModelInfo, Engine
-from tinker_actors.local.core.samplers import Sampler, Weights
+from tinker_actors.local.core.requests.messages import RefusedError
+from tinker_actors.local.core.rest.audit import Audit
+from tinker_actors.local.core.rest.usage import Usage
+from tinker_actors.local.core.samples.batches import SampleQueue
+from tinker_actors.local.core.samples.samplers import Sampler, Weights
 from tinker_actors.local.core.sessions import Sessions
-from tinker_actors.local.core.turns import Turns
-from tinker_actors.local.core.usage import Usage
 
 
 class CoreState:

@@ -17,7 +17,7 @@ from tinker_actors.local.faults.control import ADMIN_PATH, TOKEN_HEADER
 from tinker_actors.local.faults.levers import Levers
 from tinker_actors.local.faults.rules import make_rule
 from tinker_actors.local.faults.switchboard import Switchboard
-from tinker_actors.protocol import codec
+from tinker_actors.protocol.codec import wire_json
 
 
 class Admin:
@@ -72,4 +72,4 @@ class Admin:
 
 
 def _said(status: int, value: Any) -> Response:
-    return Response(codec.encode(value), status, media_type="application/json")
+    return Response(wire_json.encode(value), status, media_type="application/json")

@@ -12,7 +12,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tinker_actors.local.heads import HeadProtocol
+from tinker_actors.local.http.heads import HeadProtocol
 
 EXTENSION = "tinker_actors.connection"
 """The extension's name in a scope."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
-from tinker_actors.local.app import App
 from tinker_actors.local.core import ServiceCore
-from tinker_actors.local.core.messages import RefusedError
+from tinker_actors.local.core.requests.messages import RefusedError
 from tinker_actors.local.core.sessions import end_session
+from tinker_actors.local.http.app import App
 
 _WHY = "a fault was asked for"
 

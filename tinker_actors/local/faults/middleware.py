@@ -14,7 +14,7 @@ from tinker_actors.local.faults.levers import Levers, request_id
 from tinker_actors.local.faults.rules import POLL, Rule
 from tinker_actors.local.faults.spoiling import Spoiler
 from tinker_actors.local.faults.switchboard import Switchboard
-from tinker_actors.protocol import codec
+from tinker_actors.protocol.codec import wire_json
 
 PREFIX = "/api/v1/"
 
@@ -153,7 +153,7 @@ def _paused(rule: Rule, body: bytes) -> Response:
 
 
 def _json(value: object, status: int, headers: dict[str, str]) -> Response:
-    return Response(codec.encode(value), status, headers, "application/json")
+    return Response(wire_json.encode(value), status, headers, "application/json")
 
 
 def _connection(scope: Scope) -> Connection:

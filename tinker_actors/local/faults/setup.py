@@ -9,15 +9,15 @@ import msgspec
 from starlette.types import ASGIApp
 
 from tinker_actors.errors import ConfigError
-from tinker_actors.local.app import App
 from tinker_actors.local.core import ServiceCore
-from tinker_actors.local.core.rest_routes import REST_ROUTES
-from tinker_actors.local.core.router import ROUTES
+from tinker_actors.local.core.requests.router import ROUTES
+from tinker_actors.local.core.rest.routes import REST_ROUTES
 from tinker_actors.local.faults.admin import Admin
 from tinker_actors.local.faults.levers import Levers
 from tinker_actors.local.faults.middleware import FaultyApp
 from tinker_actors.local.faults.rules import parse_rule
 from tinker_actors.local.faults.switchboard import Switchboard
+from tinker_actors.local.http.app import App
 
 
 class Faults(msgspec.Struct, frozen=True, eq=False):

@@ -1,0 +1,1 @@
+"""Checkpoints: saved, loaded, copied, and handed out as archives."""

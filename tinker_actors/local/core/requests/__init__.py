@@ -1,0 +1,1 @@
+"""Requests: which handler they go to, and their bodies, within bounds."""

@@ -1,0 +1,1 @@
+"""REST: what is listed, looked up and changed besides training and sampling."""

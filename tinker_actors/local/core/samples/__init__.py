@@ -1,0 +1,1 @@
+"""Samples: samplers, and what is drawn from them."""

@@ -1,0 +1,1 @@
+"""Codec: what is said, as bytes, in both dialects."""

@@ -1,0 +1,1 @@
+"""Requests: checked and encoded in the caller's thread."""
