@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tinker_actors.clients.performing import Performing, first
+from tinker_actors.clients.twins import submits
 from tinker_actors.protocol.replies.results import named_checkpoint
 from tinker_actors.protocol.requests import operations
 from tinker_actors.runtime.futures import APIFuture
@@ -40,9 +41,9 @@ class Checkpoints(Performing):
         operation = operations.save_weights(name, ttl_seconds, overwrite, user_metadata)
         return self._perform(operation, first)
 
-    async def save_state_async(self, *args: Any, **kwargs: Any) -> APIFuture[SaveWeightsResponse]:
+    @submits(save_state)
+    def save_state_async(self) -> None:
         """Submit as `save_state` does, and return the future."""
-        return self.save_state(*args, **kwargs)
 
     def load_state(self, path: str, weights_access_token: str | None = None) -> APIFuture[LoadWeightsResponse]:
         """Replace the weights by a checkpoint's; the optimizer begins anew.
@@ -58,9 +59,9 @@ class Checkpoints(Performing):
         operation = operations.load_weights(path, optimizer=False, weights_access_token=weights_access_token)
         return self._perform(operation, first)
 
-    async def load_state_async(self, *args: Any, **kwargs: Any) -> APIFuture[LoadWeightsResponse]:
+    @submits(load_state)
+    def load_state_async(self) -> None:
         """Submit as `load_state` does, and return the future."""
-        return self.load_state(*args, **kwargs)
 
     def load_state_with_optimizer(
         self, path: str, weights_access_token: str | None = None
@@ -69,9 +70,9 @@ class Checkpoints(Performing):
         operation = operations.load_weights(path, optimizer=True, weights_access_token=weights_access_token)
         return self._perform(operation, first)
 
-    async def load_state_with_optimizer_async(self, *args: Any, **kwargs: Any) -> APIFuture[LoadWeightsResponse]:
+    @submits(load_state_with_optimizer)
+    def load_state_with_optimizer_async(self) -> None:
         """Submit as `load_state_with_optimizer` does, and return the future."""
-        return self.load_state_with_optimizer(*args, **kwargs)
 
     def save_weights_for_sampler(
         self, name: str, ttl_seconds: int | None = None, user_metadata: Mapping[str, Any] | None = None
@@ -93,8 +94,6 @@ class Checkpoints(Performing):
         operation = operations.save_weights_for_sampler(name, ttl_seconds=ttl_seconds, user_metadata=user_metadata)
         return self._perform(operation, named_checkpoint)
 
-    async def save_weights_for_sampler_async(
-        self, *args: Any, **kwargs: Any
-    ) -> APIFuture[SaveWeightsForSamplerResponse]:
+    @submits(save_weights_for_sampler)
+    def save_weights_for_sampler_async(self) -> None:
         """Submit as `save_weights_for_sampler` does, and return the future."""
-        return self.save_weights_for_sampler(*args, **kwargs)

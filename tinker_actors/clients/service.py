@@ -25,6 +25,7 @@ from tinker_actors.clients.place import callers_place
 from tinker_actors.clients.questions import ask_server, question, wait_for, wait_for_async
 from tinker_actors.clients.sampling import SamplingClient
 from tinker_actors.clients.tree import Node, read_tree
+from tinker_actors.clients.twins import awaits
 from tinker_actors.config import Config, resolve
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.protocol.replies.plain import capabilities_response
@@ -154,9 +155,9 @@ class ServiceClient(Lifetime, Staying):
         metadata = checked_metadata(user_metadata)
         return self._new_model(Origin(callers_place(), base_model=base_model, lora_config=lora, user_metadata=metadata))
 
-    async def create_lora_training_client_async(self, *args: Any, **kwargs: Any) -> TrainingClient:
+    @awaits(create_lora_training_client)
+    def create_lora_training_client_async(self) -> None:
         """Create a LoRA adapter and await it; arguments as for `create_lora_training_client`."""
-        return await self.create_lora_training_client(*args, **kwargs)
 
     def create_training_client_from_state(
         self,
@@ -179,9 +180,9 @@ class ServiceClient(Lifetime, Staying):
         """
         return self._from_state(path, base_model, user_metadata, weights_access_token, optimizer=False)
 
-    async def create_training_client_from_state_async(self, *args: Any, **kwargs: Any) -> TrainingClient:
+    @awaits(create_training_client_from_state)
+    def create_training_client_from_state_async(self) -> None:
         """Create a model from a checkpoint and await it; see `create_training_client_from_state`."""
-        return await self.create_training_client_from_state(*args, **kwargs)
 
     def create_training_client_from_state_with_optimizer(
         self,
@@ -196,9 +197,9 @@ class ServiceClient(Lifetime, Staying):
         """
         return self._from_state(path, base_model, user_metadata, weights_access_token, optimizer=True)
 
-    async def create_training_client_from_state_with_optimizer_async(self, *args: Any, **kwargs: Any) -> TrainingClient:
+    @awaits(create_training_client_from_state_with_optimizer)
+    def create_training_client_from_state_with_optimizer_async(self) -> None:
         """Create a model from a checkpoint with its optimizer, and await it."""
-        return await self.create_training_client_from_state_with_optimizer(*args, **kwargs)
 
     def _from_state(
         self, path: str, base_model: str | None, given: Mapping[str, Any] | None, token: str | None, *, optimizer: bool
@@ -244,9 +245,9 @@ class ServiceClient(Lifetime, Staying):
             return self._new_sampler(base_model=checked_text(base_model, "base_model"))
         return self._new_sampler(model_path=require_tinker_path(checked_text(model_path, "model_path"), "model_path"))
 
-    async def create_sampling_client_async(self, *args: Any, **kwargs: Any) -> SamplingClient:
+    @awaits(create_sampling_client)
+    def create_sampling_client_async(self) -> None:
         """Create a sampler and await it; arguments as for `create_sampling_client`."""
-        return await self.create_sampling_client(*args, **kwargs)
 
     def create_sampling_client_from_handle(self, handle: str) -> SamplingClient:
         """Return a sampling client for the sampler that another process's `get_sampler_handle` names.

@@ -18,6 +18,7 @@ from tinker_actors.actors.service import Service
 from tinker_actors.clients.admission import OVERHEAD, wait_for_room
 from tinker_actors.clients.options import changed_terms
 from tinker_actors.clients.sample_request import Read, SampleRequest
+from tinker_actors.clients.twins import awaits
 from tinker_actors.errors import APIResponseValidationError
 from tinker_actors.protocol.requests.checks import known_length
 from tinker_actors.protocol.requests.operations import Tail, sample
@@ -75,9 +76,9 @@ class SampleSource(ABC):
         tail = sample(prompt, num_samples, sampling_params, include_prompt_logprobs, topk_prompt_logprobs)
         return self._submit(tail, prompt)
 
-    async def sample_async(self, *args: Any, **kwargs: Any) -> SampleResponse:
+    @awaits(sample)  # noqa: B027 - the twin has a body
+    def sample_async(self) -> None:
         """Await a sample; arguments as for `sample`."""
-        return await self.sample(*args, **kwargs)
 
     def compute_logprobs(self, prompt: Prompt) -> APIFuture[list[float | None]]:
         """Score a prompt.
@@ -99,9 +100,9 @@ class SampleSource(ABC):
         tail = sample(prompt, 1, SamplingParams(max_tokens=1), include_prompt_logprobs=True)
         return self._submit(tail, prompt, _prompt_logprobs)
 
-    async def compute_logprobs_async(self, prompt: Prompt) -> list[float | None]:
+    @awaits(compute_logprobs)  # noqa: B027 - the twin has a body
+    def compute_logprobs_async(self) -> None:
         """Await the log-probabilities of a prompt; see `compute_logprobs`."""
-        return await self.compute_logprobs(prompt)
 
     @overload
     def map(

@@ -13,6 +13,7 @@ from tinker_actors.clients.performing import first
 from tinker_actors.clients.policy import Policy, PolicyState, policy_of
 from tinker_actors.clients.questions import wait_for, wait_for_async
 from tinker_actors.clients.steps import Step, StepTracker, trained_tokens
+from tinker_actors.clients.twins import awaits, submits
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.protocol.replies.reduction import merge_outputs
 from tinker_actors.protocol.requests import operations
@@ -72,9 +73,9 @@ class TrainingClient(Checkpoints, Staying):
         """Compute a loss without touching the gradients. Arguments, result and errors as for `forward_backward`."""
         return self._perform(self._encoded(data, loss_fn, loss_fn_config, forward_only=True), merge_outputs)
 
-    async def forward_async(self, *args: Any, **kwargs: Any) -> APIFuture[ForwardBackwardOutput]:
+    @submits(forward)
+    def forward_async(self) -> None:
         """Submit as `forward` does, and return the future."""
-        return self.forward(*args, **kwargs)
 
     def forward_backward(
         self, data: Sequence[Datum], loss_fn: LossFnType, loss_fn_config: LossFnConfig | None = None
@@ -98,9 +99,9 @@ class TrainingClient(Checkpoints, Staying):
         """
         return self._perform(self._encoded(data, loss_fn, loss_fn_config, forward_only=False), merge_outputs)
 
-    async def forward_backward_async(self, *args: Any, **kwargs: Any) -> APIFuture[ForwardBackwardOutput]:
+    @submits(forward_backward)
+    def forward_backward_async(self) -> None:
         """Submit as `forward_backward` does, and return the future."""
-        return self.forward_backward(*args, **kwargs)
 
     def optim_step(
         self,
@@ -126,9 +127,9 @@ class TrainingClient(Checkpoints, Staying):
         params = adam_params if optim_params is None else optim_params
         return self._perform(operations.optim_step(params), first)
 
-    async def optim_step_async(self, *args: Any, **kwargs: Any) -> APIFuture[OptimStepResponse]:
+    @submits(optim_step)
+    def optim_step_async(self) -> None:
         """Submit as `optim_step` does, and return the future."""
-        return self.optim_step(*args, **kwargs)
 
     def step(
         self,
@@ -166,9 +167,9 @@ class TrainingClient(Checkpoints, Staying):
         tokens = trained_tokens(data)
         return Step(gradient, optimizer, tracker, tokens, platform.control.clock.now, platform.delivery).future
 
-    async def step_async(self, *args: Any, **kwargs: Any) -> APIFuture[StepResult]:
+    @submits(step)
+    def step_async(self) -> None:
         """Submit as `step` does, and return the future."""
-        return self.step(*args, **kwargs)
 
     # ------------------------------------------------------------ sampling from the weights
 
@@ -195,17 +196,17 @@ class TrainingClient(Checkpoints, Staying):
         sampler._ready._counted = False  # and this is one operation
         return sampler
 
-    async def save_weights_and_get_sampling_client_async(self, *args: Any, **kwargs: Any) -> SamplingClient:
+    @awaits(save_weights_and_get_sampling_client)
+    def save_weights_and_get_sampling_client_async(self) -> None:
         """Save the weights and await the sampler of them."""
-        return await self.save_weights_and_get_sampling_client(*args, **kwargs)
 
     def create_sampling_client(self, model_path: str) -> SamplingClient:
         """Return a sampler of a saved checkpoint; see `ServiceClient.create_sampling_client`."""
         return self._keeper.create_sampling_client(model_path=model_path)
 
-    async def create_sampling_client_async(self, model_path: str) -> SamplingClient:
+    @awaits(create_sampling_client)
+    def create_sampling_client_async(self) -> None:
         """Await a sampler of a saved checkpoint."""
-        return await self.create_sampling_client(model_path)
 
     def policy(self, name: str, *, max_lag: int | None = None) -> Policy:
         """Return the live policy of a name: any thread samples from the newest published weights.
