@@ -57,3 +57,16 @@ def test_what_is_compressed_is_unpacked_again(content):
     packed = compress_zstd(content)
     assert packed is not None
     assert decompress_zstd(packed, max(1, len(content))) == content
+
+
+@pytest.mark.parametrize("limit", [len(CONTENT), 2**26])
+def test_a_frame_may_not_ask_for_more_memory_than_its_content(limit):
+    """Beyond the 8 MiB that every reader grants."""
+    packed = {}
+    for log in (23, 27):
+        packing = zstandard.ZstdCompressionParameters(window_log=log, write_content_size=False)
+        packer = zstandard.ZstdCompressor(compression_params=packing).compressobj()
+        packed[log] = packer.compress(CONTENT) + packer.flush()
+    assert decompress_zstd(packed[23], limit) == CONTENT
+    with pytest.raises(ValueError, match="memory"):
+        decompress_zstd(packed[27], limit)

@@ -12,6 +12,10 @@ ENCODING = "zstd"
 """The `Content-Encoding` of such a body."""
 
 
+_WINDOW_BYTES = 2**23
+"""What every reader of zstd should be ready to keep of a body to look back at (RFC 8878, section 3.1.1.1.2)."""
+
+
 class BodyTooLargeError(ValueError):
     """A body unpacks to more than the limit."""
 
@@ -46,30 +50,34 @@ def decompress_zstd(body: bytes, limit: int) -> bytes:
 
     Raises:
         BodyTooLargeError: it holds more than `limit`.
-        ValueError: no zstd, cut short, or with something behind the frame.
+        ValueError: no zstd, cut short, with something behind the frame, or it asks for more memory to look back at than
+            it may have bytes.
     """
     import zstandard  # noqa: PLC0415 - only servers need it, and only for such bodies
 
+    window = max(limit, _WINDOW_BYTES)
     try:
         size = zstandard.frame_content_size(body)
         if size > limit:
             raise BodyTooLargeError(f"the body unpacks to {size} bytes, and {limit} are allowed")
         if size >= 0:  # into a buffer of that size, whatever the frame really holds
-            unpacked: bytes = zstandard.ZstdDecompressor().decompress(body, allow_extra_data=False)
+            unpacked: bytes = zstandard.ZstdDecompressor(max_window_size=window).decompress(
+                body, allow_extra_data=False
+            )
             return unpacked
-        return _unpacked_unsized(body, limit)
+        return _unpacked_unsized(body, limit, window)
     except zstandard.ZstdError as error:
         raise ValueError(f"the body is no zstd frame that can be unpacked: {error}") from error
 
 
-def _unpacked_unsized(body: bytes, limit: int) -> bytes:
+def _unpacked_unsized(body: bytes, limit: int, window: int) -> bytes:
     """Return what a frame holds that does not say how much that is: counted first, then kept."""
     import zstandard  # noqa: PLC0415 - see above
 
-    with zstandard.ZstdDecompressor().stream_reader(body) as reader:
+    with zstandard.ZstdDecompressor(max_window_size=window).stream_reader(body) as reader:
         if len(reader.read(limit + 1)) > limit:
             raise BodyTooLargeError(f"the body unpacks to more than the {limit} bytes that are allowed")
-    unpacker = zstandard.ZstdDecompressor().decompressobj()
+    unpacker = zstandard.ZstdDecompressor(max_window_size=window).decompressobj()
     unpacked: bytes = unpacker.decompress(body)
     if not unpacker.eof or unpacker.unused_data:
         raise ValueError("the body is no zstd frame that can be unpacked: it is cut short, or something follows")
