@@ -219,6 +219,10 @@ class LedgerEngine:
         """Return 0: an account takes no memory."""
         return 0
 
+    def weights_bytes(self, _base_model: str, _config: LoraConfig) -> int:
+        """Return 0, likewise."""
+        return 0
+
     def weights(self, base_model: str, config: LoraConfig | None, adapter: Arrays | None) -> LedgerWeights:
         """Return weights to sample from."""
         assert base_model in self.base_models

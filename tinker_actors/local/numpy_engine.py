@@ -138,12 +138,16 @@ class NumpyEngine:
 
     def adapter_bytes(self, base_model: str, config: LoraConfig) -> int:
         """Return the bytes of an adapter, its gradient and its two moments; 0 for a configuration that can't be one."""
+        return _ADAPTER_ARRAYS * self.weights_bytes(base_model, config)
+
+    def weights_bytes(self, base_model: str, config: LoraConfig) -> int:
+        """Return the bytes of an adapter alone; 0 for a configuration that can't be one."""
         try:
             spec = _spec(config)
         except ValueError:
             return 0
         base = self._served[base_model].base
-        return _ADAPTER_ARRAYS * Layout(base.config, spec).size * base.dtype.itemsize
+        return Layout(base.config, spec).size * base.dtype.itemsize
 
     def weights(self, base_model: str, config: LoraConfig | None, adapter: Arrays | None) -> NumpyWeights:
         """Return weights to sample from."""

@@ -121,9 +121,7 @@ def serve(
         handler.addFilter(quiet)
     _allow_many_connections()
     made = _make_engine(engine, models or {}, stand_ins or {})
-    bounds = limits or Limits()
-    if bounds.adapter_bytes is None:
-        bounds = msgspec.structs.replace(bounds, adapter_bytes=usable_memory() // 4)
+    bounds = _fitted(limits or Limits())
     with (
         _listen(host, port) as listener,
         temporary_folder() if data_dir is None else contextlib.nullcontext(data_dir) as folder,
@@ -141,6 +139,14 @@ def serve(
         protocol = HeadProtocol if misbehaviour is None else ConnectionProtocol
         with _clean_exit_on_sigterm():
             asyncio.run(_run(app, protocol, listener, log_level, until_eof, lambda: (announce or _print_line)(ready)))
+
+
+def _fitted(limits: Limits) -> Limits:
+    """Return limits whose memory for weights is a part of what there is, where they don't say how much."""
+    memory = usable_memory()
+    parts = {"adapter_bytes": memory // 4, "sampler_bytes": memory // 8}
+    unsaid = {name: size for name, size in parts.items() if getattr(limits, name) is None}
+    return msgspec.structs.replace(limits, **unsaid)
 
 
 def _epoch() -> float:

@@ -9,12 +9,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import requests
 
 from tinker_actors.local.process import LocalServer
-from tinker_actors.protocol import codec
+from tinker_actors.protocol.codec import wire_json
 
 GIB = 2**20  # in KiB, as the kernel and the shell count
 
@@ -50,7 +50,7 @@ class Watch:
             [sys.executable, program, host, str(server.pid)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Self:
         assert self._child.stdout is not None
         assert self._child.stdout.readline() == b"asking\n"
         return self
@@ -58,7 +58,7 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         said, _ = self._child.communicate(timeout=120)
         assert self._child.returncode == 0
-        self.waits = codec.decode(said, list[tuple[float, float]])
+        self.waits = wire_json.decode(said, list[tuple[float, float]])
 
 
 @contextlib.contextmanager

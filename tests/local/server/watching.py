@@ -38,8 +38,9 @@ def main() -> None:
             raise SystemExit(f"the server answered {answer.status}")
         waits.append((time.monotonic() - begun, time.clock_gettime(clock) - worked))
         if len(waits) == 1:
-            print("asking", flush=True)
-    print(json.dumps(waits))
+            sys.stdout.write("asking\n")
+            sys.stdout.flush()
+    sys.stdout.write(json.dumps(waits))
 
 
 main()

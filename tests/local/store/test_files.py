@@ -318,13 +318,16 @@ def test_a_database_of_another_version_or_none_at_all_is_refused(tmp_path):
         FileStore(tmp_path / "b")
 
 
-def test_old_sessions_and_runs_without_checkpoints_are_forgotten(open_store, making, monkeypatch):
-    monkeypatch.setattr("tinker_actors.local.store.files.KEPT_RECORDS", 2)
+def test_sessions_and_runs_without_checkpoints_are_forgotten(open_store, making):
     store = open_store()
-    for number in range(1, 6):
+    for number in range(1, 4):
         store.put_run(run(number))
         store.put_session(session(number))
     store.write(making.checkpoint(1.0), overwrite=False)
+    for number in (1, 2):
+        store.forget_session(f"session-{number}")
+        store.forget_run(run(number).run_id)
+    store._database.commit()  # what was noted
     store = open_store()
-    assert [record.session_id for record in store.sessions()] == ["session-4", "session-5"]
-    assert [record.run_id for record in store.runs()] == [run(number).run_id for number in (1, 4, 5)]
+    assert [record.session_id for record in store.sessions()] == ["session-3"]
+    assert [record.run_id for record in store.runs()] == [run(number).run_id for number in (1, 3)]

@@ -23,6 +23,11 @@ def sampler_id(session_id: str, sampling_session_seq_id: int) -> str:
     return f"{session_id}:sample:{sampling_session_seq_id}"
 
 
+def number_of(any_id: str) -> int:
+    """Return the number that a model's or sampler's id ends with."""
+    return int(any_id.rpartition(":")[2])
+
+
 def session_of(any_id: str) -> str:
     """Return the session id that a model's or sampler's id begins with."""
     return any_id.partition(":")[0]

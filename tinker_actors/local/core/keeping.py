@@ -231,12 +231,20 @@ class Store(Protocol):
         """Return the records of all sessions, the oldest first. For the start of a server."""
         ...
 
+    def forget_session(self, session_id: str) -> None:
+        """Drop a session's record within moments. On the core's own thread."""
+        ...
+
     def put_run(self, record: RunRecord) -> None:
         """Keep a training run's record, in place of an earlier one. On the core's own thread."""
         ...
 
     def runs(self) -> Sequence[RunRecord]:
         """Return the records of all training runs, likewise."""
+        ...
+
+    def forget_run(self, run_id: str) -> None:
+        """Drop a training run's record within moments, unless it has checkpoints. On the core's own thread."""
         ...
 
     def note_start(self) -> int:

@@ -46,6 +46,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         sessions_per_owner: most sessions of one owner that live at once; beyond it 403.
         adapter_bytes: memory for models in training. An owner gets as much of it as is still free; beyond it 403. None
             for as much as they take; `serve` makes it a quarter of the memory there is.
+        samplers_per_owner: most samplers of one owner; beyond it the ones used longest ago are given up: 410.
+        sampler_bytes: memory for weights that only samplers have, because they were saved without a name, and as much
+            again for those read from checkpoints. An owner's newest weights get as much of it as is still free; beyond
+            it his samplers used longest ago are given up likewise. None for as much as they take; `serve` makes it an
+            eighth of the memory there is.
+        past_records: most sessions of an owner that are remembered when they are over, and most training runs without a
+            checkpoint; the ones that ended first are forgotten.
+        past_bytes: most bytes of what is remembered of the sessions, and of the runs.
         note_bytes: most that is kept of what a user says about a session, model or checkpoint; beyond it 413.
         note_values: most values in it; beyond it 413.
         models_per_owner: most models of one owner that are loaded at once; beyond it 403.
@@ -82,6 +90,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     stops: int = 64
     sessions_per_owner: int = 1000
     adapter_bytes: int | None = None
+    samplers_per_owner: int = 10_000
+    sampler_bytes: int | None = None
+    past_records: int = 10_000
+    past_bytes: int = 16 * _MIB
     note_bytes: int = 64 * 1024
     note_values: int = 1024
     models_per_owner: int = 256

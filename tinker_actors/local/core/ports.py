@@ -224,6 +224,10 @@ class Engine(Protocol):
         """Return how much memory a new adapter takes once it is trained; for a configuration that can't be one, 0."""
         ...
 
+    def weights_bytes(self, base_model: str, config: LoraConfig) -> int:
+        """Return how much memory weights to sample from take beside their base model's, likewise."""
+        ...
+
     def weights(self, base_model: str, config: LoraConfig | None, adapter: Arrays | None) -> Any:
         """Return weights for `decoding`: the bare base model, or one with a saved adapter."""
         ...

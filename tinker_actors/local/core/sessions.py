@@ -47,14 +47,14 @@ class Sessions:
     """All sessions, living and gone.
 
     Args:
-        earlier: ids of sessions that lived in an earlier process; they count as gone.
-        catalog: knows whose they are.
+        catalog: knows whose they are. Sessions that it knows already lived in an earlier process; they count as gone.
     """
 
-    def __init__(self, earlier: list[str], catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
+        catalog.on_forget = self.forget
         self._living: dict[str, Session] = {}
-        self._gone: dict[str, str] = dict.fromkeys(earlier, RESTARTED)
+        self._gone: dict[str, str] = dict.fromkeys(catalog.session_ids, RESTARTED)
 
     def add(self, session: Session) -> None:
         """Add a living session."""
@@ -177,5 +177,6 @@ def end_session(core: CoreState, session_id: str, why: str) -> None:
         core.futures.lose(future, f"Session {session_id} is gone: {why}.")
     for model_id in [found for found in core.models if ids.session_of(found) == session_id]:
         core.models.pop(model_id).close()
-    for sampler_id in [found for found in core.samplers if ids.session_of(found) == session_id]:
-        del core.samplers[sampler_id]
+        core.catalog.end_run(model_id)
+    for sampler in core.samplers.of_session(session_id):
+        core.samplers.remove(sampler.sampler_id)

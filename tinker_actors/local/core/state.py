@@ -19,7 +19,7 @@ from tinker_actors.local.core.requests.messages import RefusedError
 from tinker_actors.local.core.rest.audit import Audit
 from tinker_actors.local.core.rest.usage import Usage
 from tinker_actors.local.core.samples.batches import SampleQueue
-from tinker_actors.local.core.samples.samplers import Sampler, Weights
+from tinker_actors.local.core.samples.samplers import GIVEN_UP, Sampler, Samplers, Weights, WeightsRef
 from tinker_actors.local.core.sessions import Sessions
 
 
@@ -34,9 +34,9 @@ class CoreState:
         sessions: living and gone.
         futures: pending and decided.
         models: by id.
-        samplers: by id.
         turns: which model's operation is next.
         sample_queue: samples that wait or are being drawn.
+        samplers: by id.
         weights: what samplers sample from.
         steps_applied: optimizer steps, of all models.
         access: the keys.
@@ -60,7 +60,7 @@ class CoreState:
     ) -> None:
         self.access = access
         self.caller = Caller()
-        self.catalog = Catalog(store, self.caller)
+        self.catalog = Catalog(store, self.caller, limits)
         self.audit = Audit()
         self.usage = Usage()
         self.telemetry: Counter[str] = Counter()
@@ -71,13 +71,13 @@ class CoreState:
         self.store = store
         self.limits = limits
         self.new_id = new_id
-        self.sessions = Sessions([record.session_id for record in store.sessions()], self.catalog)
+        self.sessions = Sessions(self.catalog)
         self.futures = FutureTable(limits, new_id, self.caller, store)
         self.models: dict[str, Model] = {}
-        self.samplers: dict[str, Sampler] = {}
         self.turns = Turns()
         self.sample_queue = SampleQueue(limits)
-        self.weights = Weights(engine, store)
+        self.samplers = Samplers(limits, self.sample_queue.is_busy)
+        self.weights = Weights(engine, store, limits.sampler_bytes)
         self.steps_applied = 0
 
     @property
@@ -113,20 +113,39 @@ class CoreState:
         """Return a sampler.
 
         Raises:
-            RefusedError: 410 if its session is gone, 404 if it never was.
+            RefusedError: 410 if it was given up or its session is gone, 404 if it never was.
         """
-        sampler = self.samplers.get(sampler_id)
-        if sampler is None or not self.catalog.may_see(sampler_id):
+        sampler = self.samplers.get(sampler_id) if self.catalog.may_see(sampler_id) else None
+        if sampler is None:
             raise self._missing("sampler", sampler_id)
         return sampler
+
+    def add_sampler(self, session_id: str, number: int, weights: WeightsRef, owner: str) -> str:
+        """Add a sampler and return its id. What its owner has too many with it is given up."""
+        sampler_id = ids.sampler_id(session_id, number)
+        for old in self.samplers.add(Sampler(sampler_id, session_id, owner, weights)):
+            self._give_up(old)
+        self.catalog.add_sampler(sampler_id)
+        return sampler_id
+
+    def _give_up(self, sampler: Sampler) -> None:
+        session = self.sessions.get(sampler.session_id)
+        session.sampler_numbers.retire(ids.number_of(sampler.sampler_id))
+        self.catalog.forget_sampler(sampler.sampler_id)
+        if sampler.own_bytes:
+            for sample in self.sample_queue.samples_of(sampler.weights):
+                self.futures.lose(sample.future, f"Sampler {sampler.sampler_id} {GIVEN_UP}")
+            self.weights.give_up(sampler.weights)
 
     def _missing(self, what: str, any_id: str) -> RefusedError:
         session_id = ids.session_of(any_id)
         if self.sessions.is_gone(session_id):
             self.sessions.get(session_id)
-        number = any_id.rpartition(":")[2]
-        if what == "model" and ":train:" in any_id and number.isdecimal():
-            used = self.sessions.get(session_id).model_numbers
-            if int(number[:18]) in used and not used.was_refused(int(number[:18])):
+        number = any_id.rpartition(":")[2][:18]
+        if number.isdecimal() and any_id == ids.model_id(session_id, int(number)):
+            if self.sessions.get(session_id).model_numbers.is_retired(int(number)):
                 return RefusedError(410, f"Model {any_id} has been unloaded.")
+        elif number.isdecimal() and any_id == ids.sampler_id(session_id, int(number)):  # noqa: SIM102 - a pair
+            if self.sessions.get(session_id).sampler_numbers.is_retired(int(number)):
+                return RefusedError(410, f"Sampler {any_id} {GIVEN_UP}")
         return RefusedError(404, f"There is no {what} {any_id[:200]!r}.")

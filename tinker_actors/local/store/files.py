@@ -42,18 +42,14 @@ _LOG = logging.getLogger(__name__)
 
 DATABASE = "tinker.sqlite3"
 
-KEPT_RECORDS = 10_000
-"""How many earlier sessions are remembered, and how many earlier runs that have no checkpoint."""
-
 _PUT_CHECKPOINT = "REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)"
 _PUT_SESSION = """INSERT INTO sessions VALUES (?, ?, ?)
     ON CONFLICT (session_id) DO UPDATE SET owner = excluded.owner, record = excluded.record"""
 _PUT_RUN = """INSERT INTO runs VALUES (?, ?, ?)
     ON CONFLICT (run_id) DO UPDATE SET owner = excluded.owner, record = excluded.record"""
 _ADD_RUN = "INSERT OR IGNORE INTO runs VALUES (?, ?, ?)"
-_FORGET_SESSIONS = "DELETE FROM sessions WHERE rowid <= (SELECT max(rowid) - ? FROM sessions)"
-_FORGET_RUNS = """DELETE FROM runs WHERE rowid <= (SELECT max(rowid) - ? FROM runs)
-    AND run_id NOT IN (SELECT run_id FROM checkpoints)"""
+_FORGET_SESSION = "DELETE FROM sessions WHERE session_id = ?"
+_FORGET_RUN = "DELETE FROM runs WHERE run_id = ? AND run_id NOT IN (SELECT run_id FROM checkpoints)"
 
 _LOCK, _CHECKPOINTS = "lock", "checkpoints"
 _OURS = {DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", _LOCK, _CHECKPOINTS, marks.NAME}
@@ -96,7 +92,6 @@ class FileStore:
             else:
                 refuse_unlisted(root, unlisted)
             self._folders.clear({folder for _, folder in self._index.values()})
-            self._forget_old_records()
             undo.pop_all()
         self._writer = Writer(self._database, self._folders.remove)
 
@@ -210,6 +205,10 @@ class FileStore:
         rows = self._database.rows("SELECT record FROM sessions ORDER BY rowid")
         return [msgspec.json.decode(record, type=SessionRecord) for (record,) in rows]
 
+    def forget_session(self, session_id: str) -> None:
+        """Drop a session's record soon."""
+        self._writer.note((_FORGET_SESSION, (session_id,)))
+
     def put_run(self, record: RunRecord) -> None:
         """Keep a training run's record; on disk soon, and before any checkpoint that is written later."""
         self._writer.note((_PUT_RUN, (record.run_id, record.owner, _text(record))))
@@ -218,6 +217,10 @@ class FileStore:
         """Return the records of all training runs."""
         rows = self._database.rows("SELECT record FROM runs ORDER BY rowid")
         return [msgspec.json.decode(record, type=RunRecord) for (record,) in rows]
+
+    def forget_run(self, run_id: str) -> None:
+        """Drop a training run's record soon, unless it has checkpoints."""
+        self._writer.note((_FORGET_RUN, (run_id,)))
 
     def keep_future(self, record: FutureRecord) -> None:
         """Keep a finished future; it survives a kill when this returns."""
@@ -323,9 +326,6 @@ class FileStore:
             return meta
         _LOG.warning("%s is kept for longer than the database says, which seems to be an older one", meta.path)
         return msgspec.structs.replace(meta, ttl_seconds=said.ttl_seconds, expires_at=said.expires_at)
-
-    def _forget_old_records(self) -> None:
-        self._database.commit((_FORGET_SESSIONS, (KEPT_RECORDS,)), (_FORGET_RUNS, (KEPT_RECORDS,)))
 
 
 def _text(record: CheckpointMeta | SessionRecord | RunRecord) -> str:

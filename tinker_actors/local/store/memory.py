@@ -121,6 +121,10 @@ class MemoryStore:
         """Return the records of all sessions."""
         return tuple(self._sessions.values())
 
+    def forget_session(self, session_id: str) -> None:
+        """Drop a session's record."""
+        self._sessions.pop(session_id, None)
+
     def put_run(self, record: RunRecord) -> None:
         """Keep a training run's record."""
         self._runs[record.run_id] = record
@@ -128,6 +132,10 @@ class MemoryStore:
     def runs(self) -> Sequence[RunRecord]:
         """Return the records of all training runs."""
         return tuple(self._runs.values())
+
+    def forget_run(self, run_id: str) -> None:
+        """Drop a training run's record."""
+        self._runs.pop(run_id, None)
 
     def keep_future(self, record: FutureRecord) -> None:
         """Keep a finished future."""

@@ -24,7 +24,6 @@ from tinker_actors.local.core.quota import require_notes
 from tinker_actors.local.core.requests.messages import Answer, CoreRequest, RefusedError, ok
 from tinker_actors.local.core.requests.numbers import require_number
 from tinker_actors.local.core.requests.reading import read
-from tinker_actors.local.core.samples.samplers import Sampler
 from tinker_actors.protocol.codec import wire_json
 from tinker_actors.types.paths import SCHEME, ParsedCheckpointTinkerPath
 from tinker_actors.types.training import LoraConfig
@@ -136,9 +135,9 @@ def _plan_ephemeral(core: CoreState, model: Model, body: SaveWeightsForSamplerRe
 
     def saved(snapshot: Any) -> None:
         assert model.base_model is not None
-        weights = core.weights.ready(model.base_model, snapshot)
-        core.samplers[sampler_id] = Sampler(sampler_id, session.session_id, weights)
-        core.catalog.add_sampler(sampler_id)
+        assert model.lora is not None
+        weights = core.weights.ready(model.base_model, model.lora, snapshot)
+        core.add_sampler(session.session_id, number, weights, model.owner)
 
     return Plan(work=work, on_success=saved, claims=(session.sampler_numbers, number))
 

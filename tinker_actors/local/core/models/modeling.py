@@ -79,6 +79,8 @@ def unload_model(core: CoreState, request: CoreRequest, _now: float) -> Answer:
 
     def unloaded(_: Any) -> None:
         core.models.pop(model.model_id, None)
+        core.catalog.end_run(model.model_id)
+        core.sessions.get(model.session_id).model_numbers.retire(ids.number_of(model.model_id))
         leftover = model.sequencer
         model.close()
         for operation in leftover.drain():

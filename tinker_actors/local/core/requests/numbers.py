@@ -70,6 +70,8 @@ class Numbers:
     def __init__(self, what: str) -> None:
         self._what = what
         self._used: dict[int, Used] = {}
+        self._retired: set[int] = set()
+        self._all_below = 0  # every number below it is retired
         self._given_up: list[tuple[range, Used]] = []  # one number far ahead leaves more than fit in any memory
 
     def __contains__(self, number: int) -> bool:
@@ -82,10 +84,12 @@ class Numbers:
         """Return what was answered to this very request, or None if its number is new or only ever refused.
 
         Raises:
-            RefusedError: 409, the number was used for something else.
+            RefusedError: 409, the number was used for something else; 410, it is retired.
         """
         used = self._find(number)
         if used is None:
+            if number is not None and self.is_retired(number):
+                raise RefusedError(410, f"What was made under {self._what} {number} is gone.", NO_RETRY)
             return None
         if used.digest == digest_of(request):
             return used.answer
@@ -121,6 +125,18 @@ class Numbers:
     def forget(self, number: int) -> None:
         """Drop a number; it counts as never used."""
         self._used.pop(number, None)
+
+    def retire(self, number: int) -> None:
+        """Forget what was answered under a number, because what it made is gone. It can't be used again."""
+        self._used.pop(number, None)
+        self._retired.add(number)
+        while self._all_below in self._retired:  # as clients count, so that this takes no memory
+            self._retired.remove(self._all_below)
+            self._all_below += 1
+
+    def is_retired(self, number: int) -> bool:
+        """Return whether a number has been retired."""
+        return 0 <= number < self._all_below or number in self._retired
 
     def _find(self, number: int | None) -> Used | None:
         if number is None:

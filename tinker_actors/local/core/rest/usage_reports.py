@@ -36,8 +36,7 @@ def get_usage(core: CoreState, request: CoreRequest, _now: float) -> Answer:
     events = [event_of(bucket, amount, core.catalog.project_of(bucket.session_id)) for bucket, amount in counts]
     sessions = {
         record.session_id: BillingUsageSession(metadata_of(record.user_metadata))
-        for session_id in dict.fromkeys(bucket.session_id for bucket, _ in counts if bucket.session_id)
-        for record in [core.catalog.session(session_id)]
+        for record in core.catalog.known_sessions(dict.fromkeys(bucket.session_id for bucket, _ in counts))
     }
     return ok(BillingUsageResponse(events, sessions, time_of(core.wall)))
 

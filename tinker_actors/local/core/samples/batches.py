@@ -226,6 +226,21 @@ class SampleQueue:
         """How many are being drawn."""
         return sum(len(batch.live) for batch in self._live.values())
 
+    def samples_of(self, weights: WeightsRef) -> list[Sample]:
+        """Return the samples that are to be drawn from weights and are still wanted."""
+        batches = [*self._live.values(), *self._line.values()]
+        return [
+            sample
+            for batch in batches
+            if batch.weights is weights
+            for sample in (*itertools.chain(*batch.waiting.values()), *batch.live.values())
+            if sample.wanted
+        ]
+
+    def is_busy(self, weights: WeightsRef) -> bool:
+        """Return whether a sample is to be drawn from weights still."""
+        return bool(self.samples_of(weights))
+
     def put(self, sample: Sample) -> None:
         """Add a sample."""
         key = id(sample.weights)

@@ -36,11 +36,8 @@ def create_sampling_session(core: CoreState, request: CoreRequest, _now: float) 
     if earlier is not None:
         return earlier
     require_number("sampling_session_seq_id", number)
-    sampler_id = ids.sampler_id(session.session_id, number)
-    core.samplers[sampler_id] = Sampler(
-        sampler_id, session.session_id, _weights(core, body.base_model, body.model_path)
-    )
-    core.catalog.add_sampler(sampler_id)
+    weights = _weights(core, body.base_model, body.model_path)
+    sampler_id = core.add_sampler(session.session_id, number, weights, core.caller.name)
     answer = ok({"type": "create_sampling_session", "sampling_session_id": sampler_id})
     return session.sampler_numbers.record(number, request, answer)
 
