@@ -153,7 +153,9 @@ class HttpTransport:
             self._inbox.post(functools.partial(call.settle, closed))
             return call
         self._deadlines.add(call, request.timeout)
-        self._place(call)
+        # What nearly all meet, an idle connection that is alive, without a call more.
+        if not self._idle or call.fresh or not self._start(call, self._idle.popitem()[0]):
+            self._place(call)
         return call
 
     def close(self) -> None:

@@ -67,8 +67,8 @@ class RequestHead:
         start = self._known.get(key)
         if start is None:
             start = self._learn(key)
-        if request.own_headers:
-            start = _Start(start + b"".join(_encode(name, value) for name, value in request.own_headers))
+        for name, value in request.own_headers:
+            start = _Start(start + _encode(name, value))
         if not body:
             return start + (b"Content-Length: 0\r\n\r\n" if request.method in _EXPECTS_BODY else b"\r\n"), ()
         length = len(body[0]) if len(body) == 1 else sum(map(len, body))

@@ -6,7 +6,6 @@ each event loop is woken fewer than a hundred times a second, however many resul
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import threading
@@ -79,9 +78,11 @@ class DeliveryThread:
     def _loop(self) -> None:
         timers, now = self._timers, self._clock.now
         while True:
-            with contextlib.suppress(queue.Empty):  # a timer is due
-                run_callback(self._queue.get(timeout=timers.wait(now())))
-            while (callback := timers.pop_due(now())) is not None:
+            try:  # noqa: SIM105 - three calls more for each callback
+                run_callback(self._queue.get(timeout=timers.wait(now()) if timers._heap else None))
+            except queue.Empty:  # a timer is due
+                pass
+            while timers._heap and (callback := timers.pop_due(now())) is not None:
                 run_callback(callback)
                 del callback
 

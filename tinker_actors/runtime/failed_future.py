@@ -44,7 +44,9 @@ class FailedFuture(Staying, LibraryFuture[T], Generic[T]):
         return self._tracker.what, error
 
     def __del__(self) -> None:
-        failed = None if self._exception is None else self._failed_unseen()
+        if self._looked_at:  # nearly all, so nothing more is asked of them
+            return
+        failed = self._failed_unseen()
         if failed is not None:
             unseen.note(*failed)
 

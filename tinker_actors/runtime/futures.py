@@ -254,7 +254,7 @@ class APIFuture(FailedFuture[T], PykkaFuture[T], Generic[T]):  # type: ignore[mi
         """Run a callback, if it was not run yet. On the delivery thread."""
         if waiting:
             fn = waiting.pop()
-            if self._exception is not None and not isinstance(fn, Inner):
+            if (self._outcome or UNDECIDED)[2] is not None and not isinstance(fn, Inner):
                 self._tell()
             fn(self)
 

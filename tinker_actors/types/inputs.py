@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -324,9 +323,10 @@ def token_ids(tokens: Any, where: str) -> Tokens:
 
 def _integers(items: list[Any], where: str) -> list[int]:
     """Return a new list of plain integers, or raise for the first item that is none."""
-    with contextlib.suppress(msgspec.ValidationError):
+    try:
         return msgspec.convert(items, list[int])  # takes no bool, no float and no text; 5 ns each more than a copy
-    return [plain_int(item, f"{where}[{index}]") for index, item in enumerate(items)]
+    except msgspec.ValidationError:
+        return [plain_int(item, f"{where}[{index}]") for index, item in enumerate(items)]
 
 
 def _encoded(ids: Any, mask: Any, where: str) -> Tokens:

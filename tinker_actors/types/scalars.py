@@ -69,7 +69,7 @@ def checked_int(value: Any, where: str, *, least: int | None = None) -> int:
     Raises:
         InvalidInputError: no integer, a bool, too small, or none of 64 bits.
     """
-    plain = plain_int(value, where)
+    plain = value if type(value) is int else plain_int(value, where)
     if least is not None and plain < least:
         raise InvalidInputError(f"{where} is {shown(plain)}; it must be at least {least}.")
     if plain not in INT64:

@@ -94,7 +94,7 @@ class Polling:
             channel = work.admission.channel
             if channel is not None and self.hearing.begin(work, channel, now):
                 return
-        if self._held_back(work):
+        if self._desk.failing and self._held_back(work):
             return
         if way == "fetch":
             self._fetch_line.append(work, work.rank)
@@ -141,7 +141,7 @@ class Polling:
 
     def _held_back(self, work: Work) -> bool:
         """Have a poll wait for a token while the server is in trouble; return whether it has to."""
-        if not self._desk.failing or not self._budget.troubled(_NAME):
+        if not self._budget.troubled(_NAME):
             return False
         work.timer = self._desk.retrying.line_up(_NAME, partial(self._let_go, work))
         return True
@@ -164,7 +164,7 @@ class Polling:
             # While it waited here there was nothing to be heard of it.
             work.last_sign = (work.last_sign or now) + (now - work.tracker.since)
             work.state = "polling"
-            if not self._held_back(work):
+            if not (self._desk.failing and self._held_back(work)):
                 self._send(work, now)
         return True
 
