@@ -220,6 +220,10 @@ class Barrier(Message, frozen=True, eq=False):
     future: APIFuture[None]
 
 
+class Unfinished(Message, frozen=True, eq=False):
+    """To a training actor (asked): the names of the operations whose futures it has not settled."""
+
+
 class DescribeModel(Message, frozen=True, eq=False):
     """To a training actor: settle the future with the model's `GetInfoResponse`."""
 

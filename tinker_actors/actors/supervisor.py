@@ -35,6 +35,7 @@ from tinker_actors.actors.session.messages import FinishSession, SessionSettings
 from tinker_actors.config import Config
 from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerError
 from tinker_actors.events.records import ActorCrashed
+from tinker_actors.protocol.consequences import unanswered
 from tinker_actors.runtime.actor import Ref, RuntimeActor, Terminated, logger, tell
 from tinker_actors.runtime.restarts import RestartIntensity
 
@@ -209,7 +210,10 @@ class Supervisor(RuntimeActor):
         assert self._draining is not None
         service = self._service
         assert service.ended is not None
-        if self._draining.go_on() or self.now() >= self._deadline:
+        if self._draining.go_on():
+            self.end(service.ended)
+        elif self.now() >= self._deadline:
+            service.ended = unanswered(service.ended, service.lanes.server.trouble)
             self.end(service.ended)
 
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from typing import Any, Literal, get_args
 
 import pykka
 
 from tinker_actors.actors.lane.keeper import lane_states
+from tinker_actors.actors.lane.work import Work
+from tinker_actors.actors.messages import Unfinished
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.supervisor import Close
+from tinker_actors.actors.supervisor import Children, Close
 from tinker_actors.clients.local_door import Visit
-from tinker_actors.errors import ClientClosedError, InvalidInputError
+from tinker_actors.clients.tree import answer_of
+from tinker_actors.errors import ClientClosedError, DeadlineExceededError, InvalidInputError
 from tinker_actors.runtime.actor import logger, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.unseen import cost_of, count_cost, counted
 from tinker_actors.types.scalars import plain_number, sendable_text, shown
+from tinker_actors.wording import sentence
 
 Status = Literal["success", "errored", "interrupted"]
 
@@ -26,6 +31,11 @@ DRAIN = 30.0
 _DRAIN_AFTER_ERROR = 5.0  # the same after an exception
 
 _LONGEST_DETAIL = 500
+
+SILENT_FOR = 3.0
+"""How long one waits for the end of a service before one is told what for, in seconds."""
+
+_MORE_RARELY = 4
 
 
 def check_ending(status: Any, detail: Any, timeout: Any) -> None:
@@ -81,22 +91,59 @@ def tell_cost(service: Service) -> None:
         logger.warning("Closed with %s unfinished; their futures failed", counted(cost))
 
 
-def wait_for_end(over: APIFuture[None], service: Service, timeout: float) -> None:
+def unfinished(service: Service) -> list[str]:
+    """Return the names of the operations that are not finished. Waits for a second at most for each training actor."""
+    works = [item for item in service.lanes.under_way(service.link) if isinstance(item, Work)]
+    samples = [work.tracker.what for work in works if work.sink.owed() is not None]
+    questions = [question._tracker.what for question in service.questions.copy()]
+    children = answer_of(service.supervisor.ask(Children(), block=False), {})
+    asked = [ref.ask(Unfinished(), block=False) for name, ref in children.items() if name.startswith("training-")]
+    return [*(name for each in asked for name in answer_of(each, [])), *samples, *questions]
+
+
+def tell_patience(service: Service, left: float) -> None:
+    """Say at WARNING what closing waits for, and what the server's trouble is if it has any.
+
+    Args:
+        service: what is being closed.
+        left: for how many seconds more, at most.
+    """
+    names = unfinished(service)
+    what = counted(names) if names else "the server to hear of it"
+    trouble = service.lanes.server.trouble
+    why = f" The server does not answer: {sentence(trouble)}" if trouble else ""
+    logger.warning("Closing waits for %s, up to %.0f s more.%s", what, left, why)
+
+
+def wait_for_end(over: APIFuture[None], service: Service, timeout: float, grace: float) -> None:
     """Wait until a service has ended and the lanes have failed what belonged to it: they are told, and do it later.
+
+    Who waits for more than a few seconds is told what for, and again more and more rarely.
 
     Args:
         over: the end of the service.
         service: which.
-        timeout: seconds to wait for it, and for each lane.
+        timeout: seconds that what is in flight has.
+        grace: seconds on top of that, to wait for the end, and for each lane.
 
     Raises:
         DeadlineExceededError: it has not ended in time.
     """
-    over.result(timeout)
+    began, silent = time.monotonic(), SILENT_FOR
+    while True:
+        left = timeout + grace - (time.monotonic() - began)
+        try:
+            over.result(min(silent, left))
+            break
+        except DeadlineExceededError:
+            if left <= silent:
+                raise
+        tell_patience(service, max(0.0, left - silent - grace))
+        silent *= _MORE_RARELY
     for answer in lane_states(service.lanes).values():
         # One that has ended has done it, or its successor begins with that.
         with contextlib.suppress(pykka.ActorDeadError, pykka.Timeout):
-            answer.get(timeout=timeout)
+            answer.get(timeout=timeout + grace)
 
 
 def abandon(service: Service, visit: Visit | None) -> None:

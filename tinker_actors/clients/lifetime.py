@@ -42,8 +42,9 @@ class Lifetime:
         """End the service: take nothing new, finish what is in flight, tell the server, stop the actors.
 
         What was called is finished, whoever still holds a handle. What is not finished in time fails with
-        `ClientClosedError`, and a warning says how much that was. A second call waits for the end, too; of several,
-        the earliest deadline holds. An interrupt ends the waiting for what is in flight, not the service.
+        `ClientClosedError`, and a warning says how much that was; after a few seconds of waiting, one says what is
+        waited for. A second call waits for the end, too; of several, the earliest deadline holds. An interrupt ends the
+        waiting for what is in flight, not the service.
 
         Args:
             status: told to the server.
@@ -61,12 +62,12 @@ class Lifetime:
         if not service.over.done() and on_own_thread():
             raise WouldDeadlockError("Closed a service on a thread of the runtime.")
         try:
-            wait_for_end(self._shut(status, detail, timeout), service, timeout + _FAREWELL)
+            wait_for_end(self._shut(status, detail, timeout), service, timeout, _FAREWELL)
         except DeadlineExceededError:
             logger.warning("The service could not be ended within %g s", timeout + _FAREWELL)
         except BaseException:
             with contextlib.suppress(DeadlineExceededError):
-                wait_for_end(self._shut(status, detail, 0.0), service, _FAREWELL)
+                wait_for_end(self._shut(status, detail, 0.0), service, 0.0, _FAREWELL)
             raise
         finally:
             if service.over.done():

@@ -40,20 +40,21 @@ class Node(msgspec.Struct, frozen=True):
 
 def read_tree(service: Service) -> Node:
     """Ask every actor of a service how it is; one that does not answer within a second is said not to."""
-    children = _answer(service.supervisor.ask(Children(), block=False), {})
+    children = answer_of(service.supervisor.ask(Children(), block=False), {})
     asked = {name: _describe(ref) for name, ref in children.items()}
     lanes = lane_states(service.lanes)
-    lane_nodes = tuple(Node(f"{name} lane", _answer(state)) for name, state in lanes.items())
-    nodes = tuple(Node(name, _answer(state)) for name, state in asked.items())
-    keeper = Node("lanes", _answer(_describe(service.lanes.keeper)), lane_nodes)
-    return Node("supervisor", _answer(_describe(service.supervisor)), (keeper, *nodes))
+    lane_nodes = tuple(Node(f"{name} lane", answer_of(state)) for name, state in lanes.items())
+    nodes = tuple(Node(name, answer_of(state)) for name, state in asked.items())
+    keeper = Node("lanes", answer_of(_describe(service.lanes.keeper)), lane_nodes)
+    return Node("supervisor", answer_of(_describe(service.supervisor)), (keeper, *nodes))
 
 
 def _describe(ref: pykka.ActorRef[Any]) -> pykka.Future[Any]:
     return ref.ask(Describe(), block=False)
 
 
-def _answer(future: pykka.Future[Any], otherwise: Any = "does not answer") -> Any:
+def answer_of(future: pykka.Future[Any], otherwise: Any = "does not answer") -> Any:
+    """Return an actor's answer, or something else where it does not answer within a second."""
     try:
         return future.get(timeout=_PATIENCE)
     except pykka.Timeout:

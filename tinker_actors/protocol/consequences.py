@@ -10,7 +10,9 @@ from tinker_actors.errors import (
     StalledError,
     StepTaintedError,
     TinkerError,
+    fresh,
 )
+from tinker_actors.wording import sentence
 
 _REFUSED = (400, 422)
 _GATEWAY_TIMEOUT = 504
@@ -32,6 +34,21 @@ def may_be_done(error: TinkerError, *, accepted: bool) -> bool:
     if accepted:
         return outcome_unknown(error)
     return error.outcome != "not_applied" and error.status_code not in _REFUSED
+
+
+def unanswered(ended: TinkerError, trouble: str) -> TinkerError:
+    """Return why what is in flight fails when the time for it is over: with the server's trouble, if it has any.
+
+    Args:
+        ended: why it would fail otherwise.
+        trouble: why the server can't be reached or does not work, or nothing.
+    """
+    if not trouble:
+        return ended
+    error = fresh(ended)
+    error.message = sentence(f"{ended.message.removesuffix('.')}, and the server did not answer: {trouble}")
+    error.args = (error.message,)
+    return error
 
 
 def answer_lost(error: TinkerError) -> bool:

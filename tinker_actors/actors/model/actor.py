@@ -27,6 +27,7 @@ from tinker_actors.actors.messages import (
     Shutdown,
     TakeNumber,
     TrainingEnded,
+    Unfinished,
 )
 from tinker_actors.actors.model.creation import Creation
 from tinker_actors.actors.model.failing import Failing
@@ -80,7 +81,7 @@ class Training(RuntimeActor):
         """Begin to create the model."""
         self._creation.begin()
 
-    def receive(self, message: Any) -> Any:
+    def receive(self, message: Any) -> Any:  # noqa: PLR0912 - a table
         """Handle a message; see `messages`."""
         if isinstance(message, Perform):
             for each in message.all():
@@ -105,10 +106,13 @@ class Training(RuntimeActor):
         elif isinstance(message, Barrier):
             self._barriers.append(message.future)
             self._lift_barriers()
+        elif isinstance(message, Unfinished):
+            return [*self._creation.unfinished(), *(each.operation.name for each in (*self._sent, *self._queue))]
         elif isinstance(message, Shutdown):
             self.end(message.error)
         else:
             super().receive(message)
+        return None
 
     def describe(self) -> str:
         """Return the model and how much is queued and sent."""

@@ -72,6 +72,10 @@ class Creation:
             body = encode_body(WeightsInfoRequest(tinker_path=self._origin.path))
             self._call("weights_info", "weights_info", body, weights_info_response)
 
+    def unfinished(self) -> list[str]:
+        """Return what its owner has not been told the end of."""
+        return [] if self._ready.done() else [self._ready._tracker.what]
+
     def number_taken(self, taken: NumberTaken) -> None:
         """Create the model: the session is there."""
         assert self.base_model is not None
