@@ -81,10 +81,13 @@ def test_every_file_can_be_read_in_one_sitting():
     assert not {module: length for module, length in lengths.items() if length > LONGEST}
 
 
-# One idea in several files: a sampling client makes copies of itself, and copies are sampling clients; a future makes
-# futures of itself.
+# One idea in several files: a sampling client makes copies of itself, and copies are sampling clients; a client makes
+# its proxy, whose methods are the client's; a future makes futures of itself.
 CIRCLES = [
-    {f"{ROOT}.clients.{name}" for name in ("sampling", "sampler_handle", "attachment")},
+    {f"{ROOT}.clients.{name}" for name in ("sampling", "sampling_proxy", "sampler_handle", "attachment")},
+    {f"{ROOT}.clients.{name}" for name in ("policy", "policy_proxy")},
+    {f"{ROOT}.clients.{name}" for name in ("service", "service_proxy")},
+    {f"{ROOT}.clients.{name}" for name in ("training", "training_proxy")},
     {f"{ROOT}.runtime.{name}" for name in ("derived", "futures", "pykka_future")},
 ]
 

@@ -82,9 +82,13 @@ if TYPE_CHECKING:
     from tinker_actors import data
     from tinker_actors.clients.fan_out import FanOut
     from tinker_actors.clients.policy import PinnedPolicy, Policy
+    from tinker_actors.clients.policy_proxy import PinnedPolicyProxy, PolicyProxy
     from tinker_actors.clients.sampling import SamplingClient
+    from tinker_actors.clients.sampling_proxy import SamplingProxy
     from tinker_actors.clients.service import ServiceClient
+    from tinker_actors.clients.service_proxy import ServiceProxy
     from tinker_actors.clients.training import TrainingClient
+    from tinker_actors.clients.training_proxy import TrainingProxy
     from tinker_actors.local.process import LocalServer
     from tinker_actors.runtime.futures import APIFuture
 
@@ -127,7 +131,9 @@ __all__ = [
     "ParsedCheckpointTinkerPath",
     "PermissionDeniedError",
     "PinnedPolicy",
+    "PinnedPolicyProxy",
     "Policy",
+    "PolicyProxy",
     "PrecedingOperationFailed",
     "QueueFullError",
     "RateLimitError",
@@ -137,9 +143,11 @@ __all__ = [
     "SamplerLostError",
     "SamplingClient",
     "SamplingParams",
+    "SamplingProxy",
     "SaveWeightsForSamplerResponse",
     "SaveWeightsResponse",
     "ServiceClient",
+    "ServiceProxy",
     "SessionLostError",
     "StalledError",
     "StepResult",
@@ -149,6 +157,7 @@ __all__ = [
     "TensorDtype",
     "TinkerError",
     "TrainingClient",
+    "TrainingProxy",
     "UnprocessableEntityError",
     "WouldDeadlockError",
     "data",
@@ -216,10 +225,15 @@ _HOMES = {
     "APIFuture": "runtime.futures",
     "FanOut": "clients.fan_out",
     "PinnedPolicy": "clients.policy",
+    "PinnedPolicyProxy": "clients.policy_proxy",
     "Policy": "clients.policy",
+    "PolicyProxy": "clients.policy_proxy",
     "SamplingClient": "clients.sampling",
+    "SamplingProxy": "clients.sampling_proxy",
     "ServiceClient": "clients.service",
+    "ServiceProxy": "clients.service_proxy",
     "TrainingClient": "clients.training",
+    "TrainingProxy": "clients.training_proxy",
 }
 
 

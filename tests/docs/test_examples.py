@@ -43,6 +43,12 @@ def test_a_program_that_learns_gets_better(tmp_path):
     assert scores[-1] > scores[0] + 0.2
 
 
+def test_a_program_of_actors_gets_better(tmp_path):
+    lines = run(EXAMPLES / "actor_program.py", tmp_path).stdout.splitlines()
+    before, after = (float(line.rpartition(": ")[2]) for line in lines if line.startswith("evaluation"))
+    assert after > before + 0.2
+
+
 def test_a_program_that_bounds_the_age_of_its_rollouts_trains_on_none_that_are_older(tmp_path):
     lines = run(EXAMPLES / "asyncio_rollouts.py", tmp_path).stdout.splitlines()
     ages = [int(line.split()[1]) - 1 - int(line.rpartition(" ")[2]) for line in lines if line.startswith("weights")]

@@ -76,7 +76,7 @@ class Script:
 
 
 class Ours(Script, RuntimeActor):
-    pass
+    offered = ("stop", "double", "receive", "log")
 
 
 class Theirs(Script, pykka.ThreadingActor):

@@ -7,7 +7,7 @@ import threading
 
 import pykka
 import pytest
-from pykka.messages import ProxySetAttr
+from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
 
 from tinker_actors.runtime.actor import Describe, Ping, guarded, tell
 from tinker_actors.runtime.pykka_internals import ActorStop, Envelope
@@ -126,18 +126,19 @@ def test_an_exception_in_on_start_ends_the_actor_before_its_first_message(any_wo
     assert "first" not in actor.log
 
 
-def test_pykkas_proxies_call_read_and_write(any_world):
+def test_pykkas_proxies_call_and_read(any_world):
     actor, ref = any_world.spawn()
     proxy = ref.proxy()
     assert any_world.get(proxy.double(21)) == 42
     assert any_world.get(proxy.log) == [("on_start",)]
-    any_world.ask(ref, ProxySetAttr(("log",), ["written"]))  # what `proxy.log = ...` asks, and then waits for
-    assert any_world.get(proxy.log) == ["written"]
     with pytest.raises(TypeError):
         any_world.get(proxy.double())
     proxy.receive.defer("deferred")
     assert any_world.ask(ref, "last") == "last"
-    assert actor.log == ["written", "deferred", "last"]
+    assert actor.log == [("on_start",), "deferred", "last"]
+    assert proxy == ref.proxy()
+    assert len({proxy, ref.proxy()}) == 1
+    assert {"actor_ref", "double", "log"} <= set(dir(proxy))
 
 
 def test_a_deferred_proxy_call_that_raises_kills(any_world):
@@ -166,6 +167,52 @@ def test_asking_without_an_answer_in_time_is_pykkas_timeout(any_world):
 
 
 # ---------------------------------------------------------------- what pykka lacks
+
+
+def test_a_proxy_offers_what_the_class_says_and_nothing_can_be_set(world):
+    actor, ref = world.spawn()
+    proxy = ref.proxy()
+    assert dir(proxy) == ["actor_ref", "double", "log", "receive", "stop"]
+    for name in ("plans", "on_receive", "executor", "_actor_ref", "duoble"):
+        with pytest.raises(AttributeError, match=f"has no '{name}'. It offers actor_ref, double, log, receive, stop."):
+            getattr(proxy, name)
+    with pytest.raises(AttributeError, match="'log' can't be set"):
+        proxy.log = []
+    with pytest.raises(AttributeError, match="'log' can't be deleted"):
+        del proxy.log
+    assert repr(proxy) == f"<proxy of {ref}>"
+    assert world.ask(ref, lambda actor: list(actor.log)) == [("on_start",)]
+    assert actor.log == [("on_start",)]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ProxyCall(("hook",), ("on_stop",), {}),
+        ProxyCall(("plans", "clear"), (), {}),
+        ProxyGetAttr(("executor",)),
+        ProxySetAttr(("log",), ["written"]),
+    ],
+)
+def test_what_is_not_offered_is_refused_to_pykkas_own_proxies_too(world, message):
+    actor, ref = world.spawn()
+    with pytest.raises(AttributeError, match=r"none of what Ours .* offers to proxies: stop, double, receive, log"):
+        world.ask(ref, message)
+    assert actor.log == [("on_start",)]
+    assert world.get(pykka.ActorProxy(actor_ref=ref).double(4)) == 8
+
+
+def test_the_proxy_of_what_represents_an_actor_is_that_of_its_reference(world):
+    class Client:
+        def proxy(self):
+            return "the client's"
+
+    _, ref = world.spawn()
+    client = Client()
+    ref.represent(client)
+    assert ref.proxy() == "the client's"
+    del client
+    assert ref.proxy().actor_ref is ref
 
 
 def test_everybody_answers_ping_and_describe(world):

@@ -46,6 +46,9 @@ class Bare(ActorType):
     def make_inbox(self):
         return Box()
 
+    def make_ref(self):
+        return pykka.ActorRef(self)
+
     @staticmethod
     def make_reply():
         return Reply()

@@ -15,6 +15,7 @@ from tinker_actors.errors import TinkerError
 from tinker_actors.protocol.requests.dialect import DialectChoice
 from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import Ref, tell
+from tinker_actors.runtime.actor_ref import RuntimeRef
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.hub import EventHub
 from tinker_actors.runtime.progress import Tracker, WaitReason
@@ -83,7 +84,7 @@ class Service:
         session: gives ids and numbers.
     """
 
-    supervisor: Ref
+    supervisor: RuntimeRef[Any]
     registry: Ref
     session: Ref
 

@@ -18,6 +18,7 @@ last, lets go of the registry and the lanes.
 from __future__ import annotations
 
 import math
+import weakref
 from typing import Any
 
 import msgspec
@@ -37,6 +38,7 @@ from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerErr
 from tinker_actors.events.records import ActorCrashed
 from tinker_actors.protocol.consequences import unanswered
 from tinker_actors.runtime.actor import Ref, RuntimeActor, Terminated, logger, tell
+from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.restarts import RestartIntensity
 
 # Seconds for which telling the server that a service has ended may be tried again, where so much time is left.
@@ -83,14 +85,26 @@ class Keep(msgspec.Struct, frozen=True, eq=False):
     seconds: float
 
 
+class Expire(msgspec.Struct, frozen=True, eq=False):
+    """To the supervisor: fail a future in a while, unless it is decided or gone by then.
+
+    Attributes:
+        future: what is to be failed.
+        seconds: how long from now.
+    """
+
+    future: weakref.ref[APIFuture[Any]]
+    seconds: float
+
+
 class _TimeIsUp(msgspec.Struct, frozen=True, eq=False):
     """To the supervisor, from itself: a deadline for what is in flight may be over."""
 
 
-class _LetGo(msgspec.Struct, frozen=True, eq=False):
-    """To the supervisor, from itself: the time of something that was kept is over."""
+class _Due(msgspec.Struct, frozen=True, eq=False):
+    """To the supervisor, from itself: the time of something that was kept, or of a future, is over."""
 
-    held: object
+    message: Keep | Expire
 
 
 class Supervisor(RuntimeActor):
@@ -129,10 +143,10 @@ class Supervisor(RuntimeActor):
         elif isinstance(message, ForRegistry):
             if not tell(self._service.registry, message.message):
                 tell(self.actor_ref, message)  # behind the news that it has ended, which brings its successor
-        elif isinstance(message, Keep):
-            self.tell_later(message.seconds, _LetGo(message.held))
-        elif isinstance(message, _LetGo):
-            pass  # the timer held it, and is gone
+        elif isinstance(message, Keep | Expire):
+            self.tell_later(message.seconds, _Due(message))
+        elif isinstance(message, _Due):
+            _end_time(message.message)
         elif isinstance(message, Children):
             return dict(self._children)
         else:
@@ -215,6 +229,15 @@ class Supervisor(RuntimeActor):
         elif self.now() >= self._deadline:
             service.ended = unanswered(service.ended, service.lanes.server.trouble)
             self.end(service.ended)
+
+
+def _end_time(message: Keep | Expire) -> None:
+    # What was kept was held by the timer, which is gone.
+    future = message.future() if isinstance(message, Expire) else None
+    if future is not None and not future.done():
+        error = future._too_late(message.seconds)
+        error.future = None  # it is not the waiting that is over
+        future._settle(error=error)
 
 
 class Children(msgspec.Struct, frozen=True, eq=False):

@@ -1,7 +1,7 @@
 """Admission: how a sample gets room when those under way fill the memory they may take.
 
 Threads that may block wait for room. A thread with a running event loop never blocks, nor does one of the runtime's
-own: there the future waits, in the same line.
+own, nor who calls through a proxy: there the future waits, in the same line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ OVERHEAD = 4096
 """Bytes that a sample counts for besides its encoded request: its future, and its records here and in the lane."""
 
 
-def wait_for_room(request: SampleRequest, service: Service, keeper: Any, patience: float | None) -> None:
+def wait_for_room(
+    request: SampleRequest, service: Service, keeper: Any, patience: float | None, *, may_block: bool = True
+) -> None:
     """Take room for a request that did not get it at once, or have it stand in line for it.
 
     What it holds or waits for when this raises is given back by cancelling its future.
@@ -28,6 +30,7 @@ def wait_for_room(request: SampleRequest, service: Service, keeper: Any, patienc
         service: what it belongs to.
         keeper: what has to be open still after the waiting.
         patience: seconds to block at most; None leaves it to the config. With 0 it neither blocks nor stands in line.
+        may_block: whether the caller wants to be blocked at all.
 
     Raises:
         QueueFullError: there was no room in time, or too much stands in line already.
@@ -36,7 +39,7 @@ def wait_for_room(request: SampleRequest, service: Service, keeper: Any, patienc
     seconds = service.config.max_block if patience is None else min(patience, service.config.max_block)
     if seconds <= 0:
         raise _full(service, request.size, "There is no room")
-    if _must_not_block():
+    if not may_block or _must_not_block():
         if request.stand_in_line():
             return
         raise _full(service, request.size, "There is no room, not even for waiting,")

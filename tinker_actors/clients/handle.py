@@ -6,26 +6,30 @@ wait for that and answer with the handle itself.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from typing import Any, Self
 
-from tinker_actors.clients.proxy import ClientProxy
+from tinker_actors.actors.service import Service
+from tinker_actors.clients.questions import checked_timeout, limited
 from tinker_actors.errors import ClientClosedError, TinkerError, fresh
-from tinker_actors.runtime.actor import Ref
+from tinker_actors.runtime.actor_ref import RuntimeRef
 from tinker_actors.runtime.futures import APIFuture
 
 
-class Handle:
+class Handle(ABC):
     """Base of the clients that stand for something on the server.
 
     Attributes:
-        actor_ref: the pykka reference of the actor behind the handle.
+        actor_ref: the pykka reference of the actor behind the handle. Its `proxy()` is that of this handle.
     """
 
-    actor_ref: Ref
+    actor_ref: RuntimeRef[Any]
+    _service: Service
 
-    def __init__(self, actor_ref: Ref, ready: APIFuture[Any]) -> None:
+    def __init__(self, actor_ref: RuntimeRef[Any], ready: APIFuture[Any]) -> None:
         self.actor_ref = actor_ref
+        actor_ref.represent(self)
         self._ready = ready
         # The failure also fails every operation; nobody has to look at this future to hear of it.
         ready._looked_at = True
@@ -55,9 +59,13 @@ class Handle:
         """Call `fn(handle)` when creation is decided, on the delivery thread."""
         self._ready.add_done_callback(lambda _: fn(self))
 
-    def proxy(self) -> ClientProxy:
+    @abstractmethod
+    def proxy(self) -> Any:
         """Return a proxy: pykka's way to call, with futures that flatten. Thread-safe."""
-        return ClientProxy(self)
+
+    def _result_future(self, timeout: float | None = None) -> APIFuture[Self]:
+        timeout = checked_timeout(timeout)
+        return limited(self._service, self._ready.map(lambda _: self), timeout)
 
 
 def closed_error(what: str) -> ClientClosedError:

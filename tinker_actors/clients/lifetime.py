@@ -22,7 +22,8 @@ from tinker_actors.clients.handle import ended_error
 from tinker_actors.clients.local_door import Visit
 from tinker_actors.errors import DeadlineExceededError, WouldDeadlockError
 from tinker_actors.runtime import forks
-from tinker_actors.runtime.actor import Ref, logger, tell
+from tinker_actors.runtime.actor import logger, tell
+from tinker_actors.runtime.actor_ref import RuntimeRef
 from tinker_actors.runtime.forks import check_not_forked
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.threads import on_own_thread
@@ -33,7 +34,7 @@ _FAREWELL = 10.0  # seconds on top of the time for what is in flight, before clo
 class Lifetime:
     """Base of the service client: what ends it, and what it refuses then. Thread-safe."""
 
-    actor_ref: Ref
+    actor_ref: RuntimeRef[Any]
     _service: Service
     _visit: Visit | None
     _finalizer: weakref.finalize[..., Any]
@@ -75,6 +76,16 @@ class Lifetime:
                     tell_cost(service)
                 if self._visit is not None:
                     self._visit.leave(wait=True)
+
+    def _close_future(
+        self, status: Status = "success", detail: str | None = None, *, timeout: float = DRAIN
+    ) -> APIFuture[None]:
+        from tinker_actors.runtime.derived import in_thread  # noqa: PLC0415 - for proxies only
+
+        check_ending(status, detail, timeout)
+        check_not_forked("close", self._service.epoch)
+        self._shut(status, detail, timeout)  # from here on nothing new is taken, wherever the rest has got to
+        return in_thread("close", lambda: self.close(status, detail, timeout=timeout))
 
     def _shut(self, status: Status, detail: str | None, timeout: float) -> APIFuture[None]:
         """Take nothing new, and have what is in flight finished; return the future of the service's end."""

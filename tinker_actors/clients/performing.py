@@ -12,6 +12,7 @@ from tinker_actors.actors.service import Service
 from tinker_actors.clients.handle import Handle, ended_error
 from tinker_actors.protocol.requests import operations
 from tinker_actors.runtime.actor import Ref, tell
+from tinker_actors.runtime.actor_ref import RuntimeRef
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
 
@@ -25,7 +26,12 @@ class Performing(Handle):
     """Base of what tells a training actor to perform operations. Thread-safe."""
 
     def __init__(
-        self, service: Service, actor_ref: Ref, ready: APIFuture[Any], keeper: ServiceClient, state: TrainingState
+        self,
+        service: Service,
+        actor_ref: RuntimeRef[Any],
+        ready: APIFuture[Any],
+        keeper: ServiceClient,
+        state: TrainingState,
     ) -> None:
         super().__init__(actor_ref, ready)
         self._service = service

@@ -25,6 +25,7 @@ from tinker_actors.runtime.staying import Staying
 from tinker_actors.types.scalars import checked_int, shown
 
 if TYPE_CHECKING:
+    from tinker_actors.clients.policy_proxy import PinnedPolicyProxy, PolicyProxy
     from tinker_actors.clients.training import TrainingClient
 
 
@@ -84,6 +85,9 @@ class _OfTraining(Staying, SampleSource):
     async def get_base_model_async(self, *, timeout: float | None = None) -> str:  # noqa: ASYNC109 - see result_async
         """Await the name of the base model; see `get_base_model`."""
         return _base_model(await self._training.get_info_async(timeout=timeout))
+
+    def _get_base_model_future(self, *, timeout: float | None = None) -> APIFuture[str]:
+        return self._training._get_info_future(timeout=timeout).map(_base_model)
 
 
 class Policy(_OfTraining):
@@ -145,6 +149,12 @@ class Policy(_OfTraining):
         """The newest version: how many optimizer steps are behind it. None before the first."""
         entry = self._state.entry()
         return None if entry is None else entry.weights_version
+
+    def proxy(self) -> PolicyProxy:
+        """Return a proxy: this policy in pykka's words, with futures that flatten. Thread-safe."""
+        from tinker_actors.clients.policy_proxy import PolicyProxy  # noqa: PLC0415 - it proxies this class
+
+        return PolicyProxy(self)
 
     def _request(self, prompt_length: int, tracker: Tracker, read: Read | None) -> SampleRequest:
         entry = self._state.entry()
@@ -244,6 +254,12 @@ class PinnedPolicy(_OfTraining):
         lease = None if version is None else version.lease()
         entry = None if lease is None else lease.entry()
         return None if entry is None else entry.weights_version
+
+    def proxy(self) -> PinnedPolicyProxy:
+        """Return a proxy: this pin in pykka's words, with futures that flatten. Thread-safe."""
+        from tinker_actors.clients.policy_proxy import PinnedPolicyProxy  # noqa: PLC0415 - it proxies this class
+
+        return PinnedPolicyProxy(self)
 
     def _request(self, prompt_length: int, tracker: Tracker, read: Read | None) -> SampleRequest:
         version = self._pin.version

@@ -6,20 +6,23 @@ inbox. The sampling and registry actors may be busy, blocked or being restarted 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinker_actors.actors.service import SamplerEntry, Service
 from tinker_actors.clients.handle import Handle
 from tinker_actors.clients.options import options_of
-from tinker_actors.clients.questions import ask_server, question, wait_for, wait_for_async
+from tinker_actors.clients.questions import ask_server, checked_timeout, limited, question, wait_for, wait_for_async
 from tinker_actors.clients.sample_request import Read, SampleRequest, SamplerLease
 from tinker_actors.clients.source import SampleSource
 from tinker_actors.protocol.replies.plain import get_sampler_response
-from tinker_actors.runtime.actor import Ref
+from tinker_actors.runtime.actor_ref import RuntimeRef
 from tinker_actors.runtime.delivery import Inner
 from tinker_actors.runtime.forks import check_not_forked
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
+
+if TYPE_CHECKING:
+    from tinker_actors.clients.sampling_proxy import SamplingProxy
 
 
 class SamplingClient(SampleSource, Handle):
@@ -29,7 +32,9 @@ class SamplingClient(SampleSource, Handle):
     the copy, in whatever process, samples from the same sampler with the credentials of that process.
     """
 
-    def __init__(self, service: Service, key: int, actor_ref: Ref, ready: APIFuture[Any], keeper: Any) -> None:
+    def __init__(
+        self, service: Service, key: int, actor_ref: RuntimeRef[Any], ready: APIFuture[Any], keeper: Any
+    ) -> None:
         super().__init__(actor_ref, ready)
         self._service = service
         self._lease = SamplerLease(key, service, actor_ref)
@@ -101,13 +106,27 @@ class SamplingClient(SampleSource, Handle):
 
         return rebuild_sampler, (sampler_state(self, options_of(self._terms)),)
 
+    def proxy(self) -> SamplingProxy:
+        """Return a proxy: this client in pykka's words, with futures that flatten. Thread-safe."""
+        from tinker_actors.clients.sampling_proxy import SamplingProxy  # noqa: PLC0415 - it proxies this class
+
+        return SamplingProxy(self)
+
     # ------------------------------------------------------------ inside
 
     def _request(self, prompt_length: int, tracker: Tracker, read: Read | None) -> SampleRequest:
         return SampleRequest(self._service, self._lease, prompt_length, tracker, read)
 
-    def _get_base_model_future(self) -> APIFuture[str]:
-        service = self._service
+    def _get_sampler_handle_future(self, *, timeout: float | None = None) -> APIFuture[str]:
+        from tinker_actors.clients.attachment import sampler_state  # noqa: PLC0415 - it makes clients of this class
+        from tinker_actors.clients.sampler_handle import handle_text  # noqa: PLC0415 - same
+
+        self._keeper._check_open("get_sampler_handle")
+        base_model = self._get_base_model_future(timeout=timeout)
+        return base_model.map(lambda name: handle_text(sampler_state(self), name))
+
+    def _get_base_model_future(self, *, timeout: float | None = None) -> APIFuture[str]:
+        service, timeout = self._service, checked_timeout(timeout)
         check_not_forked("get_base_model", service.epoch)
         name: APIFuture[str] = question(service, "get_base_model")
 
@@ -124,7 +143,7 @@ class SamplingClient(SampleSource, Handle):
             ask_server(service, "get_sampler", name, _base_model, session=service.link, sampler_id=sampler)
 
         self._ready.add_done_callback(Inner(ask))
-        return name
+        return limited(service, name, timeout)
 
     def __repr__(self) -> str:
         entry = self._lease.entry()

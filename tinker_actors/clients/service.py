@@ -22,7 +22,7 @@ from tinker_actors.clients.handle import closed_error
 from tinker_actors.clients.lifetime import Lifetime
 from tinker_actors.clients.machine import machine
 from tinker_actors.clients.place import callers_place
-from tinker_actors.clients.questions import ask_server, question, wait_for, wait_for_async
+from tinker_actors.clients.questions import ask_server, checked_timeout, limited, question, wait_for, wait_for_async
 from tinker_actors.clients.sampling import SamplingClient
 from tinker_actors.clients.tree import Node, read_tree
 from tinker_actors.clients.twins import awaits
@@ -30,7 +30,8 @@ from tinker_actors.config import Config, resolve
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.protocol.replies.plain import capabilities_response
 from tinker_actors.protocol.requests.values import checked_access_token, checked_metadata
-from tinker_actors.runtime.actor import Ref, RuntimeActor, tell
+from tinker_actors.runtime.actor import RuntimeActor, tell
+from tinker_actors.runtime.actor_ref import RuntimeRef
 from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.hub import EventHub
@@ -44,6 +45,7 @@ from tinker_actors.types.spelling import spelled
 from tinker_actors.types.training import LoraConfig
 
 if TYPE_CHECKING:
+    from tinker_actors.clients.service_proxy import ServiceProxy
     from tinker_actors.clients.training import TrainingClient
 
 H = TypeVar("H")
@@ -66,7 +68,8 @@ class ServiceClient(Lifetime, Staying):
         config: everything else; see `Config`.
 
     Attributes:
-        actor_ref: the pykka reference of the supervisor of everything in this service.
+        actor_ref: the pykka reference of the supervisor of everything in this service; its `proxy()` is that of this
+            client.
         events: subscribe here to what happens.
 
     Raises:
@@ -113,7 +116,8 @@ class ServiceClient(Lifetime, Staying):
         service: Service | None = None
         try:
             self._service = service = open_service(config, platform, settings)
-            self.actor_ref: Ref = service.supervisor
+            self.actor_ref = service.supervisor
+            self.actor_ref.represent(self)
             self.events: EventHub = service.hub
             self._finalizer = finalize(self, abandon, service, self._visit)
         except BaseException:
@@ -284,15 +288,30 @@ class ServiceClient(Lifetime, Staying):
         """Await which base models the server has; see `get_server_capabilities`."""
         return await wait_for_async(self._get_server_capabilities_future(), timeout)
 
-    def _get_server_capabilities_future(self) -> APIFuture[GetServerCapabilitiesResponse]:
+    def _get_server_capabilities_future(
+        self, *, timeout: float | None = None
+    ) -> APIFuture[GetServerCapabilitiesResponse]:
+        timeout = checked_timeout(timeout)
         self._check_open("get_server_capabilities")
         future: APIFuture[GetServerCapabilitiesResponse] = question(self._service, "get_server_capabilities")
         ask_server(self._service, "get_server_capabilities", future, capabilities_response)
-        return future
+        return limited(self._service, future, timeout)
 
     def tree(self) -> Node:
         """Return what runs in this service and how each part is doing; `print` it. Waits at most 1 s per actor."""
         return read_tree(self._service)
+
+    def _tree_future(self) -> APIFuture[Node]:
+        from tinker_actors.runtime.derived import in_thread  # noqa: PLC0415 - for proxies only
+
+        # Not by a timer on a thread of the runtime: the tree is asked for when one of those may stand still.
+        return in_thread("tree", self.tree)
+
+    def proxy(self) -> ServiceProxy:
+        """Return a proxy: this client in pykka's words, with futures that flatten. Thread-safe."""
+        from tinker_actors.clients.service_proxy import ServiceProxy  # noqa: PLC0415 - it proxies this class
+
+        return ServiceProxy(self)
 
     def __repr__(self) -> str:
         if not hasattr(self, "_service"):  # while it is being made
@@ -300,7 +319,7 @@ class ServiceClient(Lifetime, Staying):
         state = "closed" if self.closed else "open"
         return f"<ServiceClient {state}: {self._service.config.base_url}>"
 
-    def _start(self, actor: RuntimeActor, kind: str, handle: Callable[[Ref], H]) -> H:
+    def _start(self, actor: RuntimeActor, kind: str, handle: Callable[[RuntimeRef[Any]], H]) -> H:
         ref = actor.actor_ref
         try:
             actor.monitor(self.actor_ref)

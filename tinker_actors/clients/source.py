@@ -37,6 +37,8 @@ class SampleSource(ABC):
     _service: Service
     _keeper: Any
     _terms: Terms = DEFAULT_TERMS
+    _may_block = True  # whether the caller of `sample` waits for room
+    _viewed: Self | None = None  # what a view was made of
 
     def sample(
         self,
@@ -206,10 +208,19 @@ class SampleSource(ABC):
             "retry": retry,
             "tags": tags,
         }
-        view = object.__new__(type(self))
-        view.__dict__.update(self.__dict__)
+        view = self._copy()
         view._terms = changed_terms(self._terms, options)
         return view
+
+    def _copy(self) -> Self:
+        view = object.__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view._viewed = self._viewed or self  # by which the actor's reference finds it
+        return view
+
+    @abstractmethod
+    def proxy(self) -> Any:
+        """Return a proxy: pykka's way to call, with futures that flatten. Thread-safe."""
 
     # ------------------------------------------------------------ submitting
 
@@ -225,6 +236,18 @@ class SampleSource(ABC):
             prompt = as_model_input(prompt, "prompt")
         return self._submit(sample(prompt, num_samples, params), prompt, None, patience)
 
+    def _sample_future(self, *args: Any, **kwargs: Any) -> APIFuture[SampleResponse]:
+        """Do as `sample`, and never wait: the future stands in line for room."""
+        return self._unblocking().sample(*args, **kwargs)
+
+    def _compute_logprobs_future(self, *args: Any, **kwargs: Any) -> APIFuture[list[float | None]]:
+        return self._unblocking().compute_logprobs(*args, **kwargs)
+
+    def _unblocking(self) -> Self:
+        view = self._copy()
+        view._may_block = False
+        return view
+
     def _submit(
         self, tail: Tail, prompt: ModelInput, read: Read | None = None, patience: float | None = None
     ) -> APIFuture[Any]:
@@ -239,7 +262,8 @@ class SampleSource(ABC):
         request.work = work
         try:
             if not lanes.queue_budget.try_take(request):
-                wait_for_room(request, service, self._keeper, terms.timeout if patience is None else patience)
+                patience = terms.timeout if patience is None else patience
+                wait_for_room(request, service, self._keeper, patience, may_block=self._may_block)
             lanes.submit("sample", work)
         except BaseException:  # no room, or an interrupt (Ctrl-C): what was taken and told so far is taken back
             future.cancel()

@@ -11,13 +11,14 @@ from tinker_actors.actors.service import Service
 from tinker_actors.clients.checkpoints import Checkpoints
 from tinker_actors.clients.performing import first
 from tinker_actors.clients.policy import Policy, PolicyState, policy_of
-from tinker_actors.clients.questions import wait_for, wait_for_async
+from tinker_actors.clients.questions import checked_timeout, limited, wait_for, wait_for_async
 from tinker_actors.clients.steps import Step, StepTracker, trained_tokens
 from tinker_actors.clients.twins import awaits, submits
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.protocol.replies.reduction import merge_outputs
 from tinker_actors.protocol.requests import operations
-from tinker_actors.runtime.actor import Ref, tell
+from tinker_actors.runtime.actor import tell
+from tinker_actors.runtime.actor_ref import RuntimeRef
 from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.staying import Staying
@@ -35,6 +36,7 @@ from tinker_actors.types.wire import SamplerKind
 if TYPE_CHECKING:
     from tinker_actors.clients.sampling import SamplingClient
     from tinker_actors.clients.service import ServiceClient
+    from tinker_actors.clients.training_proxy import TrainingProxy
 
 LossFnConfig = Mapping[str, float | str]
 
@@ -59,7 +61,12 @@ class TrainingClient(Checkpoints, Staying):
     )
 
     def __init__(
-        self, service: Service, actor_ref: Ref, ready: APIFuture[Any], keeper: ServiceClient, state: TrainingState
+        self,
+        service: Service,
+        actor_ref: RuntimeRef[Any],
+        ready: APIFuture[Any],
+        keeper: ServiceClient,
+        state: TrainingState,
     ) -> None:
         super().__init__(service, actor_ref, ready, keeper, state)
         self._policies: dict[str, PolicyState] = {}
@@ -245,6 +252,12 @@ class TrainingClient(Checkpoints, Staying):
         """Go on with the weights as they are, whatever failed so far. Gradients that can't be discarded count."""
         tell(self.actor_ref, AcknowledgeFailure())
 
+    def proxy(self) -> TrainingProxy:
+        """Return a proxy: this client in pykka's words, with futures that flatten. Thread-safe."""
+        from tinker_actors.clients.training_proxy import TrainingProxy  # noqa: PLC0415 - it proxies this class
+
+        return TrainingProxy(self)
+
     def __repr__(self) -> str:
         if not self._ready.done():
             return "<TrainingClient being created>"
@@ -268,13 +281,15 @@ class TrainingClient(Checkpoints, Staying):
             dialect=self._service.dialect.dialect,
         )
 
-    def _get_info_future(self) -> APIFuture[GetInfoResponse]:
+    def _get_info_future(self, *, timeout: float | None = None) -> APIFuture[GetInfoResponse]:
+        timeout = checked_timeout(timeout)
         future: APIFuture[GetInfoResponse] = self._future("get_info")
         self._tell(DescribeModel(future))
-        return future
+        return limited(self._service, future, timeout)
 
-    def _barrier_future(self) -> APIFuture[None]:
+    def _barrier_future(self, timeout: float | None = None) -> APIFuture[None]:
+        timeout = checked_timeout(timeout)
         future: APIFuture[None] = self._future("barrier")
         future._counted = False
         self._tell(Barrier(future))
-        return future
+        return limited(self._service, future, timeout)

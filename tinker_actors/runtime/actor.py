@@ -11,12 +11,13 @@ import logging
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import msgspec
 import pykka
 
 from tinker_actors.errors import ActorCrashedError, ClientClosedError, TinkerError
+from tinker_actors.runtime.actor_ref import RuntimeRef
 from tinker_actors.runtime.clock import Clock
 from tinker_actors.runtime.pykka_internals import ActorStop, ActorType, Envelope, Inbox, PykkaMessage
 from tinker_actors.runtime.reply import Reply
@@ -81,12 +82,14 @@ class RuntimeActor(ActorType):
 
     Attributes:
         title: what it is called in errors.
+        offered: what pykka's proxies may call and read of it. Nothing may be set.
         executor: what runs the actor.
         ending: why it ends or has ended; what was owed and what comes too late fails with a copy of it.
         ended: whether everything was settled and the monitors were told.
     """
 
     title: ClassVar[str] = "actor"
+    offered: ClassVar[tuple[str, ...]] = ("stop",)
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
@@ -95,6 +98,13 @@ class RuntimeActor(ActorType):
         self._alarms: set[Timer] = set()
         self.ending: TinkerError | None = None
         self.ended = False
+
+    if TYPE_CHECKING:
+
+        @property
+        def actor_ref(self) -> RuntimeRef[Self]:
+            """The actor's reference."""
+            ...
 
     @classmethod
     def start(cls, *args: Any, **kwargs: Any) -> pykka.ActorRef[Self]:
@@ -106,6 +116,10 @@ class RuntimeActor(ActorType):
     def make_inbox(self) -> Inbox:
         """Return the inbox that the executor has for it."""
         return self.executor.inbox_for(self)
+
+    def make_ref(self) -> RuntimeRef[Any]:
+        """Return the actor's reference."""
+        return RuntimeRef(self)
 
     @staticmethod
     def make_reply() -> pykka.Future[Any]:
@@ -214,6 +228,20 @@ class RuntimeActor(ActorType):
         dead = pykka.ActorDeadError(why)
         dead.__cause__ = cause
         reply_to.set_exception((type(dead), dead, None))
+
+    def obey(self, message: Any) -> Any:
+        """Do what one of pykka's messages asks, if that is offered: its own proxies show all that an actor has inside.
+
+        Raises:
+            AttributeError: something that is not offered, or an attribute is to be set.
+        """
+        asked = getattr(message, "attr_path", None)
+        if asked is not None:
+            offered = isinstance(message, pykka.messages.ProxyCall | pykka.messages.ProxyGetAttr)
+            if not offered or len(asked) != 1 or asked[0] not in self.offered:
+                name = ".".join(asked)
+                raise AttributeError(f"{name!r} is none of what {self} offers to proxies: {', '.join(self.offered)}.")
+        return super().obey(message)
 
     def halt(self) -> None:
         """End now, as one who was told to stop. On the thread that runs the actor."""

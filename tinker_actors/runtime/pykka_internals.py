@@ -60,11 +60,15 @@ class ActorType(pykka.Actor):
     def __init__(self) -> None:
         super().__init__()
         self.actor_inbox = self.make_inbox()
-        self._actor_ref = pykka.ActorRef(self)  # the one that pykka has made goes to no inbox
+        self._actor_ref = self.make_ref()  # the one that pykka has made goes to no inbox
 
     @abstractmethod
     def make_inbox(self) -> Inbox:
         """Return the inbox of this actor."""
+
+    @abstractmethod
+    def make_ref(self) -> pykka.ActorRef[Any]:
+        """Return the reference to this actor, which has its inbox by now."""
 
     @staticmethod
     @abstractmethod
