@@ -14,7 +14,7 @@ from tinker_actors.net.open_files import count_open_files
 from tinker_actors.runtime import selector_inbox
 from tinker_actors.runtime.selector_inbox import READ, WRITE, SelectorInbox
 
-from ...pykka_internals import with_inbox  # noqa: TID252 - the tests are no package that is installed
+from ..pykka_internals import with_inbox  # noqa: TID252 - the tests are no package that is installed
 from .owners import Owner
 
 HANG = 30.0
