@@ -21,6 +21,10 @@ NEWEST := .pykka-newest
 PYKKA_TESTS := tests/runtime/test_pykka_internals.py tests/runtime/test_actor.py tests/runtime/test_host_actors.py \
 	tests/runtime/test_futures.py tests/runtime/test_derived.py tests/clients/test_proxy.py tests/actors/test_lanes.py
 
+# What a run leaves: a summary, pictures and a page, which are kept here; every figure of every round, which is not.
+KEEP_RESULTS := --summary docs/benchmarks/summary.json --pictures docs/benchmarks --results docs/benchmarks/results.md \
+	--json build/benchmarks/figures.json
+
 .PHONY: help demo test test-peers test-pykka check bench soak chaos fmt serve clean
 
 help: ## show this list
@@ -54,12 +58,10 @@ check: $(VENV)/installed-dev ## format, lint, types, architecture
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
 bench: $(VENV)/installed-bench $(BENCH38)/installed ## all benchmarks, beside the official SDK (an hour or more); ARGS="sampling --quick"
-	$(BIN)/python -m benchmarks --official-python $(BENCH38)/bin/python \
-		--json docs/benchmarks/figures.json --pictures docs/benchmarks --results docs/benchmarks/results.md \
-		--check $(ARGS)
+	$(BIN)/python -m benchmarks --official-python $(BENCH38)/bin/python $(KEEP_RESULTS) --check $(ARGS)
 
 soak: $(VENV)/installed-bench ## samples on a bad network for MINUTES=3: nothing may grow, nothing may be lost
-	$(BIN)/python -m benchmarks.behaviour soak --minutes $(or $(MINUTES),3) --json docs/benchmarks/soak.json --check $(ARGS)
+	$(BIN)/python -m benchmarks soak --minutes $(or $(MINUTES),3) $(KEEP_RESULTS) --check $(ARGS)
 
 chaos: $(VENV)/installed-dev ## 5,000 samples and 300 steps under every fault at 3 %; ARGS="--samples 500 --steps 30"
 	$(BIN)/python -m benchmarks.chaos $(ARGS)

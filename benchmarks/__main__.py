@@ -1,6 +1,10 @@
 """Command line: `python -m benchmarks [SCENARIO ...]` runs scenarios and prints their tables.
 
-Without a name it runs all but those that take an environment or a time of their own (engine, soak).
+Without a name it runs all but those that take an environment or a time of their own (engine, soak). Every setting of a
+scenario is an option.
+
+python -m benchmarks sampling --levels 64 400 --pairs 3
+python -m benchmarks soak --minutes 30 --check
 """
 
 from __future__ import annotations
@@ -17,72 +21,59 @@ import msgspec
 
 from benchmarks import results, tables, targets
 from benchmarks.measure import machine, versions
+from benchmarks.options import add_settings, settings_from, strangers
 from benchmarks.processes import RunFailedError
-from benchmarks.scenarios import NOT_WITH_ALL, known, load, settings_for
+from benchmarks.scenarios import NOT_WITH_ALL, Report, known, load
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not at least 1")
-    return number
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+def _arguments() -> tuple[argparse.Namespace, dict[str, Any]]:
+    """Return what is to be done, and the options that are settings."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"what to run: {', '.join(known())}")
     parser.add_argument("--quick", action="store_true", help="one round of everything, to see that it works")
-    parser.add_argument("--pairs", type=_positive, help="rounds; default: what the scenario says, 5 or more")
-    parser.add_argument("--levels", type=_positive, nargs="+", metavar="N", help="samples in flight")
-    parser.add_argument("--samples", type=_positive, help="samples in each measured wave; default: by the level")
-    parser.add_argument("--variants", nargs="+", metavar="NAME", help="who takes part; default: all")
-    parser.add_argument("--hold-ms", type=float, help="how long the stub holds each future")
-    parser.add_argument("--seconds", type=float, help="engine: how long each measurement is at least")
-    parser.add_argument("--no-pin", action="store_true", help="let the system place client and server")
-    parser.add_argument("--official-python", help="an interpreter that has tinker==0.38.0, without torch")
-    parser.add_argument("--peer-python", help="engine: an interpreter that has torch and transformers")
     parser.add_argument("--json", type=Path, metavar="FILE", help="put every figure in here, beside what is there")
+    parser.add_argument("--summary", type=Path, metavar="FILE", help="put what is kept in here, beside what is there")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw SCENARIO.svg for each")
-    parser.add_argument("--results", type=Path, metavar="FILE", help="write a page about all that is in the JSON file")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="write a page about all that is in the summary")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
+    general = {action.dest for action in parser._actions}
+    add_settings(parser.add_argument_group("settings"), {name: load(name) for name in known()})
     arguments = parser.parse_args()
     unknown = set(arguments.scenarios) - set(known())
     if unknown:
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}; there are {', '.join(known())}")
-    if arguments.results is not None and arguments.json is None:
-        parser.error("--results is about what --json keeps: give both")
+    if arguments.results is not None and arguments.summary is None:
+        parser.error("--results is about what --summary keeps: give both")
     if arguments.pictures is not None and importlib.util.find_spec("matplotlib") is None:
         parser.error("pictures need matplotlib: install the extra `bench`")
-    return arguments
-
-
-def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what the command line says about settings, by the names of their fields."""
-    options = {name: getattr(arguments, name) for name in ("samples", "hold_ms", "seconds", "peer_python")}
-    options["official_python"] = arguments.official_python
-    options["pairs"] = arguments.pairs or (1 if arguments.quick else None)
-    options["pin"] = False if arguments.no_pin else None
-    options["levels"] = tuple(arguments.levels) if arguments.levels else None
-    options["variants"] = tuple(arguments.variants) if arguments.variants else None
-    return options
+    arguments.scenarios = arguments.scenarios or [name for name in known() if name not in NOT_WITH_ALL]
+    options = {name: value for name, value in vars(arguments).items() if name not in general}
+    foreign = strangers(options, [load(name) for name in arguments.scenarios])
+    # What `make bench` says of them all is no mistake where one alone does not ask for it.
+    if foreign and set(foreign) != {"--official-python"}:
+        parser.error(f"no setting of {', '.join(arguments.scenarios)}: {', '.join(foreign)}")
+    if arguments.quick:
+        options["pairs"] = options["pairs"] or "1"
+    return arguments, options
 
 
 def main() -> int:
     """Run and report; return the exit status: 1 for a missed target (`--check`), 2 for a run that is not valid."""
-    arguments = _arguments()
-    names = arguments.scenarios or [name for name in known() if name not in NOT_WITH_ALL]
+    arguments, options = _arguments()
     missed: list[str] = []
     invalid: list[str] = []
     measured: dict[str, dict[str, float]] = {}
-    for name in names:
+    for name in arguments.scenarios:
         try:
-            measured[name] = _run(name, arguments, missed)
-        except RunFailedError as error:
+            measured[name] = _run(name, arguments, options, missed)
+        except (RunFailedError, msgspec.ValidationError) as error:
             print(f"{name} is not valid: {error}", file=sys.stderr, flush=True)
             invalid.append(name)
-    if arguments.results is not None and arguments.json.exists():
-        kept = msgspec.json.decode(arguments.json.read_bytes())
-        arguments.results.write_text(results.page(kept, pictures=arguments.pictures is not None))
+    if arguments.results is not None:
+        summary = results.read(arguments.summary)
+        arguments.results.write_text(results.page(summary, pictures=arguments.pictures is not None))
     rows = targets.table(measured)
     if rows:
         print(f"\n{tables.text(('target', 'limit', 'measured', ''), rows)}")
@@ -94,7 +85,7 @@ def main() -> int:
     return 1 if arguments.check and missed else 0
 
 
-def _run(name: str, arguments: argparse.Namespace, missed: list[str]) -> dict[str, float]:
+def _run(name: str, arguments: argparse.Namespace, options: dict[str, Any], missed: list[str]) -> dict[str, float]:
     """Run one scenario, print its table, write what is asked for, and return the figures that targets are about."""
     scenario = load(name)
     about: dict[str, Any] = {
@@ -103,11 +94,13 @@ def _run(name: str, arguments: argparse.Namespace, missed: list[str]) -> dict[st
         "versions": versions(),
     }
     started = time.monotonic()
-    report = scenario.run(settings_for(scenario, _options(arguments)), _say)
+    report = scenario.run(settings_from(scenario, options), _say)
     about["seconds"] = round(time.monotonic() - started, 1)
     print(f"\n{name} ({about['seconds']} s)\n{scenario.table(report)}", flush=True)
     if arguments.json is not None:
-        _keep(arguments.json, name, {**about, **report})
+        _add_figures(arguments.json, name, {**about, **report})
+    if arguments.summary is not None:
+        results.write(arguments.summary, {**results.read(arguments.summary), name: results.kept(name, report, about)})
     if arguments.pictures is not None:
         scenario.picture(report, arguments.pictures / f"{name}.svg")
     values = scenario.values(report)
@@ -119,11 +112,11 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _keep(file: Path, name: str, report: dict[str, Any]) -> None:
+def _add_figures(file: Path, name: str, report: Report) -> None:
     """Put a scenario's report into the file, in place of an older one."""
-    everything = msgspec.json.decode(file.read_bytes()) if file.exists() else {"scenarios": {}}
-    everything["scenarios"][name] = report
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(everything), indent=1) + b"\n")
+    everything: dict[str, Report] = msgspec.json.decode(file.read_bytes()) if file.exists() else {}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(msgspec.json.format(msgspec.json.encode({**everything, name: report}), indent=1) + b"\n")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Annotated, Any, Protocol, cast
 
 import msgspec
 
@@ -30,7 +30,7 @@ class Common(msgspec.Struct, frozen=True, kw_only=True):
         official_python: an interpreter that has `tinker==0.38.0`, and no torch, which it would load.
     """
 
-    pairs: int = 5
+    pairs: Annotated[int, msgspec.Meta(ge=1)] = 5
     pin: bool = True
     official_python: str = ".venv-bench38/bin/python"
 
