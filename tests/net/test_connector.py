@@ -20,8 +20,7 @@ from tinker_actors.net.connector import (
     shared_connector,
 )
 from tinker_actors.net.dialing import open_socket
-from tinker_actors.net.proxies import proxy_authorization
-from tinker_actors.net.target import Target
+from tinker_actors.net.target import Target, proxy_authorization
 from tinker_actors.net.tls_dialing import default_ssl_context
 from tinker_actors.net.transport import Broken
 

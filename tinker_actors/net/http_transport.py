@@ -24,11 +24,10 @@ from tinker_actors.net.connector import (
 )
 from tinker_actors.net.deadlines import Deadlines
 from tinker_actors.net.openings import Openings
-from tinker_actors.net.proxies import proxy_authorization
 from tinker_actors.net.redirects import path_to_follow
 from tinker_actors.net.request_head import RequestHead, authority
 from tinker_actors.net.reuse import Reuse
-from tinker_actors.net.target import Target
+from tinker_actors.net.target import Target, proxy_authorization
 from tinker_actors.net.transport import Answer, Broken, NoFiles, Reply, Request
 from tinker_actors.runtime.clock import Clock
 from tinker_actors.runtime.selector_inbox import SelectorInbox

@@ -1,9 +1,7 @@
-"""Proxies: which one leads to a server, and what it is told of who asks."""
+"""Proxies: which one the environment says leads to a server."""
 
 from __future__ import annotations
 
-import base64
-from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
 
@@ -21,12 +19,3 @@ def proxy_from_environment(url: str) -> str | None:
     if proxy and "://" not in proxy:
         proxy = f"http://{proxy}"
     return proxy or None
-
-
-def proxy_authorization(proxy: str) -> tuple[tuple[str, str], ...]:
-    """Return the header that carries the user and password of a proxy URL, or nothing when it has none."""
-    url = urlsplit(proxy)
-    if url.username is None:
-        return ()
-    credentials = f"{unquote(url.username)}:{unquote(url.password or '')}"
-    return (("Proxy-Authorization", f"Basic {base64.b64encode(credentials.encode()).decode()}"),)

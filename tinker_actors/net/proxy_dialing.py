@@ -15,9 +15,8 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, LocationParseErro
 from urllib3.util import Url, parse_url
 
 from tinker_actors.net.direct_dialing import prepared
-from tinker_actors.net.proxies import proxy_authorization
 from tinker_actors.net.racing import connect
-from tinker_actors.net.target import Target
+from tinker_actors.net.target import Target, proxy_authorization
 from tinker_actors.net.tls_dialing import default_ssl_context, failure
 from tinker_actors.net.transport import Broken
 

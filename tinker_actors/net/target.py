@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -52,3 +53,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
             return f"<Target {self.url}>"
         # Without the proxy's user and password.
         return f"<Target {self.url} through {urlsplit(self.proxy).hostname}>"
+
+
+def proxy_authorization(proxy: str) -> tuple[tuple[str, str], ...]:
+    """Return the header that carries the user and password of a proxy URL, or nothing when it has none."""
+    url = urlsplit(proxy)
+    if url.username is None:
+        return ()
+    credentials = f"{unquote(url.username)}:{unquote(url.password or '')}"
+    return (("Proxy-Authorization", f"Basic {base64.b64encode(credentials.encode()).decode()}"),)
