@@ -9,7 +9,7 @@ import msgspec
 
 from benchmarks.cells import OURS
 from benchmarks.measure import spread
-from benchmarks.scenarios import Common, Report, Say
+from benchmarks.scenarios import Common, Pairs, Report, Say
 
 NOTHING = "nothing"
 """The variant that only starts: nothing is compared with it."""
@@ -22,7 +22,7 @@ class Settings(Common, frozen=True, kw_only=True):
         variants: who takes part: keys of `probe.IMPORTS`.
     """
 
-    pairs: int = 9
+    pairs: Pairs = 9
     variants: tuple[str, ...] = (OURS, "official", "numpy")
 
 

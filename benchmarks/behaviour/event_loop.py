@@ -18,7 +18,7 @@ from benchmarks.behaviour import showing
 from benchmarks.behaviour.launching import run_client, stub
 from benchmarks.measure import spread
 from benchmarks.processes import RunFailedError, placement
-from benchmarks.scenarios import Common, Report, Say
+from benchmarks.scenarios import Common, Pairs, Report, Say
 
 LOOP, THREAD = "asyncio", "thread"
 WAYS = ("a poll per future", "retrieve_futures")
@@ -34,7 +34,7 @@ class Settings(Common, frozen=True, kw_only=True):
         ways: which of `WAYS`.
     """
 
-    pairs: int = 3
+    pairs: Pairs = 3
     samples: int = 10_000
     stream_ms: int = 15_000
     ways: tuple[str, ...] = WAYS

@@ -21,6 +21,10 @@ Report = dict[str, Any]
 """What a run gives: JSON-able, with at least `settings`."""
 
 
+Pairs = Annotated[int, msgspec.Meta(ge=1)]
+"""How many rounds there are."""
+
+
 class Common(msgspec.Struct, frozen=True, kw_only=True):
     """The settings that most scenarios share; a scenario's own settings extend them.
 
@@ -30,7 +34,7 @@ class Common(msgspec.Struct, frozen=True, kw_only=True):
         official_python: an interpreter that has `tinker==0.38.0`, and no torch, which it would load.
     """
 
-    pairs: Annotated[int, msgspec.Meta(ge=1)] = 5
+    pairs: Pairs = 5
     pin: bool = True
     official_python: str = ".venv-bench38/bin/python"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import pictures
-from benchmarks.scenarios import Report, Say, engine
+from benchmarks.scenarios import Pairs, Report, Say, engine
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,7 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         seconds: how long each measurement goes on at least.
     """
 
-    pairs: int = 5
+    pairs: Pairs = 5
     peer_python: str = sys.executable
     seconds: float = 2.0
 

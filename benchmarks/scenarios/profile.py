@@ -21,7 +21,7 @@ import msgspec
 from benchmarks import pictures, tables
 from benchmarks.measure import spread
 from benchmarks.processes import RunFailedError, placement, run_program, stub
-from benchmarks.scenarios import Common, Report, Say
+from benchmarks.scenarios import Common, Pairs, Report, Say
 from benchmarks.variants.base import Spec
 from benchmarks.variants.identity import wrong
 
@@ -58,7 +58,7 @@ class Settings(Common, frozen=True, kw_only=True):
         rate: looks per second.
     """
 
-    pairs: int = 3
+    pairs: Pairs = 3
     levels: tuple[int, ...] = (64, 400)
     samples: int = 15_000
     rate: int = 400
