@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import tempfile
+from collections import Counter
 from pathlib import Path
-from typing import BinaryIO
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from tinker_actors.local import marks
@@ -21,20 +20,18 @@ from tinker_actors.local.core.keeping import CheckpointDamagedError, CheckpointM
 from tinker_actors.local.core.requests.messages import NO_RETRY, Answer, Attachment, RefusedError
 from tinker_actors.local.core.rest.checkpoints import no_checkpoint
 from tinker_actors.local.http.aside import in_thread
-from tinker_actors.local.http.ranges import Part, UnsatisfiableError, part_of
 from tinker_actors.local.store.tar_files import UNFINISHED
 
 _LOG = logging.getLogger(__name__)
 
 KEPT = 8
-"""How many archives are kept; the ones asked for longest ago go first."""
+"""How many archives are kept, beside those being sent; the ones asked for longest ago go first."""
 
 PREFIX = "archives-"
 """What the names of folders for archives begin with."""
 
 _SUFFIX = ".tar.gz"
-_PIECE = 256 * 1024
-_OK, _PART, _UNCHANGED, _BEHIND = 200, 206, 304, 416
+_UNCHANGED = 304
 
 
 class Archives:
@@ -51,15 +48,16 @@ class Archives:
         self._where = where
         self._folder: Path | None = None
         self._recent: dict[str, Path] = {}
+        self._sending: Counter[Path] = Counter()  # how many are being sent of each; those stay
         self._packing = asyncio.Lock()
         for folder in () if where is None else marks.folders(where):
             if folder.name.startswith(PREFIX):
                 marks.remove(folder, _is_archive, "a killed server has left it", logging.WARNING)
 
     async def respond(self, answer: Answer, attachment: Attachment, request: Request) -> Response:
-        """Return the response that sends an archive, or the part of it that the request asks for."""
+        """Return the response that sends an archive, or the parts of it that the request asks for."""
         try:
-            file = await self._opened(attachment)
+            path = await self._packed(attachment)
         except CheckpointMissingError:
             gone = no_checkpoint(attachment.path).answer()
             return Response(gone.body, gone.status, dict(gone.headers))
@@ -70,23 +68,15 @@ class Archives:
             _LOG.exception("%s can't be packed", attachment.path)
             failed = RefusedError(503, f"The archive could not be made: {error.strerror or error}.").answer()
             return Response(failed.body, failed.status, dict(failed.headers))
-        size, tag = os.fstat(file.fileno()).st_size, f'"{attachment.uid}"'
+        tag = f'"{attachment.uid}"'
         headers = {
             **dict(answer.headers),
-            "accept-ranges": "bytes",
             "etag": tag,
             "content-disposition": f'attachment; filename="{attachment.name}"',
         }
         if tag in request.headers.get("if-none-match", ""):
-            return _closed(file, _UNCHANGED, headers)
-        try:
-            part = part_of(_range(request, tag), size)
-        except UnsatisfiableError:
-            return _closed(file, _BEHIND, {**headers, "content-range": f"bytes */{size}"})
-        if part is None:
-            return FileResponse(file, _OK, headers, Part(0, size))
-        headers["content-range"] = f"bytes {part.start}-{part.end - 1}/{size}"
-        return FileResponse(file, _PART, headers, part)
+            return Response(None, _UNCHANGED, headers)
+        return _Download(path, self._sending, headers)
 
     def close(self) -> None:
         """Remove all archives; those being sent are sent to their end."""
@@ -95,18 +85,18 @@ class Archives:
             self._folder = None
             self._recent.clear()
 
-    async def _opened(self, attachment: Attachment) -> BinaryIO:
+    async def _packed(self, attachment: Attachment) -> Path:
         # One at a time: packing is bound by the disk, and whoever waits for the same archive finds it then.
         async with self._packing:
             path = self._recent.pop(attachment.uid, None)
-            if path is None:
+            if path is None or not path.is_file():
                 path = self._place() / f"{attachment.uid}{_SUFFIX}"
                 await in_thread("archive", lambda: self._store.pack(attachment.path, attachment.uid, path))
             self._recent[attachment.uid] = path
-            file = path.open("rb")
-            while len(self._recent) > KEPT:
-                self._recent.pop(next(iter(self._recent))).unlink(missing_ok=True)
-            return file
+            idle = [uid for uid, kept in self._recent.items() if uid != attachment.uid and not self._sending[kept]]
+            for uid in idle[: max(0, len(self._recent) - KEPT)]:
+                self._recent.pop(uid).unlink(missing_ok=True)
+            return path
 
     def _place(self) -> Path:
         if self._folder is None or not self._folder.is_dir():
@@ -119,43 +109,16 @@ def _is_archive(name: str) -> bool:
     return name.removesuffix(UNFINISHED).endswith(_SUFFIX)
 
 
-class FileResponse(Response):
-    """A part of an open file as a response, piece by piece; the file is closed with it.
+class _Download(FileResponse):
+    """A file as a response, whole or in the parts that are asked for. It is counted from now on until it is sent."""
 
-    Args:
-        file: the file.
-        status: the HTTP status.
-        headers: headers, without the length.
-        part: which part.
-    """
+    def __init__(self, path: Path, sending: Counter[Path], headers: dict[str, str]) -> None:
+        super().__init__(path, headers=headers, stat_result=path.stat())
+        self._sent, self._sending = path, sending
+        sending[path] += 1
 
-    def __init__(self, file: BinaryIO, status: int, headers: dict[str, str], part: Part) -> None:
-        super().__init__(None, status, {**headers, "content-length": str(part.end - part.start)})
-        self._file = file
-        self._part = part
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        """Send it."""
-        with self._file:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            place, end = self._part
-            if scope["method"] == "HEAD":
-                place = end
-            self._file.seek(place)
-            while place < end:
-                piece = self._file.read(min(_PIECE, end - place))
-                place += len(piece)
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def _range(request: Request, tag: str) -> str | None:
-    """Return the range asked for, unless it is asked for of another version of the file."""
-    if request.headers.get("if-range", tag) != tag:
-        return None
-    return request.headers.get("range")
-
-
-def _closed(file: BinaryIO, status: int, headers: dict[str, str]) -> Response:
-    file.close()
-    return Response(None, status, headers)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._sending[self._sent] -= 1

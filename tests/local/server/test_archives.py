@@ -107,7 +107,11 @@ def test_random_parts_put_together_are_the_whole(link, whole):
     ("headers", "status"),
     [
         ({"range": "bytes=10000000000-"}, 416),
-        ({"range": "bytes=0-1,4-5"}, 200),
+        ({"range": "bytes=0-1,4-5"}, 206),
+        ({"range": "bytes=" + "0-1," * 5000}, 200),
+        ({"range": "bytes=2-1"}, 400),
+        ({"range": "lines=0-1"}, 400),
+        ({"range": "bytes=-5"}, 206),
         ({"range": "bytes=0-9", "if-range": '"another"'}, 200),
         ({"range": "bytes=0-9", "if-range": "ETAG"}, 206),
         ({"if-none-match": "ETAG"}, 304),
@@ -121,6 +125,10 @@ def test_what_else_a_request_may_ask_for(link, whole, headers, status):
         assert answer.headers["content-range"] == f"bytes */{len(whole.content)}"
     if status == 200:
         assert answer.content == whole.content
+    if headers.get("range") == "bytes=0-1,4-5":
+        assert answer.headers["content-type"].startswith("multipart/byteranges")
+    if headers.get("range") == "bytes=-5":
+        assert answer.content == whole.content[-5:]
 
 
 def test_a_head_tells_the_size_and_sends_nothing(link, whole):
@@ -171,15 +179,24 @@ class CountingStore:
         target.write_bytes(uid.encode())
 
 
+SCOPE = {"type": "http", "method": "GET", "headers": [], "asgi": {"spec_version": "2.4"}}
+
+
+async def response_to(archives, uid):
+    return await archives.respond(Answer(200, b""), Attachment("tinker://a/weights/b", uid, "b"), Request(SCOPE))
+
+
 async def sent(archives, uid):
-    scope = {"type": "http", "method": "GET", "headers": []}
-    response = await archives.respond(Answer(200, b""), Attachment("tinker://a/weights/b", uid, "b"), Request(scope))
+    return await played(await response_to(archives, uid))
+
+
+async def played(response):
     messages = []
 
     async def send(message):
         messages.append(message)
 
-    await response(scope, None, send)
+    await response(SCOPE, None, send)
     return messages[0]["status"], b"".join(message.get("body", b"") for message in messages)
 
 
@@ -197,6 +214,34 @@ def test_archives_are_made_once_and_the_ones_asked_for_longest_ago_go_first(tmp_
     asyncio.run(scenario())
     assert store.packed == ["a", "b", "c", "b"]
     assert not list(tmp_path.iterdir())
+
+
+def test_an_archive_that_somebody_removed_is_made_again(tmp_path):
+    store = CountingStore()
+
+    async def scenario():
+        archives = Archives(store, tmp_path)
+        await sent(archives, "a")
+        next(tmp_path.rglob("a.tar.gz")).unlink()
+        assert await sent(archives, "a") == (200, b"a")
+
+    asyncio.run(scenario())
+    assert store.packed == ["a", "a"]
+
+
+def test_archives_being_sent_are_not_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(archiving, "KEPT", 1)
+
+    async def scenario():
+        archives = Archives(CountingStore(), tmp_path)
+        slow = await response_to(archives, "a")
+        for uid in "bcd":
+            assert await sent(archives, uid) == (200, uid.encode())
+        assert await played(slow) == (200, b"a")
+        await sent(archives, "e")
+        assert [path.name for path in tmp_path.rglob("*.tar.gz")] == ["e.tar.gz"]
+
+    asyncio.run(scenario())
 
 
 def test_archives_of_a_killed_server_go_and_nobody_elses_do(tmp_path, caplog):
