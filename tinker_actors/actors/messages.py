@@ -304,7 +304,8 @@ class PublishPolicy(Message, frozen=True, eq=False):
     """To the registry: once this sampler is ready, it is what the policy samples from, unless a newer one is.
 
     Attributes:
-        policy: has the policy's registry `key`; kept until this is decided.
+        policy: has the policy's registry `key`, its `name`, and what was said of it (`remarks`); kept until this is
+            decided.
         lease: keeps the sampler published, first here and then in the policy's entry.
         future: settled with the sampler's weights version, or its error.
     """

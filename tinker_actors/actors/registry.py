@@ -8,6 +8,7 @@ of its newest sampler, which is swapped when the next one is ready.
 from __future__ import annotations
 
 import itertools
+import logging
 from typing import Any
 
 import msgspec
@@ -23,8 +24,9 @@ from tinker_actors.actors.messages import (
 )
 from tinker_actors.actors.service import SamplerEntry, Service
 from tinker_actors.errors import TinkerError
-from tinker_actors.runtime.actor import RuntimeActor
+from tinker_actors.runtime.actor import RuntimeActor, logger
 from tinker_actors.runtime.futures import APIFuture
+from tinker_actors.runtime.threads import log_safely
 
 sampler_keys = itertools.count(1)
 """Registry keys; unique in the process, because lanes are shared between services."""
@@ -129,8 +131,16 @@ class Registry(RuntimeActor):
         if not isinstance(current, PolicyEntry) or current.order < entry.order:
             fields = msgspec.structs.asdict(entry)
             self._put(message.policy.key, PolicyEntry(**fields, lease=message.lease))
+        self._tell(message.policy, entry.weights_version)
         message.future._settle(entry.weights_version)
         self._lift_barriers()
+
+    def _tell(self, policy: Any, version: int | None) -> None:
+        """Say in the log which version a policy has, now and then: some publish a thousand times a day."""
+        left_out = policy.remarks.left_out(self.now())
+        if left_out is not None:
+            more = f" ({left_out} others since this was said last)" if left_out else ""
+            log_safely(logger, logging.INFO, "Published version %s of policy %r%s", version, policy.name, more)
 
     def _not_published(self, message: PublishPolicy, error: TinkerError) -> None:
         """Leave the old version in place; when there never was one and none is coming, samples need not wait for it."""

@@ -17,6 +17,7 @@ from tinker_actors.clients.handle import ended_error
 from tinker_actors.clients.sample_request import LateRequest, Read, SampleRequest, SamplerLease
 from tinker_actors.clients.source import SampleSource
 from tinker_actors.errors import ClientClosedError, InvalidInputError, TinkerError
+from tinker_actors.protocol.limits.remarks import Rarely
 from tinker_actors.runtime.actor import tell
 from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
@@ -36,15 +37,18 @@ class PolicyState:
         key: the policy's registry key.
         training: where the training of these weights stands.
         called: whether somebody has called `publish`.
+        name: what its user calls it.
+        remarks: how often the log tells of a new version.
     """
 
-    __slots__ = ("__weakref__", "_service", "called", "key", "name", "training")
+    __slots__ = ("__weakref__", "_service", "called", "key", "name", "remarks", "training")
 
     def __init__(self, name: str, service: Service, training: TrainingState) -> None:
         self.name = name
         self.key = next(sampler_keys)
         self.training = training
         self.called = False
+        self.remarks = Rarely()
         self._service = service
         finalize(self, _retire, service, training, self.key)
 

@@ -91,12 +91,19 @@ def let_others_finish() -> None:
 
 
 def log_failure(logger: logging.Logger, text: str, *args: object) -> None:
-    """Log a failure at ERROR, with the exception that is being handled. Never raises.
+    """Log a failure at ERROR, with the exception that is being handled. Never raises."""
+    log_safely(logger, logging.ERROR, text, *args, failure=sys.exception())
+
+
+def log_safely(
+    logger: logging.Logger, level: int, text: str, *args: object, failure: BaseException | None = None
+) -> None:
+    """Log something. Never raises.
 
     What a log handler of the user's raises is printed, as the standard library's handlers do with their own failures.
     """
     try:
-        logger.error(text, *args, exc_info=sys.exception())
+        logger.log(level, text, *args, exc_info=failure, stacklevel=2)  # as said by whoever says it
     except BaseException:
         with contextlib.suppress(Exception):  # there may be nothing to print to
             traceback.print_exc()

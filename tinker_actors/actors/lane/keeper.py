@@ -7,6 +7,7 @@ is under way stay.
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ from tinker_actors.runtime.byte_budget import ByteBudget
 from tinker_actors.runtime.forks import on_fork
 from tinker_actors.runtime.hub import EventHub
 from tinker_actors.runtime.restarts import RestartIntensity
-from tinker_actors.runtime.threads import log_failure
+from tinker_actors.runtime.threads import log_failure, log_safely
 
 LaneName = Literal["control", "train", "sample"]
 LANES: tuple[LaneName, ...] = ("control", "train", "sample")
@@ -213,6 +214,7 @@ class LaneKeeper(RuntimeActor):
             self._lanes.queue_budget.admit()
         elif isinstance(message, _Beat):
             self._look()
+            self._tell_story()
             self.tell_later(_BEAT_EVERY, _Beat())
         elif isinstance(message, StopLanes):
             self.end(ClientClosedError("The lanes were closed with this request under way."))
@@ -263,6 +265,13 @@ class LaneKeeper(RuntimeActor):
         else:
             log_failure(logger, "The %s lane was replaced; its successor takes over %d requests", name, in_flight)
             self._lanes.hub.emit(LaneReplaced(name, in_flight, error))
+
+    def _tell_story(self) -> None:
+        """Log what is new about the server."""
+        settings = self._settings["control"]
+        for level, text in settings.limits.remarks(self.now()):
+            number = logging.WARNING if level == "warning" else logging.INFO
+            log_safely(logger, number, "The server at %s %s", settings.config.base_url, text)
 
     def _look(self) -> None:
         """Send pings, and replace a lane that owes an answer for too long."""

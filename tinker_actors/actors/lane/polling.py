@@ -309,6 +309,7 @@ class Polling:
         )
         if work.paused:
             self._desk.submitting.server_paused(now)
+            self._desk.settings.limits.pause = (now, work.tracker.detail)
         # Whose end was told will not be told again, even if it is now said not to be over: it has to ask.
         work.way = "look" if work.told else "hear"
         work.size = 0

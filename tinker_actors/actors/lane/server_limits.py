@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from tinker_actors.config import Config
 from tinker_actors.protocol.endpoints import API_KEY
 from tinker_actors.protocol.limits.rate_window import RateWindow
+from tinker_actors.protocol.limits.remarks import Outages, Remark
 from tinker_actors.protocol.limits.retry_budget import RetryBudget
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.forks import on_fork
@@ -26,11 +27,15 @@ class ServerLimits:
     Attributes:
         budget: what may be sent while the server is in trouble.
         window: for how long nothing is submitted after a 429.
+        pause: when the server said last that it keeps operations waiting on purpose, and why; None if it never did.
+            Written by lanes.
     """
 
     def __init__(self) -> None:
         self.budget = RetryBudget()
         self.window = RateWindow()
+        self.pause: tuple[float, str] | None = None
+        self._outages = Outages()
         self._lanes: frozenset[Ref] = frozenset()
         self._guard = threading.Lock()
 
@@ -38,6 +43,11 @@ class ServerLimits:
         """Have a lane hear of what is announced. Lanes that have ended are forgotten."""
         with self._guard:
             self._lanes = frozenset(ref for ref in (*self._lanes, lane) if ref.is_alive())
+
+    def remarks(self, now: float) -> list[Remark]:
+        """Return what is new about the server since somebody asked, for the log."""
+        with self._guard:
+            return self._outages.look(now, self.budget.trouble, self.pause)
 
     def announce(self, message: Any) -> None:
         """Tell all lanes."""

@@ -384,6 +384,7 @@ class Training(RuntimeActor):
             settle_error(pending, error)
             return
         pending.adopt(self._creation.base_model)
+        pending.tell_story(self._creation.model_id)
         pending.future._settle(pending.values())
 
     def _lift_barriers(self) -> None:

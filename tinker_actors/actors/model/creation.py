@@ -6,6 +6,7 @@ checkpoint as its first operation; every server can do that.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from tinker_actors.actors.lane.options import Terms
@@ -28,10 +29,11 @@ from tinker_actors.protocol.endpoints import ENDPOINTS, TYPE_CREATE_MODEL
 from tinker_actors.protocol.replies.outcomes import Read
 from tinker_actors.protocol.replies.plain import get_info_response, weights_info_response
 from tinker_actors.protocol.requests.operations import JSON, Tail, load_weights
-from tinker_actors.runtime.actor import guarded, tell
+from tinker_actors.runtime.actor import guarded, logger, tell
 from tinker_actors.runtime.delivery import Inner
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
+from tinker_actors.runtime.threads import log_safely
 from tinker_actors.types.training import LoraConfig
 from tinker_actors.types.wire import CreateModelRequest, ModelRequest, WeightsInfoRequest
 
@@ -174,12 +176,18 @@ class Creation:
             # ignore numbers make up names (8.3).
             self.server_orders = self.model_id == self._expected_id
         if self._origin.path is None:
-            self._ready._settle(self.model_id)
+            self._made("a LoRA adapter")
         else:
             self._restore(self._origin.path)
         for future in self._asked_about:
             self._ask_about(self.model_id, future)
         self._owner.model_ready(discards=self._discards)
+
+    def _made(self, how: str) -> None:
+        rank = None if self._lora is None else self._lora.rank
+        text = "Model %s is there: %s of rank %s on %s"
+        log_safely(logger, logging.INFO, text, self.model_id, how, rank, self.base_model)
+        self._ready._settle(self.model_id)
 
     def _restore(self, path: str) -> None:
         """Load the checkpoint before anything else; the model counts as ready when that has worked."""
@@ -192,7 +200,7 @@ class Creation:
     def _restored(self, loaded: APIFuture[Any]) -> None:
         error = loaded._failure()
         if error is None:
-            self._ready._settle(self.model_id)
+            self._made(f"restored from {self._origin.path},")
         elif isinstance(error, TinkerError):
             self.fail(error)
 

@@ -26,6 +26,7 @@ from tinker_actors.actors.platform import PROTOCOL_VERSION
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.session.messages import FinishSession, Meet, Met, SessionSettings
 from tinker_actors.actors.session.requests import ENDPOINT_OF, READERS, CallName, configuration
+from tinker_actors.actors.session.story import Story
 from tinker_actors.errors import SessionLostError, TinkerError
 from tinker_actors.events.records import SessionCreated, SessionLost
 from tinker_actors.protocol.codec.wire_json import encode_body
@@ -34,7 +35,6 @@ from tinker_actors.protocol.limits.pacing import Spacing
 from tinker_actors.protocol.limits.rounds import Rounds
 from tinker_actors.protocol.replies.plain import acknowledgement
 from tinker_actors.runtime.actor import Ref, RuntimeActor, logger, tell
-from tinker_actors.secrets import without_secrets
 from tinker_actors.types.wire import (
     Body,
     ClientConfigRequest,
@@ -49,7 +49,6 @@ from tinker_actors.types.wire import (
 _GONE = (404, 410)
 _NOT_FOUND = 404
 # Wire protocol 7.7: silence is worth a warning after this long.
-_WARN_AFTER_SILENCE = 120.0
 _SMALLEST_PRUNE = 64
 # Telling the server that we are done is tried for so long even where no time is left.
 _FIRST_ATTEMPT = 1.0
@@ -99,6 +98,7 @@ class Session(RuntimeActor):
         self._last_sign = 0.0
         self._unanswered = 0  # heartbeats in a row
         self._rounds = Rounds(self._config.heartbeat_interval, self.now())
+        self._story = Story(service.config.base_url)
         self._creating = False  # whether the server was asked for a session
         self._finishing: FinishSession | None = None
 
@@ -209,13 +209,7 @@ class Session(RuntimeActor):
         )
 
     def _opened(self, created: CreateSessionResponse) -> None:
-        for level, text in (
-            (logger.info, created.info_message),
-            (logger.warning, created.warning_message),
-            (logger.error, created.error_message),
-        ):
-            if text:
-                level("The server says: %s", without_secrets(text))
+        self._story.opened(created)
         self._hub.emit(SessionCreated(created.session_id))
         self._enter(created.session_id)
 
@@ -263,8 +257,7 @@ class Session(RuntimeActor):
         if silence > self._config.silence_limit and self._unanswered:
             self._lost(SessionLostError(f"No heartbeat was answered for {silence:.0f} s."))
             return
-        if silence > _WARN_AFTER_SILENCE:
-            logger.warning("No heartbeat of session %s was answered for %.0f s", self._session_id, silence)
+        self._story.silent(self._session_id, silence)
         self._send_heartbeat()
 
     def _send_heartbeat(self) -> None:
@@ -295,6 +288,7 @@ class Session(RuntimeActor):
     def _alive(self) -> None:
         self._beating = False
         self._unanswered = 0
+        self._story.heard(self._session_id)
         self._last_sign = self.now()
         suspicions, self._suspicions = self._suspicions, []
         if suspicions:
@@ -333,7 +327,7 @@ class Session(RuntimeActor):
 
     def _lost(self, error: SessionLostError) -> None:
         assert self._session_id is not None
-        logger.error("Session %s is lost: %s", self._session_id, error.message)
+        self._story.lost(self._session_id, error.message)
         self._hub.emit(SessionLost(self._session_id, error))
         self._end(error)
 
@@ -369,6 +363,7 @@ class Session(RuntimeActor):
         self._call("finish", body, path=path, patience=patience, timeout=patience)
 
     def _finished(self) -> None:
+        self._story.ended(self._session_id)
         self.end(self._service.ended or SessionLostError("The session was ended."))
 
     # ------------------------------------------------------------ requests
