@@ -183,6 +183,25 @@ def test_what_is_behind_a_number_that_cant_be_filled_fails_and_says_why(name, st
     server.close()
 
 
+def test_what_one_open_number_stopped_has_one_cause():
+    server = Peculiar(PROTOBUF, max_chunk_len=1)
+    server.takes = lambda seen: not any(taken for _, taken in seen)  # one filler, in JSON, and nothing behind it
+    trainer = server.trainer
+    called = [
+        trainer.forward_backward([datum(i) for i in range(3)], "cross_entropy"),
+        trainer.optim_step(),
+        trainer.forward_backward([datum(1)], "cross_entropy"),
+        trainer.save_state("behind"),
+    ]
+    server.simulation.wait_for(*called, trainer._barrier_future())
+    errors = [future._failure() for future in called]
+    assert {type(error) for error in errors} == {ta.PrecedingOperationFailed}
+    assert len({id(error.preceding) for error in errors}) == 1
+    assert "number 1" in str(errors[0].preceding)
+    assert len({error.on_told.cause for error in errors}) == 1
+    server.close()
+
+
 @pytest.mark.parametrize("chunks", [1, 3])
 def test_a_model_goes_on_when_the_server_lets_its_open_number_be_filled(chunks, undisturbed):
     server = Peculiar(max_chunk_len=1)

@@ -127,6 +127,61 @@ def test_a_step_of_both_tells_when_it_is_looked_at(world):
     assert world.goes_on()
 
 
+SAVES = {
+    "save_state": lambda trainer, name: trainer.save_state(name),
+    "save_weights_for_sampler": lambda trainer, name: trainer.save_weights_for_sampler(name),
+    "forward": lambda trainer, _: trainer.forward(GOOD, "cross_entropy"),
+    "publish": lambda trainer, name: trainer.policy(name).publish(),
+}
+
+
+@pytest.mark.parametrize("save", SAVES)
+def test_who_catches_the_error_of_a_save_and_saves_again_has_saved(world, save):
+    """The failure is not known when the first one is called; its own error tells of it."""
+    world.trainer.step(FAILS, "cross_entropy")
+    refused = world.settled(SAVES[save](world.trainer, "first"))
+    with pytest.raises(ta.PrecedingOperationFailed) as caught:
+        refused.result(0)
+    if save != "publish":  # which is not the name of what was not done
+        assert f"Call {save} again" in str(caught.value)
+    assert "acknowledge_failure()" in str(caught.value)
+    assert world.settled(SAVES[save](world.trainer, "second")).result(0) is not None
+
+
+@pytest.mark.parametrize("on_its_way", [False, True])
+@pytest.mark.parametrize("chunks", [1, 3])
+@pytest.mark.parametrize("save", SAVES)
+def test_what_was_acknowledged_before_anybody_heard_of_it_stops_no_save(save, chunks, on_its_way):
+    world, other = World(max_chunk_len=1), World(max_chunk_len=1)
+    data = [*GOOD * (chunks - 1), *FAILS]
+    before = world.trainer.forward_backward(data, "cross_entropy")
+    behind = [world.trainer.optim_step(), world.trainer.save_state("ignorant")]
+    if on_its_way:
+        world.settled(before.accepted)
+        assert not before.done()
+    world.trainer.acknowledge_failure()
+    rescue = SAVES[save](world.trainer, "rescue")
+    late = [world.trainer.forward_backward(GOOD, "cross_entropy"), world.trainer.optim_step()]
+    world.settled(before, *behind, rescue, *late)
+    assert isinstance(before._failure(), ta.RequestFailedError)
+    assert {type(future._failure()) for future in behind} == {ta.PrecedingOperationFailed}
+    assert rescue._failure() is None
+    same = [other.trainer.forward_backward(GOOD, "cross_entropy"), other.trainer.optim_step()]
+    other.simulation.wait_for(*same)
+    # What is called afterwards is done, and nothing of what was broken is in it.
+    assert late[1].result(0).metrics["weights:unique"] == same[1].result(0).metrics["weights:unique"]
+    for each in (world, other):
+        each.simulation.close(each.service)
+
+
+def test_what_fails_behind_an_acknowledgement_is_another_failure(world):
+    world.trainer.acknowledge_failure()
+    failed = world.trainer.forward_backward(FAILS, "cross_entropy")
+    refused = world.settled(world.trainer.save_state("x"))
+    assert isinstance(refused._failure(), ta.PrecedingOperationFailed)
+    assert failed.exception(0)
+
+
 def test_a_sampler_whose_weights_were_not_saved_tells(world):
     world.failed()
     sampler = world.trainer.save_weights_and_get_sampling_client()

@@ -139,6 +139,10 @@ class Play:
     def told(self, place):
         self.order.told(place)
 
+    def over(self, *places):
+        for place in places or list(self.order._in_flight):
+            self.order.ended(place)
+
     def acknowledged(self):
         self.order.acknowledge()
 
@@ -191,17 +195,56 @@ STORIES = [
     ),
     (
         "an acknowledgement tells of all",
-        "grad grad fails:2 step=ignorant acknowledged grad=discard",
+        "grad grad fails:2 step=ignorant over acknowledged grad=discard",
         "discards",
         "clean",
     ),
-    ("an acknowledgement tells of all", "grad grad fails:2 step=ignorant acknowledged grad step", "applies", "clean"),
+    (
+        "an acknowledgement tells of all",
+        "grad grad fails:2 step=ignorant over acknowledged grad step",
+        "applies",
+        "clean",
+    ),
     (
         "what was acknowledged stays on the server",
-        "grad grad fails:2 step=ignorant acknowledged grad fails:4 step=ignorant told:4 grad=tainted",
+        "grad grad fails:2 step=ignorant over acknowledged grad fails:4 step=ignorant told:4 grad=tainted",
         "applies",
         "tainted",
     ),
+    # Acknowledged before it failed.
+    (
+        "what is called afterwards is not ignorant of it",
+        "grad call:step acknowledged call:save fails:1 turn=ignorant turn save over grad step",
+        "both",
+        "clean",
+    ),
+    (
+        "what was called behind the acknowledgement and fails is another thing",
+        "grad acknowledged fails:1 over grad fails:2 save=ignorant told:2 save",
+        "both",
+        "clean",
+    ),
+    (
+        "what is to build on it waits until it is known, and what saves does not",
+        "grad acknowledged save call:grad turn=wait over:1 turn step",
+        "both",
+        "clean",
+    ),
+    (
+        "what can't be discarded counts",
+        "grad grad call:step acknowledged fails:2 turn=ignorant over grad step",
+        "applies",
+        "clean",
+    ),
+    (
+        "what can be discarded is discarded",
+        "grad grad call:step acknowledged fails:2 turn=ignorant over grad=discard",
+        "discards",
+        "clean",
+    ),
+    ("a part that stays counts", "grad acknowledged stays:1 over grad step", "applies", "clean"),
+    ("a step that was applied", "grad step acknowledged fails:1 applied:2 over grad step", "both", "clean"),
+    ("a load", "load acknowledged call:save load_failed:1 turn grad step", "both", "clean"),
     ("a restore helps", "grad grad fails:2 step=ignorant told:2 load loaded:4 grad step", "both", "clean"),
     (
         "gradients of earlier steps don't count",
@@ -226,7 +269,7 @@ STORIES = [
     ("saving does not wait for that", "grad step fails:1 told:1 save", "both", "clean"),
     (
         "it was applied",
-        "grad step fails:1 applied:2 told:1 grad=tainted step=tainted save acknowledged grad",
+        "grad step fails:1 applied:2 told:1 grad=tainted step=tainted over save acknowledged grad",
         "both",
         "clean",
     ),
@@ -304,7 +347,7 @@ def test_who_goes_on_whatever_fails_is_never_stopped(discards):
     play.tell("grad grad fails:1 grad stays:2 step fails:4 applied:4 load load_failed:5 grad step")
     play.tell("load call:grad turn=wait loaded:8 turn")  # this costs nothing
     assert play.order.state == "clean"
-    assert play.order.known(9) == (EVERY,)
+    assert play.order.known(9, 9) == (EVERY,)
 
 
 def test_the_step_that_was_applied_in_ignorance_hears_of_what():
@@ -339,13 +382,34 @@ def test_what_a_caller_knew_is_said_until_the_server_has_heard_it():
     play = Play(discards=True)
     play.tell("grad fails:1 call:grad told:1 turn=ignorant grad")
     order = play.order
-    assert order.known(2) == ()
-    assert order.known(3) == (range(1, 2),)
+    assert order.known(2, 2) == ()
+    assert order.known(3, 3) == (range(1, 2),)
     play.say("grad")
-    assert order.known(4) == (range(1, 2),)
+    assert order.known(4, 4) == (range(1, 2),)
     order.ended(1)
     order.accepted(3)
-    assert order.known(4) == ()
+    assert order.known(4, 4) == ()
+
+
+def test_what_was_acknowledged_is_said_as_all_numbers_before_it():
+    order = Order(discards=True)
+    for _ in range(2):
+        order.admit(OPERATIONS["grad"], order.call())
+    order.acknowledge()
+    order.acknowledge()
+    assert order.known(2, 4) == (), "this was called before"
+    save, later = order.call(), order.call()
+    assert order.known(save, 7) == (range(1, 7),)
+    assert order.known(later, 9) == (range(1, 7),), "what was called in between is none of it"
+    order.failed(OPERATIONS["grad"], 2, ERROR, cause=1, numbers=range(4, 7))
+    assert order.known(save, 7) == (range(1, 7), range(4, 7))
+    assert (order.last_ignorant(2), order.last_ignorant(save)) == (2, later)
+    for place in (save, later):
+        order.admit(OPERATIONS["save"], place)
+    for place in (1, 2):
+        order.ended(place)
+    assert order._acknowledged == []
+    assert order.known(later, 9) == (range(4, 7),)
 
 
 def test_a_failure_is_remembered_as_long_as_something_is_under_way_that_was_called_in_ignorance_of_it():
@@ -378,8 +442,10 @@ def test_what_is_said_of_it():
     error = RequestFailedError("the cause")
     told = []
     error.on_told = lambda: told.append(1)
-    consequence = preceded("optim_step", error)
+    consequence = preceded(OPERATIONS["step"], error)
     assert (consequence.outcome, consequence.preceding) == ("not_applied", error)
+    assert "Call save_state again" in str(preceded(OPERATIONS["save"], error))
+    assert "acknowledge_failure()" in str(preceded(OPERATIONS["save"], error))
     assert "optim_step was not sent" in str(consequence)
     assert "the cause" in str(consequence)
     consequence.on_told()

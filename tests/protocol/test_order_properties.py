@@ -20,7 +20,7 @@ OPERATIONS = {
 ERROR = RequestFailedError("the cause")
 
 CALLS = ("grad", "grad-refused", "grad-in-part", "step", "step-fails", "save", "load", "load-fails")
-NEWS = ("told", "turn", "end")
+NEWS = ("told", "turn", "end", "acknowledged")
 
 
 class World:
@@ -34,6 +34,8 @@ class World:
         self.knew: dict[int, set[int]] = {}  # by place: the failures of which its caller had been told
         self.failed: dict[int, int] = {}  # by cause: the place
         self.told: set[int] = set()
+        self.acknowledged = 0  # the calls of which the user went on whatever becomes of them
+        self.covered: dict[int, int] = {}  # by place: how many these were when it was called
         self.gathered: list[int] = []
         self.steps: list[tuple[int, list[int]]] = []
         self._causes = itertools.count(1)
@@ -41,6 +43,7 @@ class World:
     def call(self, name: str) -> None:
         place = self.order.call()
         self.knew[place] = set(self.told)
+        self.covered[place] = self.acknowledged
         self.queue.append((place, name))
 
     def tell(self) -> None:
@@ -50,7 +53,13 @@ class World:
             return
 
     def ignorant(self, place: int) -> bool:
-        return any(at < place and cause not in self.knew[place] for cause, at in self.failed.items())
+        unknown = [at for cause, at in self.failed.items() if cause not in self.knew[place]]
+        return any(self.covered[place] < at < place for at in unknown)
+
+    def acknowledge(self) -> None:
+        self.order.acknowledge()
+        self.acknowledged = self.order.calls
+        self.told |= set(self.failed)
 
     def turn(self) -> None:
         while self.queue:
@@ -113,7 +122,7 @@ class World:
 @given(st.lists(st.sampled_from([*CALLS, *NEWS, *NEWS]), max_size=60), st.booleans())
 def test_nothing_is_sent_in_ignorance_and_nobody_who_knows_is_stopped(events, discards):
     world = World(discards=discards)
-    news = {"told": world.tell, "turn": world.turn, "end": world.end}
+    news = {"told": world.tell, "turn": world.turn, "end": world.end, "acknowledged": world.acknowledge}
     for event in events:
         if event in news:
             news[event]()

@@ -52,7 +52,8 @@ class TrainingClient(Checkpoints, Staying):
     restore that failed fails with `PrecedingOperationFailed`, until you are told: by `result()`, `exception()`,
     `await`, a callback or `acknowledge_failure`. What you call then is done, and earlier gradients of the step count.
     Gradients of a broken step are discarded; where a server can't, gradients and steps fail with `StepTaintedError`
-    until you restore a checkpoint or acknowledge. Saving, `forward` and samplers go on in any case.
+    until you restore a checkpoint or acknowledge. Saving, `forward` and samplers are stopped by neither: called once
+    you know, they are done. To save whatever has failed or will, call `acknowledge_failure()` and then `save_state`.
     """
 
     _elsewhere = (
@@ -249,7 +250,14 @@ class TrainingClient(Checkpoints, Staying):
         self._barrier_future().result(timeout)
 
     def acknowledge_failure(self) -> None:
-        """Go on with the weights as they are, whatever failed so far. Gradients that can't be discarded count."""
+        """Go on with the weights as they are, whatever becomes of what was called so far.
+
+        What was called before and is not sent yet fails as ever; what is called from now on is done, also where a
+        failure is heard of only later. Gradients that the server can't discard count for the next step. So this and
+        `save_state` save the weights before a program gives up, wherever it stands: in an `except:` or in a signal
+        handler. May be called at any time and from any thread, also where nothing failed; never waits. A model whose
+        session or service is gone stays gone, and `save_state` says so.
+        """
         tell(self.actor_ref, AcknowledgeFailure())
 
     def proxy(self) -> TrainingProxy:

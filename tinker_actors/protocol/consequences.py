@@ -12,6 +12,7 @@ from tinker_actors.errors import (
     TinkerError,
     fresh,
 )
+from tinker_actors.protocol.requests.operations import Operation
 from tinker_actors.wording import sentence
 
 _REFUSED = (400, 422)
@@ -98,11 +99,23 @@ def tainted(name: str, error: TinkerError | None) -> StepTaintedError:
     )
 
 
-def preceded(name: str, error: TinkerError) -> PrecedingOperationFailed:
+def advice_behind(operation: Operation) -> str | None:
+    """Return what to do about an operation that was not done because of a failure, or None for the usual advice."""
+    if operation.gradient or operation.step or operation.restores:
+        return None
+    return (
+        f"Call {operation.name} again: it is done now. Behind acknowledge_failure() it is done whatever else that was "
+        f"called before has failed or will."
+    )
+
+
+def preceded(operation: Operation, error: TinkerError) -> PrecedingOperationFailed:
     """Return the error for an operation that was kept back because of `error`. Who is told of it is told of both."""
     consequence = PrecedingOperationFailed(
-        f"{name} was not sent, because an operation before it failed, which its caller had not been told: {error}",
+        f"{operation.name} was not sent, because an operation before it failed, which its caller had not been told: "
+        f"{error}",
         preceding=error,
+        advice=advice_behind(operation),
     )
     consequence.on_told = error.on_told
     return consequence

@@ -1,8 +1,9 @@
 """The order of a model's operations: what a failure does to those behind it.
 
 No operation is applied that was called in ignorance of a failure; what the caller has been told does not stop what he
-calls next. He is *told* when a failure is raised to him, delivered to a callback, or acknowledged. A *fault* is the
-failure of an operation that others build on: a gradient, an optimizer step, the restoring of a checkpoint.
+calls next. He is *told* when a failure is raised to him, delivered to a callback, or acknowledged: by that he goes on
+whatever becomes of what he called before, also of what fails only afterwards. A *fault* is the failure of an operation
+that others build on: a gradient, an optimizer step, the restoring of a checkpoint.
 
     the operation was called                 what becomes of it
     ---------------------------------------  --------------------------------------------------------------------
@@ -11,7 +12,8 @@ failure of an operation that others build on: a gradient, an optimizer step, the
     afterwards, and it is no gradient/step   it is sent: one must be able to save before one gives up
     afterwards, a gradient or step:
       an ignorant step was applied           tainted, until a checkpoint is restored or a person acknowledges
-      what a fault left is not known yet     it waits
+      what a fault left, or becomes of what  it waits
+      was acknowledged, is not known yet
       gradients are stranded on the server   they are discarded first; where no server can do that: tainted
       nothing of this                        it is sent; earlier gradients of its step count
 
@@ -68,7 +70,7 @@ def verdict(
         ignorant: it was called before its caller was told of a fault before it.
         spoiled: the server applied a step in ignorance.
         restoring: a restore is under way, and the server would do this also if that fails.
-        unsettled: what a fault left on the server is not known yet.
+        unsettled: what a fault left on the server, or becomes of what was acknowledged, is not known yet.
         stranded: gradients are on the server that no step is to apply.
         discards: the server can discard gradients.
     """
@@ -120,6 +122,18 @@ class Fault(msgspec.Struct, eq=False):
         return self.told_at is not None and self.told_at < place
 
 
+class Acknowledgement(msgspec.Struct, eq=False):
+    """That the user goes on whatever becomes of what he called before, until nothing can come of that any more.
+
+    Attributes:
+        place: of the last operation called before it.
+        first: the number of the first operation behind it that was sent; 0 while none was.
+    """
+
+    place: int
+    first: int = 0
+
+
 class Order:
     """Where the operations of one model stand. Plain state for the one actor that owns it.
 
@@ -140,7 +154,7 @@ class Order:
         self._stops = stops
         self.calls = 0
         self._admitted = 0
-        self._in_flight: set[int] = set()
+        self._in_flight: dict[int, Kind] = {}
         self._faults: list[Fault] = []
         self._gradients: set[int] = set()  # on the server, for the step that was not called yet
         self._steps: dict[int, set[int]] = {}  # sent and not ended, with their gradients
@@ -152,6 +166,7 @@ class Order:
         self._spoiled: tuple[int, TinkerError] | None = None
         self._discarding = False
         self._restored = -1
+        self._acknowledged: list[Acknowledgement] = []
 
     @property
     def state(self) -> Literal["clean", "failed", "tainted"]:
@@ -183,7 +198,7 @@ class Order:
             ignorant=fault is not None,
             spoiled=self._spoiled is not None,
             restoring=bool(self._restores) and not (self.discards and self._stops),
-            unsettled=self._unsettled(),
+            unsettled=self._unsettled(place),
             stranded=bool(self._stranded),
             discards=self.discards,
         )
@@ -214,7 +229,7 @@ class Order:
         return self._not_sent(operation, error if fault is None else fault.error)
 
     def _sent(self, kind: Kind, place: int) -> None:
-        self._in_flight.add(place)
+        self._in_flight[place] = kind
         if kind == "gradient":
             self._gradients.add(place)
         elif kind == "restore":
@@ -224,25 +239,41 @@ class Order:
 
     def _not_sent(self, operation: Operation, error: TinkerError) -> TinkerError:
         if operation.step and self._stops:
-            self._strand(self._gradients, error)
-            self._gradients = set()
-        return preceded(operation.name, error)
+            gradients, self._gradients = self._gradients, set()
+            self._strand(gradients, error, self._admitted)
+        return preceded(operation, error)
 
-    def _strand(self, places: set[int], error: TinkerError | None) -> None:
-        if places:
+    def _strand(self, places: set[int], error: TinkerError | None, by: int) -> None:
+        """Note that gradients stay on the server because of an operation."""
+        if not self.discards and self._told_at(by) is not None:
+            self._gradients |= places  # acknowledged: what can't be discarded counts
+        elif places:
             self._stranded |= places
             self._stranded_by = error
 
-    def _unsettled(self) -> bool:
-        return self._discarding or bool(self._undecided) or any(step > self._restored for step in self._misled)
+    def _unsettled(self, place: int) -> bool:
+        misled = any(step > self._restored for step in self._misled)
+        covered = max((each.place for each in self._acknowledged if each.place < place), default=0)
+        acknowledged = any(at <= covered and kind != "other" for at, kind in self._in_flight.items())
+        return self._discarding or bool(self._undecided) or misled or acknowledged
 
     # ------------------------------------------------------------ what is known
 
-    def known(self, place: int) -> tuple[range, ...]:
-        """Return the numbers of the failures that the caller of the operation at `place` knew of."""
+    def known(self, place: int, first: int) -> tuple[range, ...]:
+        """Return the numbers of the failures that the caller of the operation at `place` knew of.
+
+        Args:
+            place: of the operation.
+            first: the first number that it was sent with. Numbers are taken in the order of calls.
+        """
         if not self._stops:
             return (EVERY,)
-        return tuple(fault.numbers for fault in self._faults if fault.known_to(place) and fault.numbers)
+        covered = 0
+        for each in self._acknowledged:
+            if each.place < place:
+                covered = each.first = each.first or first
+        known = [fault.numbers for fault in self._faults if fault.known_to(place) and fault.numbers]
+        return (*([range(1, covered)] if covered > 1 else []), *known)
 
     def accepted(self, place: int) -> None:
         """Note that the server accepted the operation at `place`, and so has heard what its caller knew."""
@@ -258,21 +289,34 @@ class Order:
         self._forget()
 
     def acknowledge(self) -> None:
-        """Note that the user goes on with the weights as they are, whatever failed."""
+        """Note that the user goes on with the weights as they are, whatever becomes of what he called so far."""
         for fault in self._faults:
             self.told(fault.cause)
+        if self._stops:
+            self._acknowledged.append(Acknowledgement(self.calls))
         self._spoiled = None
         if not self.discards:
             self._gradients |= self._stranded
             self._stranded = set()
+        self._forget()
+
+    def last_ignorant(self, place: int) -> int:
+        """Return the place of the last call that is ignorant, if the operation at `place` fails now."""
+        told_at = self._told_at(place)
+        return self.calls if told_at is None else told_at
+
+    def _told_at(self, place: int) -> int | None:
+        """Return the place of the last call before the user said that he goes on whatever becomes of this one."""
+        return next((each.place for each in self._acknowledged if each.place >= place), None)
 
     def _forget(self) -> None:
         """Drop the faults that no operation can be ignorant of any more, and that need not be announced."""
-        if self._faults:
-            oldest = min(self._in_flight, default=self._admitted + 1)
-            self._faults = [
-                fault for fault in self._faults if not self._is_over(fault, min(oldest, self._admitted + 1))
-            ]
+        if not self._faults and not self._acknowledged:
+            return
+        oldest = min((self._admitted + 1, *self._in_flight))
+        self._faults = [fault for fault in self._faults if not self._is_over(fault, oldest)]
+        if self._acknowledged:
+            self._acknowledged = [each for each in self._acknowledged if each.place >= oldest]
 
     def _is_over(self, fault: Fault, oldest: int) -> bool:
         return fault.known_to(oldest) and (fault.announced or not self.discards or not fault.numbers)
@@ -286,7 +330,7 @@ class Order:
         kind = kind_of(operation)
         if not self._stops or kind == "other" or place < self._restored:
             return
-        fault = Fault(place, cause, error, numbers)
+        fault = Fault(place, cause, error, numbers, self._told_at(place))
         self._faults.append(fault)
         if kind == "gradient":
             self._undecided.add(place)
@@ -302,7 +346,7 @@ class Order:
                 places.discard(place)
         elif place in self._gradients and self._stops:
             self._gradients.discard(place)
-            self._strand({place}, error)
+            self._strand({place}, error, place)
 
     def step_ended(self, place: int, ended: Ended) -> Fault | None:
         """Note how a step ended that was sent. Return the fault in ignorance of which it was applied, or None."""
@@ -313,8 +357,8 @@ class Order:
             later = next((step for step in sorted(self._steps) if step > place), None)
             (self._gradients if later is None else self._steps[later]).update(gradients)
         elif fault is not None and effect == "stranded":
-            self._strand(gradients, fault.error)
-        elif fault is not None and effect == "spoiled" and place > self._restored:
+            self._strand(gradients, fault.error, place)
+        elif effect == "spoiled" and fault is not None and place > self._restored and self._told_at(place) is None:
             self._spoiled = self._spoiled or (place, fault.error)
         return fault if ended == "applied" else None
 
@@ -338,6 +382,6 @@ class Order:
 
     def ended(self, place: int) -> None:
         """Note that nothing more comes of an operation that was sent."""
-        self._in_flight.discard(place)
+        self._in_flight.pop(place, None)
         self._restores.discard(place)
         self._forget()

@@ -279,6 +279,7 @@ class Training(RuntimeActor):
 
     def unfilled(self, number: int, error: TinkerError, last: int) -> None:
         """Fail what is behind a number that can't be filled, up to the call at `last`, and go on."""
+        self._failing.cause_of(error)  # one for all of them
         for pending in list(self._sent):
             self._abandon(pending, number, error)
         self._drop_queue(error, last)
@@ -293,7 +294,7 @@ class Training(RuntimeActor):
             del self._by_work[work_id]
             pending.failed.add(pending.handed[work_id])
         pending.uncertain = pending.uncertain or bool(stuck)  # once the number is filled, the server may come to them
-        self._failed(pending, preceded(pending.operation.name, error))
+        self._failed(pending, preceded(pending.operation, error))
         if self._sending is pending:
             self._sending = None
 
@@ -343,7 +344,7 @@ class Training(RuntimeActor):
             pending.error = None  # another part of it is the reason, and will say so
         self._failed(pending, message.error)
         if outcome_unknown(message.error):
-            self._drop_queue(message.error, self._failing.order.calls)
+            self._drop_queue(message.error, self._failing.order.last_ignorant(pending.place))
 
     def _failed(self, pending: Pending, error: TinkerError) -> None:
         """Note the first failure of an operation. That of a gradient is final; others wait for their other chunks."""

@@ -14,7 +14,7 @@ from tinker_actors.actors.model.operation import Pending, settle_error
 from tinker_actors.actors.service import Service
 from tinker_actors.errors import PrecedingOperationFailed, TinkerError
 from tinker_actors.events.records import StepRefused
-from tinker_actors.protocol.consequences import applied_behind
+from tinker_actors.protocol.consequences import advice_behind, applied_behind
 from tinker_actors.protocol.order import Ended, Order, Verdict
 from tinker_actors.protocol.requests.operations import discard
 from tinker_actors.runtime.actor import Ref, tell
@@ -95,7 +95,7 @@ class Failing:
 
     def known(self, pending: Pending) -> tuple[range, ...] | None:
         """Return the numbers of the failures that the caller knew of, or None where the server does not ask."""
-        return self.order.known(pending.place) if self.order.discards else None
+        return self.order.known(pending.place, pending.first) if self.order.discards else None
 
     def _refuse(self, pending: Pending, error: TinkerError) -> None:
         self._emit(pending, error)
@@ -119,6 +119,8 @@ class Failing:
         numbers = pending.numbers
         if isinstance(error, PrecedingOperationFailed) and error.preceding_seq_id is not None:
             numbers = range(error.preceding_seq_id, error.preceding_seq_id + 1)
+        if isinstance(error, PrecedingOperationFailed) and isinstance(error.preceding, TinkerError):
+            error = error.preceding  # what is behind this one fails for the same reason
         self.order.failed(pending.operation, pending.place, error, self.cause_of(error), numbers)
 
     def conclude(self, pending: Pending) -> TinkerError | None:
@@ -143,6 +145,7 @@ class Failing:
         """Take a server's word that it refused an operation because of one before it."""
         error = pending.error
         assert isinstance(error, PrecedingOperationFailed)
+        error.advice = advice_behind(pending.operation) or error.advice
         fault = self.order.ignorant_of(pending.place)
         if fault is not None:
             error.preceding, error.on_told = fault.error, fault.error.on_told
