@@ -37,18 +37,44 @@ def nothing_is_left(service):
     assert budget.waiting == 0
 
 
-def test_sampling(service, sampler):
+def directly(sampler, params):
+    return sampler.sample(prompt("a"), 1, params)
+
+
+def by_proxy(sampler, params):
+    proxied = sampler.proxy().sample(prompt("a"), 1, params)
+    return proxied.map(lambda response: response).join().map(lambda joined: joined[0])
+
+
+WAYS = pytest.mark.parametrize("sample", [directly, by_proxy])
+
+
+@WAYS
+def test_sampling(service, sampler, sample):
+    sample(sampler, GREEDY).result(HANG)
     for interrupter in every_line():
-        future = interrupter.run(lambda: sampler.sample(prompt("a"), 1, GREEDY))
+        future = interrupter.run(lambda: sample(sampler, GREEDY))
         if future is not None:
             assert future.result(HANG).sequences
     nothing_is_left(service)
     assert sampler.sample(prompt("a"), 1, GREEDY).result(HANG).sequences
 
 
-def test_cancelling(service, sampler):
+@WAYS
+def test_reading(sampler, sample):
+    """Who is interrupted while he reads a result can read it again."""
+    sample(sampler, GREEDY).result(HANG)
     for interrupter in every_line():
-        future = sampler.sample(prompt("a"), 1, ta.SamplingParams(max_tokens=200, stop=[]))
+        future = sample(sampler, GREEDY)
+        eventually(future.done)
+        interrupter.run(lambda future=future: future.result(HANG))
+        assert future.result(0).sequences, interrupter.where
+
+
+@WAYS
+def test_cancelling(service, sampler, sample):
+    for interrupter in every_line():
+        future = sample(sampler, ta.SamplingParams(max_tokens=200, stop=[]))
         heard = threading.Event()
         future.add_done_callback(lambda _, heard=heard: heard.set())
         interrupter.run(future.cancel)

@@ -100,6 +100,10 @@ def calls(service, trainer, loop):
         ).close(timeout=0),
         "tree": service.tree,
         "ask": lambda: service.actor_ref.ask(Describe(), timeout=HANG),
+        "proxy": lambda: (
+            sampler.proxy().sample(prompt("a"), 1, GREEDY).map(str).join(trainer.proxy().done()).get(timeout=HANG)
+        ),
+        "tree by proxy": lambda: service.proxy().tree().get(timeout=HANG),
         "save": lambda: trainer.save_state(f"now{next(names)}").result(HANG),
     }
 
@@ -119,6 +123,8 @@ def calls(service, trainer, loop):
         "other service",
         "tree",
         "ask",
+        "proxy",
+        "tree by proxy",
     ],
 )
 def test_a_call_is_interrupted_by_the_same_call(tight, loop, what):
@@ -130,7 +136,21 @@ def test_a_call_is_interrupted_by_the_same_call(tight, loop, what):
 
 
 @pytest.mark.parametrize(
-    "what", ["sample", "map", "as_completed", "asyncio", "step", "cancel", "service", "other service", "tree", "ask"]
+    "what",
+    [
+        "sample",
+        "map",
+        "as_completed",
+        "asyncio",
+        "step",
+        "cancel",
+        "service",
+        "other service",
+        "tree",
+        "ask",
+        "proxy",
+        "tree by proxy",
+    ],
 )
 def test_a_handler_waits_for_a_save_whatever_it_interrupted(service, loop, what):
     trainer = service.create_lora_training_client("local/tiny", rank=2, seed=0)

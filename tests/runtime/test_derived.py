@@ -19,6 +19,8 @@ from tinker_actors.runtime.failed_future import unseen
 from tinker_actors.runtime.futures import resolved
 from tinker_actors.runtime.threads import as_own_thread
 
+from ..forked import in_child, raised  # noqa: TID252 - the tests are no package that is installed
+
 HANG = 30.0
 
 
@@ -399,12 +401,34 @@ def test_a_failure_that_was_raised_frees_what_the_function_holds(training):
     assert held() is None
 
 
-def test_what_has_to_wait_waits_in_a_thread_of_its_own(until):
+def test_what_has_to_wait_waits_in_a_thread_of_its_own():
     go = threading.Event()
-    future = made_in_thread("waiting", lambda: go.wait(HANG) and threading.current_thread().name)
+    future = made_in_thread("waiting", lambda: go.wait(HANG) and threading.get_ident())
     assert not future.done()
+    assert future.progress().what == "waiting"
     go.set()
-    assert future.get(timeout=HANG) == "tinker-actors-waiting"
-    until(lambda: not any(thread.name == "tinker-actors-waiting" for thread in threading.enumerate()))
+    assert future.get(timeout=HANG) != threading.get_ident()
     with pytest.raises(SystemExit):
         made_in_thread("leaving", lambda: sys.exit(3)).get(timeout=HANG)
+
+
+def test_in_a_forked_child_what_is_there_is_made_and_what_is_not_never_comes(training, in_thread):
+    source, pending = training(), training()
+    read, held, hold = threading.Event(), source.map(str), threading.Event()
+    future, other = source.map(lambda number: number + 1), pending.map(str)
+    source._settle(1)
+    slow = source.map(lambda number: (read.set(), hold.wait(HANG), number)[-1])
+    reading = in_thread(lambda: slow.get(timeout=HANG))
+    assert read.wait(HANG)
+
+    def child():
+        hold.set()  # in the child: in the parent somebody holds the lock under which it is read
+        return future.get(timeout=0), held.get(timeout=0), slow.get(timeout=0), raised(other.get), raised(pending.get)
+
+    try:
+        assert in_child(child) == (2, "1", 1, "ForkedError", "ForkedError")
+    finally:
+        hold.set()
+    assert reading() == 1
+    pending._settle(2)
+    assert other.get(timeout=0) == "2"

@@ -10,6 +10,7 @@ Whoever looks at the failure of a derived future has seen that of its source; wh
 from __future__ import annotations
 
 import threading
+from _thread import start_new_thread
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import _base as states
 from typing import Any, Generic, TypeVar
@@ -114,7 +115,12 @@ class Derived(APIFuture[T], Generic[T]):
 def in_thread(what: str, function: Callable[[], T]) -> APIFuture[T]:
     """Return a future of what a function returns or raises, which runs in a thread of its own: it may wait.
 
-    The thread is a daemon, and none of the runtime's own: the function may wait for whatever there is.
+    The thread ends with the process at the latest, and is none of the runtime's own: the function may wait for whatever
+    there is.
+
+    Args:
+        what: what the future is of.
+        function: what runs.
 
     Raises:
         RuntimeError: the process can't have another thread.
@@ -129,7 +135,9 @@ def in_thread(what: str, function: Callable[[], T]) -> APIFuture[T]:
         else:
             future._settle(value)
 
-    threading.Thread(target=run, name=f"tinker-actors-{what}", daemon=True).start()
+    # Not `threading.Thread`: its `start` holds a lock that the new thread needs, also where a signal handler that comes
+    # in between starts another one, and waits for it.
+    start_new_thread(run, ())
     return future
 
 
