@@ -144,14 +144,15 @@ def serve(
     """
     require(EXTRA)
     prepare("tinker_actors", arguments, api_keys)
+    from tinker_actors.local.serving import PortError  # noqa: PLC0415 - loads the engine and the HTTP server
     from tinker_actors.local.serving import serve as run  # noqa: PLC0415 - loads the engine and the HTTP server
     from tinker_actors.local.stand_ins import parse_stand_in  # noqa: PLC0415 - the same
     from tinker_actors.local.temporary import keep  # noqa: PLC0415 - the same
 
-    asked_for = keys.take_keys(key_files)
-    if data_dir is not None:
-        keep(data_dir)
     try:
+        asked_for = keys.take_keys(key_files)
+        if data_dir is not None:
+            keep(data_dir)
         run(
             host, port, models, data_dir,
             insecure=insecure, allowed_hosts=allowed_hosts, api_keys=asked_for, jwt=jwt,
@@ -159,12 +160,24 @@ def serve(
             stand_ins=dict(map(parse_stand_in, stand_ins)), adopt=adopt,
             announce=lambda ready: _announce(ready, kept=data_dir is not None),
         )  # fmt: skip
+    except PortError:
+        raise  # what was asked for is right; another time it may be had
+    except ConfigError as error:
+        raise MisusedError(str(error)) from error
     except OSError as error:
-        raise ConfigError(f"The server can't listen on {host}, port {port}: {error.strerror or error}.") from error
+        where = "a temporary folder" if data_dir is None else f"{data_dir} (--data-dir)"
+        raise MisusedError(f"The data can't be kept in {where}: {error.strerror or error}.") from error
+
+
+class MisusedError(click.ClickException):
+    """The server can't be started as it was asked for."""
+
+    exit_code = 2
 
 
 def _announce(ready: dict[str, Any], *, kept: bool) -> None:
     click.echo(f"Serving at {ready['url']}")
+    click.echo(f"Models: {', '.join(ready['models'])}")
     click.echo(f"Checkpoints: {ready['data_dir']}{'' if kept else ' (removed when the server stops; see --data-dir)'}")
     if "admin_token" in ready:
         click.echo(f"Admin: {ready['url']}/admin/faults with the header x-admin-token: {ready['admin_token']}")

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 import uvicorn
 
-from tinker_actors.errors import ConfigError
+from tinker_actors.errors import ConfigError, TinkerError
 from tinker_actors.local.core import Limits, ServiceCore
 from tinker_actors.local.core.access.authentication import Access
 from tinker_actors.local.core.access.origins import Origins
@@ -99,13 +99,15 @@ def serve(
         stand_ins: further base models that only bear the name of a real one: name -> size of the vocabulary, None for
             the size that the real one is known to have.
         adopt: take in the checkpoints in `data_dir` that its database does not list.
-        announce: told `{"ready": True, "url": ..., "data_dir": ...}` when listening; None prints it as a line.
+        announce: told `{"ready": True, "url": ..., "data_dir": ..., "models": [...]}` when listening; None prints it as
+            a line.
 
     Raises:
         ConfigError: another machine could reach the host, there are no keys, and `insecure` is not set; or a model
             can't be loaded; or another server uses the data, or they hold checkpoints to adopt, and `adopt` is not set;
             or an allowed host is none.
-        OSError: the port can't be had.
+        PortError: the port can't be had.
+        OSError: the folder can't.
     """
     access = Access(api_keys, jwt=jwt)
     if not (insecure or access.guarded or is_loopback(host)):
@@ -115,7 +117,7 @@ def serve(
         )
     origins = Origins((host, *allowed_hosts))
     misbehaviour = make_faults(faults, fault_seed, admin=admin)
-    logging.basicConfig(level=log_level.upper(), stream=sys.stderr)
+    logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     quiet = Quiet()
     for handler in logging.getLogger().handlers:
         handler.addFilter(quiet)
@@ -131,6 +133,7 @@ def serve(
     ):
         core = ServiceCore(made, store, bounds, lambda: uuid.uuid4().hex, access, _epoch())
         ready = {"ready": True, "url": _url(listener), "data_dir": str(folder), "pid": os.getpid()}
+        ready["models"] = sorted(made.base_models)
         app = App(core, folder)
         if misbehaviour is not None:
             app.asgi = misbehaviour.around(app, core)
@@ -147,6 +150,12 @@ def _fitted(limits: Limits) -> Limits:
     parts = {"adapter_bytes": memory // 4, "sampler_bytes": memory // 8}
     unsaid = {name: size for name, size in parts.items() if getattr(limits, name) is None}
     return msgspec.structs.replace(limits, **unsaid)
+
+
+class PortError(TinkerError, OSError):
+    """Address and port can't be had."""
+
+    default_category = "user"
 
 
 def _epoch() -> float:
@@ -268,9 +277,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(_BACKLOG)
-    except OSError:
+    except OSError as error:
         listener.close()
-        raise
+        raise PortError(f"The server can't listen on {host}, port {port}: {error.strerror or error}.") from error
     listener.setblocking(False)
     return listener
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 
 from tinker_actors.local.core import polling, sessions
@@ -17,6 +18,8 @@ from tinker_actors.local.core.requests.router import OPEN, route
 from tinker_actors.local.core.samples import sampling, streaming
 from tinker_actors.local.core.samples.streams import Stream
 from tinker_actors.local.core.state import CoreState
+
+_LOG = logging.getLogger(__name__)
 
 
 class ServiceCore:
@@ -66,7 +69,7 @@ class ServiceCore:
         try:
             found = route(request.method, request.path)
             if found.handler not in OPEN:
-                state.caller.owner = state.access.owner_of(request.headers.get(KEY_HEADER, ""), state.wall)
+                state.caller.owner = self._owner_of(request.headers)
             if request.ahead is None and request.body:
                 request = opened(request, self.limits)
             answer: Answer | Hold | Stream = found.handler(state, request, now, *found.ids)
@@ -83,7 +86,14 @@ class ServiceCore:
             RefusedError: 401, it is nobody's.
         """
         self._state.now = now
-        self._state.access.owner_of(headers.get(KEY_HEADER, ""), self._state.wall)
+        self._owner_of(headers)
+
+    def _owner_of(self, headers: Mapping[str, str]) -> str:
+        try:
+            return self._state.access.owner_of(headers.get(KEY_HEADER, ""), self._state.wall)
+        except RefusedError as refusal:
+            _LOG.warning("a request was refused: %s", refusal.detail)
+            raise
 
     def resume(self, hold: Hold, now: float) -> Answer | None:
         """Return the answer to a held request, or None if it is to be held on.

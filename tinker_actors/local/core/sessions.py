@@ -6,6 +6,7 @@ id stays known as lost, so that a client hears 410 (gone) and not 404 (never was
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, get_args
 
 import msgspec
@@ -22,6 +23,8 @@ from tinker_actors.types.wire import CreateSessionRequest, FinishSessionRequest,
 
 if TYPE_CHECKING:
     from tinker_actors.local.core.state import CoreState
+
+_LOG = logging.getLogger(__name__)
 
 _LOOKED = 2.0
 """Seconds since the core was last told to let time pass, which is done every second, within which it looks."""
@@ -125,6 +128,7 @@ def create_session(core: CoreState, request: CoreRequest, now: float) -> Answer:
         )
     )
     core.sessions.add(Session(session_id, now))
+    _LOG.info("%s: opened %s", core.caller.name, session_id)
     return ok({"type": "create_session", "session_id": session_id})
 
 
@@ -171,6 +175,7 @@ def _expire(core: CoreState, session_id: str) -> None:
 
 def end_session(core: CoreState, session_id: str, why: str) -> None:
     """End a session: its pending futures are lost, its models and samplers unloaded."""
+    _LOG.info("%s: %s has ended: %s", core.catalog.owner_of(session_id), session_id, why)
     core.sessions.remove(session_id, why)
     core.catalog.cancel_session(session_id, why)
     for future in core.futures.pending_of(session_id):

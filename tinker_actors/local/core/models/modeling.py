@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,6 +25,9 @@ from tinker_actors.types.wire import CreateModelRequest, ModelRequest
 
 if TYPE_CHECKING:
     from tinker_actors.local.core.state import CoreState
+
+
+_LOG = logging.getLogger(__name__)
 
 
 def create_model(core: CoreState, request: CoreRequest, _now: float) -> Answer:
@@ -121,6 +125,7 @@ def remember_run(core: CoreState, model: Model, owner: str, user_metadata: dict[
     """Keep a model's record: from now on it is a training run, even when the model is gone."""
     assert model.base_model is not None
     assert model.lora is not None
+    _LOG.info("%s: made the model %s on %s, rank %d", owner, model.model_id, model.base_model, model.lora.rank)
     core.catalog.put_run(
         RunRecord(
             run_id=model.model_id,

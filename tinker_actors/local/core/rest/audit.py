@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from tinker_actors.types.paths import ParsedCheckpointTinkerPath
 
 if TYPE_CHECKING:
     from tinker_actors.local.core.state import CoreState
+
+_LOG = logging.getLogger(__name__)
 
 _KINDS = ("all", "checkpoints", "projects", "teams", "organizations")
 _KEPT = 100_000
@@ -28,6 +31,7 @@ class Audit:
     def note(self, core: CoreState, owner: str, event: str, path: str, **details: Any) -> None:
         """Note that an owner did something to a checkpoint."""
         run = ParsedCheckpointTinkerPath.from_tinker_path(path).training_run_id
+        _LOG.info("%s: %s %s", owner, event, path)
         self._entries.append((owner, AuditLogEntry(time_of(core.wall), event, details, run, path)))
 
     def entries(self, owner: str, day: date) -> list[AuditLogEntry]:
