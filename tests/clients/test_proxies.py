@@ -99,12 +99,16 @@ def test_a_proxied_method_has_the_signature_and_the_words_of_the_clients(clients
         method = getattr(proxy, name)
         shown, real = inspect.signature(method), inspect.signature(getattr(client, name))
         assert list(shown.parameters.values()) == list(real.parameters.values()), name
+        assert str(shown.return_annotation).startswith("APIFuture[")
+        if str(real.return_annotation).startswith("APIFuture["):
+            assert shown.return_annotation == real.return_annotation
         assert method.__name__ == name
         assert method.__doc__
         if isinstance(method, ProxyMethod):
             assert method.__doc__ == mine.__doc__
             assert repr(method) == f"<{name} of {proxy!r}>"
             assert callable(method.defer)
+            assert inspect.signature(getattr(type(proxy), name)).parameters == inspect.signature(mine).parameters
 
 
 @pytest.mark.parametrize("kind", PROXIES)
@@ -146,6 +150,11 @@ def test_one_get_is_the_result(simulation, trainer):
     assert pykka.get_all([gradient, optimizer]) == [output, response]
     joined = gradient.map(lambda result: result.metrics).join(optimizer, proxy.policy("x").map(repr))
     assert joined.get(timeout=0) == [output.metrics, response, "<Policy 'x': nothing published>"]
+
+
+def test_methods_can_be_called_on_the_class(simulation, trainer):
+    futures = [ta.TrainingProxy.step(proxy, [DATUM], "cross_entropy") for proxy in [trainer.proxy()] * 2]
+    assert len(settle(simulation, *futures)) == 2
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -192,8 +201,10 @@ def test_arguments_are_checked_in_the_callers_thread(simulation, trainer, servic
         proxy.forward_backward([], "cross_entropy")
     with pytest.raises(ta.InvalidInputError):
         proxy.step.defer([], "cross_entropy")
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"^step\(\) of <proxy of .*: missing a required argument: 'data'"):
         proxy.step()
+    with pytest.raises(TypeError, match=r"^get_info\(\) of <proxy of .*: got an unexpected keyword argument 'timout'"):
+        proxy.get_info.defer(timout=3)
     with pytest.raises(ta.InvalidInputError):
         source.sample(PROMPT, 0, PARAMS)
     with pytest.raises(ta.InvalidInputError, match="max_in_flight"):
@@ -365,9 +376,24 @@ def test_a_proxy_is_awaited(simulation, service):
 )
 def test_nothing_else_can_be_reached(clients, kind, name):
     proxy = clients[kind].proxy()
-    with pytest.raises(AttributeError, match=f"has no '{name}'. It offers {', '.join(dir(proxy))}."):
+    with pytest.raises(AttributeError, match=rf"(?i)has no '{name}'; .*it offers {', '.join(dir(proxy))}."):
         getattr(proxy, name)
     assert not hasattr(proxy, name)
+
+
+def test_a_misspelt_name_is_answered_with_the_one_that_was_meant(trainer):
+    with pytest.raises(AttributeError, match="has no 'optimstep'; did you mean 'optim_step'") as caught:
+        _ = trainer.proxy().optimstep
+    assert caught.value.name == "optimstep"
+
+
+def test_a_type_error_of_the_clients_own_stays_as_it_is(trainer, monkeypatch):
+    def forward(self, data, loss_fn, loss_fn_config=None):
+        raise TypeError("within")
+
+    monkeypatch.setattr(TrainingClient, "forward", forward)  # programs patch clients, to trace them
+    with pytest.raises(TypeError, match=r"^within$"):
+        trainer.proxy().forward([DATUM], "cross_entropy")
 
 
 def test_the_awaited_twins_say_what_to_do_instead(trainer):
@@ -429,7 +455,7 @@ def test_an_actor_whose_client_is_gone_can_be_stopped(simulation, service):
     gc.collect()
     proxy = ref.proxy()
     assert dir(proxy) == ["actor_ref", "stop"]
-    with pytest.raises(AttributeError, match=r"has no 'optim_step'. It offers actor_ref, stop\."):
+    with pytest.raises(AttributeError, match=r"has no 'optim_step'; it offers actor_ref, stop\."):
         _ = proxy.optim_step
     proxy.stop.defer()
     simulation.wait_for(future)

@@ -174,7 +174,9 @@ def test_a_proxy_offers_what_the_class_says_and_nothing_can_be_set(world):
     proxy = ref.proxy()
     assert dir(proxy) == ["actor_ref", "double", "log", "receive", "stop"]
     for name in ("plans", "on_receive", "executor", "_actor_ref", "duoble"):
-        with pytest.raises(AttributeError, match=f"has no '{name}'. It offers actor_ref, double, log, receive, stop."):
+        with pytest.raises(
+            AttributeError, match=rf"(?i)has no '{name}'; .*it offers actor_ref, double, log, receive, stop\."
+        ):
             getattr(proxy, name)
     with pytest.raises(AttributeError, match="'log' can't be set"):
         proxy.log = []

@@ -77,6 +77,14 @@ class ProxiedMethod(Generic[P, R]):
     def __set_name__(self, owner: type, name: str) -> None:
         self.__name__ = name
 
+    def __call__(self, proxy: ClientProxy[Any], /, *args: P.args, **kwargs: P.kwargs) -> APIFuture[R]:
+        """Call it on a proxy, as a function of a class can be called."""
+        return self.__get__(proxy, type(proxy))(*args, **kwargs)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return _signature(self.shown)
+
     @overload
     def __get__(self, proxy: None, owner: type) -> Self: ...
 
@@ -109,7 +117,11 @@ class ProxyMethod(Staying, Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> APIFuture[R]:
         """Call it; return a future of its result. What is wrong with the arguments is raised here."""
-        value = self._call(*args, **kwargs)
+        try:
+            value = self._call(*args, **kwargs)
+        except TypeError:
+            self._check(args, kwargs)
+            raise
         if isinstance(value, APIFuture):
             return value
         made = getattr(value, "_result_future", None)
@@ -120,13 +132,27 @@ class ProxyMethod(Staying, Generic[P, R]):
         """Call it without keeping the future. A failure is logged at ERROR, as of every future that is dropped."""
         self(*args, **kwargs)
 
+    def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Say under its own name what is wrong with how it was called, if something is."""
+        try:
+            self.__signature__.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.__name__}() of {self._proxy!r}: {error}") from None
+
     @property
     def __signature__(self) -> inspect.Signature:
-        signature = inspect.signature(self._shown)
+        signature = _signature(self._shown)
         return signature.replace(parameters=list(signature.parameters.values())[1:])
 
     def __repr__(self) -> str:
         return f"<{self.__name__} of {self._proxy!r}>"
+
+
+def _signature(shown: Callable[..., Any]) -> inspect.Signature:
+    """Return a function's signature, with a future of what it returns where that is none."""
+    signature = inspect.signature(shown)
+    given = str(signature.return_annotation)
+    return signature.replace(return_annotation=given if given.startswith("APIFuture[") else f"APIFuture[{given}]")
 
 
 def submitting(method: Callable[Concatenate[Any, P], APIFuture[R]]) -> ProxiedMethod[P, R]:

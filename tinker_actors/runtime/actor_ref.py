@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 import pykka
 
+from tinker_actors.wording import nearest
+
 A = TypeVar("A", bound=pykka.Actor)
 
 
@@ -55,10 +57,12 @@ class Proxy:
     if not TYPE_CHECKING:  # with it, type checkers would take every name
 
         def __getattr__(self, name: str) -> NoReturn:
-            raise AttributeError(self._lacks(name))
+            raise AttributeError(self._lacks(name), name=name, obj=self)
 
     def _lacks(self, name: str) -> str:
-        return f"{self!r} has no {name!r}. It offers {', '.join(dir(self))}."
+        meant = None if name.startswith("_") else nearest(name, dir(self))
+        hint = "it" if meant is None else f"did you mean {meant!r}? It"
+        return f"{self!r} has no {name!r}; {hint} offers {', '.join(dir(self))}."
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{name!r} can't be set through {self!r}; what it offers can be called and read.")
@@ -87,7 +91,7 @@ class RefProxy(Proxy):
         def __getattr__(self, name: str) -> Any:
             ref = self.actor_ref
             if name not in ref.actor_class.offered:
-                raise AttributeError(self._lacks(name))
+                raise AttributeError(self._lacks(name), name=name, obj=self)
             if callable(getattr(ref.actor_class, name, None)):
                 return pykka.CallableProxy(actor_ref=ref, attr_path=(name,))
             return ref.ask(pykka.messages.ProxyGetAttr(attr_path=(name,)), block=False)
