@@ -68,6 +68,35 @@ def test_without_a_sampler_there_is_no_head_but_a_reason(service, lease):
     assert asked.channel is None
 
 
+def test_a_ready_sampler_gives_its_head_in_the_callers_thread(simulation, service):
+    sampler = service.create_sampling_client(base_model="local/ledger")
+    simulation.wait_for(sampler.sample(PROMPT, 1, PARAMS))
+    futures = [sampler.sample(PROMPT, 1, PARAMS) for _ in range(3)]
+    works = service._service.lanes.tables["sample"].values()
+    assert [(read(work.head)["seq_id"], work.state) for work in works] == [(n, "new") for n in (1, 2, 3)]
+    simulation.wait_for(*futures)
+
+
+def test_a_failed_sampler_fails_its_samples_at_once_with_its_own_error(simulation, service):
+    sampler = service.create_sampling_client(base_model="no/such")
+    parked = sampler.sample(PROMPT, 1, PARAMS)
+    simulation.wait_for(parked)
+    first, second = sampler.sample(PROMPT, 1, PARAMS), sampler.sample(PROMPT, 1, PARAMS)
+    assert first.done()
+    assert (type(first.exception(0)), str(first.exception(0))) == (type(parked.exception(0)), str(parked.exception(0)))
+    assert first.exception(0) is not second.exception(0)
+    budget = service._service.lanes.queue_budget
+    assert (budget.held, budget.holders) == (0, 0)
+
+
+def test_a_sampler_in_the_making_parks_its_samples(simulation, service):
+    sampler = service.create_sampling_client(base_model="local/ledger")
+    future = sampler.sample(PROMPT, 1, PARAMS)
+    assert future.progress().reason in {"queued here", "waiting for its sampler"}
+    simulation.wait_for(future)
+    assert len(future.result(0).sequences) == 1
+
+
 @pytest.mark.parametrize(
     ("wanted", "offered", "used"), [(None, True, True), (None, False, False), (True, False, True), (False, True, False)]
 )

@@ -19,7 +19,7 @@ from tinker_actors.clients.admission import OVERHEAD, wait_for_room
 from tinker_actors.clients.options import changed_terms
 from tinker_actors.clients.sample_request import Read, SampleRequest
 from tinker_actors.clients.twins import awaits
-from tinker_actors.errors import APIResponseValidationError
+from tinker_actors.errors import APIResponseValidationError, TinkerError
 from tinker_actors.protocol.requests.checks import known_length
 from tinker_actors.protocol.requests.operations import Tail, sample
 from tinker_actors.runtime.futures import APIFuture
@@ -264,7 +264,12 @@ class SampleSource(ABC):
             if not lanes.queue_budget.try_take(request):
                 patience = terms.timeout if patience is None else patience
                 wait_for_room(request, service, self._keeper, patience, may_block=self._may_block)
-            lanes.submit("sample", work)
+            head = request.head()  # read from the registry's shared dict, here and without asking anybody
+            if isinstance(head, TinkerError):
+                request.failed(work, head)
+            else:
+                work.head = head  # None parks it until the registry says that the sampler is there
+                lanes.submit("sample", work)
         except BaseException:  # no room, or an interrupt (Ctrl-C): what was taken and told so far is taken back
             future.cancel()
             raise

@@ -81,13 +81,14 @@ class Submitting:
         """Begin with a work: let it in, find its head or park it, then queue it. Sent by the next `pump`."""
         if work.rank != LEAST:
             self._urgent_until = now + _URGENT_FOR
+        if work.session is not None and work.session.ended is not None:
+            self._desk.fail(work, fresh(work.session.ended))  # it came too late to be failed with the others
+            return
         if work.terms.room is not None and not self._rooms.enter(work, now):
             return
         if work.head is None:
             assert work.admission is not None
             head = work.admission.head()
-            if head is None and work.session is not None and work.session.ended is not None:
-                head = fresh(work.session.ended)  # it came too late to be failed with the others
             if head is None:
                 work.state = "parked"
                 work.tracker.enter(work.admission.reason, now)
