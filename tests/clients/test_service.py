@@ -91,4 +91,12 @@ def test_samplers_say_what_they_are(simulation, service):
     simulation.wait_for(sampler.sample(ta.ModelInput.from_ints([1]), 1, ta.SamplingParams(max_tokens=1)))
     assert repr(sampler) == f"<SamplingClient ready: {MODEL}>"
     simulation.close(service)
-    assert repr(sampler).startswith("<SamplingClient failed")
+    assert repr(sampler) == f"<SamplingClient failed: {MODEL}: The service client was closed.>"
+
+
+def test_a_sampler_that_could_not_be_made_says_what_it_should_have_been_and_why_it_is_not(simulation, service):
+    sampler = service.create_sampling_client(base_model="nope")
+    simulation.runtime.run_until(lambda: "failed" in repr(sampler))
+    assert repr(sampler).startswith(
+        "<SamplingClient failed: nope: create_sampling_session failed: There is no base model"
+    )

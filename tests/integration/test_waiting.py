@@ -6,12 +6,14 @@ import asyncio
 import gc
 import inspect
 import socket
+import time
 
 import pytest
 
 import tinker_actors as ta
 
-from .helpers import eventually
+from .conftest import HANG
+from .helpers import datum, eventually
 
 SOON = 0.05
 
@@ -57,3 +59,29 @@ def test_whatever_returns_what_the_server_says_takes_a_timeout(kind):
     asking = [getattr(kind, name) for name in dir(kind) if name.startswith("get_")]
     assert asking
     assert all("timeout" in inspect.signature(method).parameters for method in asking)
+
+
+def test_what_is_done_has_been_done_since_it_was(trainer):
+    began = time.monotonic()
+    future = trainer.forward([datum()], "cross_entropy")
+    future.result(HANG)
+    progress = future.progress()
+    assert (progress.reason, progress.detail) == ("done", "")
+    assert began < progress.since <= time.monotonic()
+    assert future.progress() == progress
+
+
+def test_the_server_of_local_starts_beside_an_event_loop():
+    """The way that the documentation shows: the loop goes on meanwhile."""
+
+    async def program():
+        turns = 0
+        made = asyncio.create_task(asyncio.to_thread(ta.ServiceClient, base_url="local:"))
+        while not made.done():
+            await asyncio.sleep(0.001)
+            turns += 1
+        async with made.result() as service:
+            await service.create_sampling_client_async(base_model="local/tiny")
+        return turns
+
+    assert asyncio.run(program()) > 3

@@ -166,7 +166,7 @@ class Registry(RuntimeActor):
             if isinstance(entry, PolicyEntry):
                 self._snapshot.remove(key)
             elif entry.error is None:
-                self._put(key, SamplerEntry("failed", error=error))
+                self._put(key, msgspec.structs.replace(entry, state="failed", error=error))
 
     def _lift_barriers(self) -> None:
         if not self._coming:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
+
 from tinker_actors.actors.lane.work import Call
 from tinker_actors.actors.messages import (
     Adopt,
@@ -200,7 +202,7 @@ class Sampling(RuntimeActor):
         if self._entry.state == "creating":
             error = fresh(error)
             error.add_note(f"The sampler was asked for at {self._place}.")
-        self._publish(SamplerEntry("failed", error=error))
+        self._publish(msgspec.structs.replace(self._entry, state="failed", error=error))
         # Whoever raises an error hangs his frames on it, and with them the client whose end this actor waits for.
         self._decide(None, error.replica())
 

@@ -149,7 +149,8 @@ class SamplingClient(SampleSource, Handle):
         entry = self._lease.entry()
         if entry is None:  # its actor has not begun yet, or everything has ended
             return f"<SamplingClient {'retired' if self._ready.done() else 'creating'}>"
-        return f"<SamplingClient {entry.state}: {entry.model_path or entry.base_model or 'saved weights'}>"
+        why = "" if entry.error is None else f": {getattr(entry.error, 'message', entry.error)}"
+        return f"<SamplingClient {entry.state}: {entry.model_path or entry.base_model or 'saved weights'}{why}>"
 
 
 def _base_model(content_type: str, body: bytes) -> str:

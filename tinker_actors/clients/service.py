@@ -62,7 +62,8 @@ class ServiceClient(Lifetime, Staying):
         user_metadata: stored with the session.
         project_id: project of the session; default: `TINKER_PROJECT_ID`.
         display_name: the session's name for people.
-        base_url: the server; `"local:"` starts an embedded one, `"local:PATH"` one that keeps its data in PATH.
+        base_url: the server; `"local:"` starts an embedded one, `"local:PATH"` one that keeps its data in PATH, and
+            waits until it listens (in a coroutine: `await asyncio.to_thread(ServiceClient, base_url="local:")`).
             Default: `TINKER_BASE_URL`, else the hosted service.
         api_key: the credential; default: `TINKER_API_KEY`. Not needed on loopback, and not sent to `"local:"`.
         config: everything else; see `Config`.

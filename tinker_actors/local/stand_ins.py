@@ -6,6 +6,7 @@ server as it is. What a stand-in says means nothing; what it learns, it learns i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -21,28 +22,29 @@ _CONTEXT_LENGTH = 32_768  # what the service gives its models; long enough for t
 
 
 class Family(NamedTuple):
-    """Models with one tokenizer.
+    """Models with one vocabulary. With one tokenizer, larger models may have a larger one: it is filled up differently.
 
     Attributes:
-        prefix: what their names begin with.
+        names: a pattern for their whole names.
         vocab_size: `vocab_size` of their published `config.json`.
         eos: the tokens that end an answer.
     """
 
-    prefix: str
+    names: str
     vocab_size: int
     eos: tuple[int, ...]
 
 
 FAMILIES = (
-    Family("Qwen/Qwen3-", 151_936, (151_645, 151_643)),
-    Family("Qwen/Qwen2", 152_064, (151_645, 151_643)),
-    Family("meta-llama/Llama-3", 128_256, (128_009, 128_001)),
-    Family("deepseek-ai/DeepSeek-V3", 129_280, (1,)),
-    Family("openai/gpt-oss", 201_088, (200_002, 199_999)),
-    Family("moonshotai/Kimi-K2", 163_840, (163_586,)),
+    Family(r"Qwen/Qwen3-.*", 151_936, (151_645, 151_643)),
+    Family(r"Qwen/Qwen2(\.5)?-(\w+-)?(0\.5B|1\.5B|3B|57B-A14B)(-.*)?", 151_936, (151_645, 151_643)),
+    Family(r"Qwen/Qwen2(\.5)?-(\w+-)?(7B|14B|32B|72B)(-.*)?", 152_064, (151_645, 151_643)),
+    Family(r"meta-llama/(Meta-)?Llama-3(\.[123])?-\d+B(-Instruct)?", 128_256, (128_009, 128_001)),
+    Family(r"deepseek-ai/DeepSeek-V3.*", 129_280, (1,)),
+    Family(r"openai/gpt-oss-.*", 201_088, (200_002, 199_999)),
+    Family(r"moonshotai/Kimi-K2.*", 163_840, (163_586,)),
 )
-"""The families whose vocabulary is known here."""
+"""The models whose vocabulary is known here."""
 
 
 def parse_stand_in(text: str) -> tuple[str, int | None]:
@@ -104,4 +106,4 @@ def _known_size(name: str) -> int:
 
 
 def _family(name: str) -> Family | None:
-    return next((family for family in FAMILIES if name.startswith(family.prefix)), None)
+    return next((family for family in FAMILIES if re.fullmatch(family.names, name)), None)

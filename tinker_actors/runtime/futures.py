@@ -269,7 +269,7 @@ class APIFuture(FailedFuture[T], PykkaFuture[T], Generic[T]):  # type: ignore[mi
         return self._read(0)[2]
 
     def _note_end(self) -> None:
-        self._tracker.enter("done", self._tracker.since)
+        self._tracker.end()
 
     def _settle_accepted(self, accepted: APIFuture[str | None]) -> None:
         error = concurrent.futures.CancelledError() if self.cancelled() else self._exception

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Literal, Protocol
 
 import msgspec
@@ -108,6 +109,10 @@ class Tracker:
             self.reason = reason
             self.since = now
         self.detail = detail
+
+    def end(self) -> None:
+        """Note that the operation is over. Asks the system's clock: whoever settles a future has no other at hand."""
+        self.reason, self.detail, self.since = "done", "", time.monotonic()
 
     def read(self) -> Progress:
         """Return a copy for the user, in which a server that does not answer shows as that."""

@@ -125,7 +125,8 @@ class SampledSequence:
     Args:
         stop_reason: `"stop"` (a stop token or string) or `"length"`.
         tokens: the new token ids, without the prompt: a list or an int32 array (N,).
-        logprobs: log-probability of each new token, same length, a list or a float32 array; or None.
+        logprobs: log-probability of each new token, same length, a list or a float32 array; or None. On the embedded
+            server at temperature 1, whatever it was drawn with.
         sequence_id: the server's name for the sequence, or None.
         topk_logprobs: per new token None or the likeliest `(token, logprob)`, or arrays; None when not asked for.
     """

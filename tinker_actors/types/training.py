@@ -12,8 +12,11 @@ from tinker_actors.types.spelling import SpelledMeta
 from tinker_actors.types.tensors import TensorData
 
 LossFnType = Literal[
-    "cross_entropy", "importance_sampling", "ppo", "cispo", "dro", "gspo", "stable_reinforce", "custom"
-]
+    "cross_entropy", "importance_sampling", "ppo", "cispo", "dro", "gspo", "stable_reinforce", "custom", "ppo_critic",
+    "dppo",
+]  # fmt: skip
+"""Loss functions that the wire knows (3.8); a server may lack some, and says so itself."""
+
 LOSS_FN_TYPES: tuple[str, ...] = get_args(LossFnType)
 
 LossFnOutput = dict[str, TensorData]

@@ -137,7 +137,6 @@ def test_only_the_optimizer_there_is_can_be_asked_for(driver):
         (lambda b: b.datum([1, 2], weights={"data": [1.0] * 3, "shape": [2, 2]}), "3 values, but shape [2, 2]"),
         (lambda b: b.datum([]), "no tokens"),
         (lambda b: b.datum([2**63 + 1]), "too large"),
-        (lambda b: b.datum([1] * 5000), "5000 tokens, but the model's context is 4096"),
         (
             lambda b: b.datum(
                 [1, 2],
@@ -156,6 +155,17 @@ def test_a_datum_that_can_not_be_is_a_failed_future_of_the_users(driver, bodies,
     assert said["category"] == "user"
     assert said["error"].startswith("datum 1: ")
     assert words in said["error"]
+
+
+def test_a_datum_that_is_longer_than_the_context_is_refused_at_once(driver, bodies):
+    model = driver.model()
+    body = bodies.forward_backward(model, 1, bodies.datum(), bodies.datum([1] * 5000))
+    status, said = driver.call("forward_backward", body)
+    assert status == 400
+    assert said["detail"] == "datum 1: model_input has 5000 tokens, but the model's context is 4096."
+    after = driver.submit("forward_backward", bodies.forward_backward(model, 2))
+    driver.work()
+    assert driver.result(after)["metrics"]
 
 
 def test_sparse_tensors_are_filled_up(driver, bodies):

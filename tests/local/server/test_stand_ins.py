@@ -85,9 +85,40 @@ def test_a_stand_in_is_the_same_every_time():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_known_families_have_their_size_and_their_ends(family):
-    assert vocab_sizes({family.prefix + "x": None}, ()) == {family.prefix + "x": family.vocab_size}
+def test_the_ends_of_a_known_family_are_in_its_vocabulary(family):
     assert all(token < family.vocab_size for token in family.eos)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("Qwen/Qwen3-0.6B", 151_936),
+        ("Qwen/Qwen3-235B-A22B-Instruct-2507", 151_936),
+        ("Qwen/Qwen2.5-0.5B", 151_936),
+        ("Qwen/Qwen2.5-1.5B-Instruct", 151_936),
+        ("Qwen/Qwen2.5-Coder-3B", 151_936),
+        ("Qwen/Qwen2.5-7B-Instruct", 152_064),
+        ("Qwen/Qwen2.5-72B", 152_064),
+        ("Qwen/Qwen2-1.5B", 151_936),
+        ("Qwen/Qwen2-57B-A14B-Instruct", 151_936),
+        ("Qwen/Qwen2-7B", 152_064),
+        ("meta-llama/Llama-3.1-8B", 128_256),
+        ("meta-llama/Llama-3.2-1B", 128_256),
+        ("deepseek-ai/DeepSeek-V3.1", 129_280),
+        ("openai/gpt-oss-20b", 201_088),
+        ("moonshotai/Kimi-K2-Thinking", 163_840),
+    ],
+)
+def test_each_model_has_the_size_of_its_own_vocabulary(name, size):
+    assert vocab_sizes({name: None}, ()) == {name: size}
+
+
+@pytest.mark.parametrize(
+    "name", ["Qwen/Qwen2.5-900B", "Qwen/Qwen2.5-x", "Qwen/Qwen3.5-4B", "meta-llama/Llama-3.2-11B-Vision"]
+)
+def test_a_size_that_is_not_known_for_sure_has_to_be_said(name):
+    with pytest.raises(ConfigError, match="vocab=N"):
+        vocab_sizes({name: None}, ())
 
 
 @pytest.mark.parametrize("text", ["", ",vocab=3", "a,", "a,vocab", "a,vocab=", "a,vocab=0", "a,vocab=-1", "a,size=3"])
@@ -112,6 +143,6 @@ def test_a_name_that_is_taken_is_refused():
 def test_the_command_says_what_is_wrong_in_one_line():
     command = [sys.executable, "-m", "tinker_actors", "serve", "--stand-in", "nobody/knows", "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "nobody/knows,vocab=N" in done.stderr
     assert len(done.stderr.splitlines()) == 1

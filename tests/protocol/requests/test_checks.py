@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tinker_actors.errors import InvalidInputError
-from tinker_actors.protocol.requests.checks import KNOWN_LOSSES, check_batch, check_input
+from tinker_actors.protocol.requests.checks import check_batch, check_input
 from tinker_actors.types import Datum, ImageChunk, ModelInput, TensorData
+from tinker_actors.types.training import LOSS_FN_TYPES
 
 GOOD = {"target_tokens": [1, 2, 3], "weights": [1.0, 1.0, 1.0]}
 POLICY = {"target_tokens": [1, 2, 3], "logprobs": [-1.0] * 3, "advantages": [1.0] * 3}
@@ -43,15 +44,15 @@ def test_what_is_no_datum_is_refused_with_its_place():
 def test_an_unknown_loss_function_is_refused_with_the_known_ones():
     message = refusal([datum()], "cross_entorpy")
     assert "'cross_entorpy'" in message
-    assert all(name in message for name in KNOWN_LOSSES)
+    assert all(name in message for name in LOSS_FN_TYPES)
 
 
-@pytest.mark.parametrize("loss_fn", sorted(KNOWN_LOSSES))
+@pytest.mark.parametrize("loss_fn", sorted(LOSS_FN_TYPES))
 def test_every_loss_that_the_wire_knows_is_passed_on(loss_fn):
     check_batch([datum(POLICY)], loss_fn, forward_only=False)
 
 
-@pytest.mark.parametrize("loss_fn", sorted(set(KNOWN_LOSSES) - {"custom"}))
+@pytest.mark.parametrize("loss_fn", sorted(set(LOSS_FN_TYPES) - {"custom"}))
 @pytest.mark.parametrize("forward_only", [True, False])
 def test_missing_targets_are_refused(loss_fn, forward_only):
     message = refusal([datum(POLICY), datum({"weights": [1.0] * 3})], loss_fn, forward_only)

@@ -25,9 +25,6 @@ from tinker_actors.types.scalars import shown
 from tinker_actors.types.tensors import TensorData
 from tinker_actors.types.training import LOSS_FN_TYPES
 
-KNOWN_LOSSES: tuple[str, ...] = (*LOSS_FN_TYPES, "ppo_critic", "dppo")
-"""Loss functions that the wire knows (3.8); a server may lack some, and says so itself."""
-
 _POLICY_LOSSES = frozenset({"importance_sampling", "ppo", "cispo", "dro", "gspo"})
 _TARGETS = "target_tokens"
 _POLICY_INPUTS = (_TARGETS, "logprobs", "advantages")
@@ -51,8 +48,8 @@ def check_batch(data: Any, loss_fn: str, *, forward_only: bool) -> None:
     Raises:
         InvalidInputError: no data, an unknown loss function, or the first datum that can't be right.
     """
-    if loss_fn not in KNOWN_LOSSES:
-        known = ", ".join(KNOWN_LOSSES)
+    if loss_fn not in LOSS_FN_TYPES:
+        known = ", ".join(LOSS_FN_TYPES)
         raise InvalidInputError(f"There is no loss function {shown(loss_fn)}; the known ones: {known}.")
     if not isinstance(data, Sequence):
         raise InvalidInputError(f"The data are a {type(data).__name__}; give a list of Datum.")

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinker_actors.local.core.ports import Example
+from tinker_actors.local.core.requests.messages import RefusedError
 from tinker_actors.types.arrays import Array
 from tinker_actors.types.tensors import TensorData
 from tinker_actors.types.wire import WireDatum, WireModelInput, WireTensor
@@ -40,6 +41,22 @@ def tokens_of(model_input: WireModelInput) -> npt.NDArray[np.int64]:
         except OverflowError as error:
             raise ValueError("a token id is too large for any vocabulary") from error
     return np.concatenate(found)
+
+
+def require_context(data: Sequence[WireDatum], context_length: int) -> None:
+    """Check the lengths of examples, which takes no look at their tokens.
+
+    Raises:
+        RefusedError: 400, one of them is longer than the context.
+    """
+    for index, datum in enumerate(data):
+        length = sum(len(chunk.tokens) for chunk in datum.model_input.chunks if chunk.tokens is not None)
+        if length > context_length:
+            raise RefusedError(400, f"datum {index}: {_too_long(length, context_length)}.")
+
+
+def _too_long(length: int, context_length: int) -> str:
+    return f"model_input has {length} tokens, but the model's context is {context_length}"
 
 
 def check_vocabulary(tokens: npt.NDArray[np.int64], vocab_size: int, what: str) -> None:
@@ -79,7 +96,7 @@ def _example(datum: WireDatum, vocab_size: int, context_length: int) -> Example:
     if not len(tokens):
         raise ValueError("model_input has no tokens")
     if len(tokens) > context_length:
-        raise ValueError(f"model_input has {len(tokens)} tokens, but the model's context is {context_length}")
+        raise ValueError(_too_long(len(tokens), context_length))
     check_vocabulary(tokens, vocab_size, "model_input")
     if TARGETS not in datum.loss_fn_inputs:
         raise ValueError(f"loss_fn_inputs lacks {TARGETS}")

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tinker_actors.local.core.jobs import Success
-from tinker_actors.local.core.models.datums import examples_of
+from tinker_actors.local.core.models.datums import examples_of, require_context
 from tinker_actors.local.core.models.model import Model
 from tinker_actors.local.core.models.submitting import Numbered, Plan, hold_unread_place, submit, submit_read
 from tinker_actors.local.core.ports import PassOutput, TrainedModel
@@ -64,6 +64,8 @@ def _plan_pass(core: CoreState, model: Model, given: ForwardBackwardInput, *, gr
     for name, value in (given.loss_fn_config or {}).items():
         if isinstance(value, float) and not math.isfinite(value):  # which JSON can't say, but protobuf can
             raise RefusedError(400, f"loss_fn_config {name[:100]} must be a finite number, got {value}.")
+    if model.base_model is not None:  # else its checkpoint was not read yet, and the job sees to it
+        require_context(given.data, core.engine.base_models[model.base_model].context_length)
     kind, owner = "forward_backward" if gradient else "forward", core.caller.name
 
     def work(trained: TrainedModel) -> Success:
