@@ -155,9 +155,9 @@ class LaneBench:
     def now(self):
         return self.runtime.clock.now()
 
-    def sample(self, name, terms=DEFAULT_TERMS, channel=None, *, resend=True):
+    def sample(self, name, terms=DEFAULT_TERMS, channel=None, *, resend=True, request_type="Sample"):
         sample = Sample(name, channel)
-        tail = Tail("/api/v1/asample", b'"x":1}', "application/json", 10, "Sample")
+        tail = Tail("/api/v1/asample", b'"x":1}', "application/json", 10, request_type)
         tracker = Tracker("sample", self.now, server=self.settings.limits.budget)
         self.works[name] = work = Work(
             tail, None, sample, tracker, session=self.session, admission=sample, terms=terms, resend=resend

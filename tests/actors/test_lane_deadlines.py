@@ -134,6 +134,7 @@ def test_a_creation_under_way_ends_when_its_time_is_over_and_one_that_was_accept
     assert isinstance(sample.error, DeadlineExceededError)
     assert not accepted.over
     bench.finish()
+    bench.wait(1.0)
     assert accepted.result
 
 

@@ -35,8 +35,6 @@ from tinker_actors.runtime.actor import Executor, RuntimeActor
 _WAITING_HERE = ("queued", "turn")
 # Works looked at in one turn of the lane.
 _ARRIVALS_PER_TURN = 32
-# A server that forgets an operation this often is not going to remember it.
-_MOST_RENEWALS = 5
 
 
 class Lane(RuntimeActor):
@@ -227,18 +225,17 @@ class Lane(RuntimeActor):
             self._desk.fail(item, SessionLostError(f"The session was lost: {item.error.message}"))
         elif isinstance(item, Work) and self._renewed(item, item.error):
             self._submitting.left_server(item)
-            self._submitting.take_later(item)
+            self._submitting.take_later(item, "the server forgot it")
         else:
             self._desk.fail(item, item.error)
         self._desk.go_on()
 
     def _renewed(self, work: Work, error: TinkerError) -> bool:
-        """Have the sink give a forgotten work a new head, unless the server forgets it again and again."""
-        if work.request_id is None or work.renewals >= _MOST_RENEWALS or self._desk.worn_out(work):
-            return False
+        """Have a forgotten work become a new one, if it may."""
         forgotten = work.request_id
-        if not work.sink.gone(work, error):
+        if not self._desk.renewed(work, error):
             return False
+        assert forgotten is not None
         self._desk.request_ids.free(forgotten)
         return True
 

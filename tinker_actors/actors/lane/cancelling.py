@@ -110,8 +110,10 @@ class Cancelling:
         def read(content_type: str, body: bytes) -> str:
             request_id = future_id(content_type, body)
             desk = hand()._desk
-            if not desk.request_ids.take(request_id, work.first_sent or 0.0):
-                raise taken_id(call.what, request_id).error  # to cancel it would be to cancel another's
+            if not desk.request_ids.take(request_id, work.first_sent or 0.0, work):
+                error = taken_id(call.what, request_id).error
+                desk.collisions.contest(request_id, error)
+                raise error  # to cancel it would be to cancel another's
             desk.request_ids.end(request_id, desk.now())
             return request_id
 

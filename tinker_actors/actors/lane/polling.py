@@ -257,7 +257,13 @@ class Polling:
             desk.retrying.well(_NAME)
         if isinstance(outcome, Done):
             self._note_fetched(work)
-            desk.finish(work, outcome)
+            if not desk.request_ids.doubted or not desk.collisions.hold(work, partial(desk.finish, work, outcome)):
+                desk.finish(work, outcome)
+        elif isinstance(outcome, Failed):
+            self._note_fetched(work)
+            error = _doubted(work, outcome.error)
+            if not desk.request_ids.doubted or not desk.collisions.hold(work, partial(desk.fail, work, error)):
+                desk.fail(work, error)
         elif isinstance(outcome, Retry):
             self._again(work, outcome)
         elif isinstance(outcome, Unreadable):
@@ -276,7 +282,7 @@ class Polling:
         if work.channel is not None and work.request_id is not None:
             self.hearing.fetched(work.channel, work.request_id)
 
-    def _not_done(self, work: Work, outcome: TryLater | FetchFull | Failed | Suspect, now: float) -> None:
+    def _not_done(self, work: Work, outcome: TryLater | FetchFull | Suspect, now: float) -> None:
         if isinstance(outcome, TryLater):
             self._later(work, outcome, now)
         elif isinstance(outcome, FetchFull):
@@ -287,11 +293,8 @@ class Polling:
                 self._ask_again(work, now, sign=False)  # it is no news that the result is there
             else:
                 self.begin(work, now)
-        elif isinstance(outcome, Suspect):
-            self._desk.suspect(work, outcome.error)
         else:
-            self._note_fetched(work)
-            self._desk.fail(work, _doubted(work, outcome.error))
+            self._desk.suspect(work, outcome.error)
 
     def _not_read(self, work: Work, outcome: Unreadable) -> None:
         """Ask again for a result that came and could not be read. The server is not told that it is here."""

@@ -29,7 +29,6 @@ from tinker_actors.protocol.replies.outcomes import (
     Suspect,
     broken_outcome,
     submit_outcome,
-    taken_id,
 )
 from tinker_actors.runtime.timers import Timer
 from tinker_actors.wording import sentence
@@ -101,10 +100,10 @@ class Submitting:
         work.state = "queued"
         self._line.append(work, work.rank)
 
-    def take_later(self, work: Work) -> None:
+    def take_later(self, work: Work, why: str) -> None:
         """Begin with a renewed work after a backoff that grows with its renewals."""
         work.state = "waiting"
-        work.tracker.enter("backing off", self._desk.now(), "the server forgot it")
+        work.tracker.enter("backing off", self._desk.now(), why)
         delay = full_jitter(work.renewals, self._desk.random.random())
         work.timer = self._desk.later(delay, partial(self._resend, work))
 
@@ -112,7 +111,7 @@ class Submitting:
         """Count a work that a lane before this one had accepted."""
         work.at_server = True
         if work.request_id is not None:
-            self._desk.request_ids.take(work.request_id, work.first_sent or 0.0)
+            self._desk.request_ids.take(work.request_id, work.first_sent or 0.0, work)
         if self.limit is not None:
             self.limit.adopted()
 
@@ -281,8 +280,10 @@ class Submitting:
             outcome = submit_outcome(answer.status, answer.headers, answer.body, wall, what, doubtful=doubtful)
         else:
             outcome = broken_outcome(answer.kind, answer.phase, answer.message, answer.sent, what)
-        if isinstance(outcome, Accepted) and not desk.request_ids.take(outcome.request_id, work.first_sent or 0.0):
-            outcome = taken_id(what, outcome.request_id)
+        if isinstance(outcome, Accepted) and not desk.request_ids.take(
+            outcome.request_id, work.first_sent or 0.0, work
+        ):
+            outcome = desk.collisions.refuse(work, outcome.request_id)
         if desk.failing and not isinstance(outcome, Retry):
             desk.retrying.well(work.tail.request_type)
         if isinstance(outcome, Accepted):
@@ -296,6 +297,8 @@ class Submitting:
                 assert ticket is not None
                 ticket.reject()
             self._not_accepted(work, outcome)
+        if desk.collisions.held:
+            desk.collisions.look()
         self.pump()
 
     def _accepted(self, work: Work, outcome: Accepted) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from tinker_actors.actors.lane import in_flight
 from tinker_actors.actors.lane.arrivals import Arrivals
+from tinker_actors.actors.lane.collisions import Collisions
 from tinker_actors.actors.lane.retrying import Retrying
 from tinker_actors.actors.lane.server_limits import ServerLimits
 from tinker_actors.actors.lane.work import Call, Work
@@ -40,6 +41,8 @@ Table = dict[int, Work | Call]
 # The liveness limit is looked at this many times within itself, but at least every 5 s.
 _CHECKS_PER_LIMIT = 10
 _SLOWEST_CHECK = 5.0
+# A server that forgets an operation this often is not going to remember it.
+_MOST_RENEWALS = 5
 
 
 def fail_without_lane(table: Table, error: TinkerError) -> None:
@@ -88,6 +91,7 @@ class Desk:
         polling: the hand that counts polls and fetches.
         cancelling: the hand that tells the server what nobody wants any more.
         retrying: the hand that sends again what failed.
+        collisions: the hand that sorts out whose a request id is.
         failing: the endpoints of which the last request failed; empty while all is well, and looked at for that only.
     """
 
@@ -99,7 +103,7 @@ class Desk:
         self.settings = settings
         self.config = settings.config
         self.table = settings.table
-        self.request_ids = RequestIds()
+        self.request_ids: RequestIds[Work] = RequestIds()
         self.timers = executor.timers
         self.now: Callable[[], float] = executor.clock.now
         self.transport = transport
@@ -110,6 +114,7 @@ class Desk:
         self._stood_still = 0.0
         self.failing = settings.limits.budget.failing
         self.retrying = Retrying(self)
+        self.collisions = Collisions(self)
 
     def later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Run `callback` after `delay` seconds, on the lane's thread; 0 is the lane's next turn."""
@@ -242,7 +247,15 @@ class Desk:
         work.repeats += 1
         return False
 
+    def renewed(self, work: Work, error: TinkerError) -> bool:
+        """Have the sink give a work that was accepted a new head, unless that was done again and again."""
+        if work.request_id is None or work.renewals >= _MOST_RENEWALS or self.worn_out(work):
+            return False
+        return work.sink.gone(work, error)
+
     def go_on(self) -> None:
         """Let go what an end made room for."""
+        if self.collisions.held:
+            self.collisions.look()
         self.submitting.pump()
         self.polling.pump()
