@@ -88,3 +88,25 @@ def test_a_session_that_ends_well_is_told_so(caplog):
         f"Model {session}:train:1 has the weights of a checkpoint now",
         f"Session {session} has ended",
     ]
+
+
+def test_samples_that_wait_for_weights_are_told_of(caplog):
+    simulation = Simulation(3, CALM)
+    with caplog.at_level(logging.WARNING, "tinker_actors"):
+        service = simulation.service()
+        trainer = service.create_lora_training_client("local/ledger", rank=4)
+        policy = trainer.policy("main", max_lag=1)
+        simulation.wait_for(policy.publish(), *(trainer.step(DATA, "cross_entropy") for _ in range(3)))
+        late = [policy.sample(PROMPT, 1, {"max_tokens": 4}) for _ in range(2)]
+        never = trainer.policy("other").sample(PROMPT, 1, {"max_tokens": 4})
+        clock = simulation.runtime.clock
+        began = clock.now()
+        simulation.runtime.run_until(lambda: clock.now() > began + 60.0)
+        assert [future.progress().reason for future in (*late, never)] == [
+            "waiting for newer weights", "waiting for newer weights", "waiting for publish()",
+        ]  # fmt: skip
+        simulation.wait_for(policy.publish(), *late)
+        never.cancel()
+        simulation.close(service)
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "tinker_actors"]
+    assert re.match(r"3 samples wait, one of them for 1\d s, for newer weights of their policy", told)

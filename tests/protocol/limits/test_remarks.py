@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tinker_actors.protocol.limits.remarks import LONG, OFTEN, Outages, Rarely
+from typing import get_args
+
+from tinker_actors.protocol.limits.remarks import LONG, OFTEN, WAITING_FOR_WEIGHTS, Outages, Rarely, Waiting
+from tinker_actors.runtime.progress import WaitReason
 
 REFUSED = "sample got no answer: Connection refused"
 
@@ -47,3 +50,21 @@ def test_what_happens_often_is_told_now_and_then_with_its_count():
     assert rarely.left_out(OFTEN + 1) is None
     assert rarely.left_out(3 * OFTEN) == 1
     assert rarely.left_out(9 * OFTEN) == 0
+
+
+def test_a_wait_for_weights_is_told_once_when_it_lasts():
+    waiting = Waiting()
+    newer = "waiting for newer weights"
+    assert set(get_args(WaitReason)) >= WAITING_FOR_WEIGHTS
+    assert not waiting.look(0, [])
+    assert not waiting.look(5, [(newer, 1)])
+    ((level, text),) = waiting.look(1 + LONG, [(newer, 3), (newer, 1), ("waiting for publish()", 4)])
+    assert level == "warning"
+    assert text.startswith("3 samples wait, one of them for 10 s, for newer weights of their policy")
+    assert "max_lag" in text
+    assert not waiting.look(20, [(newer, 1)])
+    assert not waiting.look(25, [])
+    assert not waiting.look(100, [(newer, 50)]), "once an hour is enough"
+    assert not waiting.look(105, [])
+    ((_, text),) = waiting.look(105 + OFTEN, [("waiting for publish()", 100)])
+    assert text.startswith(f"1 sample waits, one of them for {5 + OFTEN:.0f} s, for the first weights")

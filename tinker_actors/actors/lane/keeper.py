@@ -24,6 +24,7 @@ from tinker_actors.actors.platform import Platform
 from tinker_actors.config import Config
 from tinker_actors.errors import ActorCrashedError, ClientClosedError, ConfigError, TinkerError
 from tinker_actors.events.records import LaneReplaced
+from tinker_actors.protocol.limits.remarks import WAITING_FOR_WEIGHTS, Waiting
 from tinker_actors.runtime.actor import Describe, Executor, Ping, Ref, RuntimeActor, Terminated, logger, tell
 from tinker_actors.runtime.byte_budget import ByteBudget
 from tinker_actors.runtime.forks import on_fork
@@ -192,6 +193,7 @@ class LaneKeeper(RuntimeActor):
         self._platform = platform
         self._pings: dict[str, tuple[int, pykka.Future[Any]]] = {}
         self._restarts = {name: RestartIntensity() for name in LANES}
+        self._waiting = Waiting()
         # Started here, not in on_start, so that the lanes are there when the constructor returns.
         try:
             for name in LANES:
@@ -272,6 +274,10 @@ class LaneKeeper(RuntimeActor):
         for level, text in settings.limits.remarks(self.now()):
             number = logging.WARNING if level == "warning" else logging.INFO
             log_safely(logger, number, "The server at %s %s", settings.config.base_url, text)
+        trackers = [work.tracker for work in list(self._lanes.tables["sample"].values()) if isinstance(work, Work)]
+        waiting = [(each.reason, each.since) for each in trackers if each.reason in WAITING_FOR_WEIGHTS]
+        for _, text in self._waiting.look(self.now(), waiting):
+            log_safely(logger, logging.WARNING, "%s", text)
 
     def _look(self) -> None:
         """Send pings, and replace a lane that owes an answer for too long."""

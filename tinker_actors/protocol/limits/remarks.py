@@ -6,11 +6,13 @@ request after request failed for `LONG`    WARNING, once: the server does not an
 since then something succeeded             INFO: it answers again, and after how long
 the server kept operations waiting         INFO, once: it does, and why
 for `LONG` it did not do that any more     INFO: it went on, and for how long it had not
-what happens again and again               INFO the first time, then once an hour with the number of others
+    what happens again and again               INFO the first time, then once an hour with the number of others
+samples wait for weights for `LONG`        WARNING, once until none waits any more, and once an hour at most
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 LONG = 10.0
@@ -75,6 +77,44 @@ class Outages:
             return []
         self._told_pause = True
         return [Remark("info", f"keeps operations waiting: {why}" if why else "keeps operations waiting")]
+
+
+_ABOUT_WEIGHTS = {
+    "waiting for publish()": "for the first weights of their policy, which nobody has published: call publish()",
+    "waiting for newer weights": (
+        "for newer weights of their policy than are published, as max_lag wants it: call publish() more often, or "
+        "allow more lag"
+    ),
+}
+WAITING_FOR_WEIGHTS = frozenset(_ABOUT_WEIGHTS)
+"""Reasons to wait that only the user's own program can end."""
+
+
+class Waiting:
+    """Decides what is said of samples that wait for weights. Asked every few seconds; not for several threads."""
+
+    def __init__(self) -> None:
+        self._told = False
+        self._rarely = Rarely()
+
+    def look(self, now: float, waiting: Sequence[tuple[str, float]]) -> list[Remark]:
+        """Return what is new.
+
+        Args:
+            now: the time, in seconds.
+            waiting: for each sample that waits for weights the reason, one of `WAITING_FOR_WEIGHTS`, and since when.
+        """
+        if not waiting:
+            self._told = False
+            return []
+        reason, since = min(waiting, key=lambda each: each[1])
+        if self._told or now - since < LONG:
+            return []
+        self._told = True
+        if self._rarely.left_out(now) is None:
+            return []
+        many = "1 sample waits" if len(waiting) == 1 else f"{len(waiting)} samples wait"
+        return [Remark("warning", f"{many}, one of them for {now - since:.0f} s, {_ABOUT_WEIGHTS[reason]}")]
 
 
 class Rarely:
