@@ -14,16 +14,17 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn, Self
+
+import msgspec
 
 from tinker_actors.errors import TinkerError
 from tinker_actors.local import keys, temporary
 from tinker_actors.local.faults.control import FaultControl
 from tinker_actors.local.launching import BLAS_VARIABLES, EXTRA, INSTALL, absent
-from tinker_actors.types.spelling import spelled
+from tinker_actors.local.options import encoded, options_of
 
 _STDERR_TAIL = 4000
 _WITHHELD = ("TINKER_", "CLOUDFLARE_ACCESS_")  # what names of variables begin with that a child does not get
@@ -47,62 +48,22 @@ class LocalServer:
         pid: its process id, once started.
 
     Args:
-        host: address to listen on.
-        port: port to listen on; 0 takes a free one. A stopped server started again takes the one it had.
-        models: further base models: name -> folder.
-        data_dir: where checkpoints are kept; None for a temporary folder that is removed on `stop`.
-        insecure: allow a host that other machines can reach.
-        allowed_hosts: further names by which the server may be called, beside loopback's and `host`: requests that name
-            another host are refused. `*` stands for any.
-        api_keys: key -> owner; with any, the server asks for one. They reach it by its environment, not its arguments.
-        jwt: tell clients to change their key for a token.
-        engine: `"numpy"` or `"ledger"`.
-        log_level: of the server's log, which goes to stderr and, here, into errors.
         start_timeout: seconds it may take to listen.
-        limits: fields of `core.Limits` to set, e.g. `{"hold_seconds": 2}`.
-        fault_seed: what the chances of `faults` depend on.
-        stand_ins: small random models under the names of real ones: name -> size of the vocabulary, e.g.
-            `{"Qwen/Qwen3-8B": 151936}`; None for the size that the real one is known to have.
-        adopt: take checkpoints in that are in `data_dir` and that its database does not list; without it, the server
-            does not start on such a folder.
+        **options: those of `options.ServerOptions` that are for Python; `tinker_actors.local_server` describes them.
+            Keys reach the server by its environment, not its arguments. A stopped server started again takes the port
+            it had.
+
+    Raises:
+        TypeError: there is no such option.
+        ConfigError: one can't be used.
     """
 
-    @spelled("LocalServer")
-    def __init__(
-        self,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        models: Mapping[str, str | Path] | None = None,
-        data_dir: str | Path | None = None,
-        insecure: bool = False,
-        allowed_hosts: Sequence[str] = (),
-        api_keys: Mapping[str, str] | None = None,
-        jwt: bool = False,
-        engine: str = "numpy",
-        log_level: str = "warning",
-        start_timeout: float = 60.0,
-        limits: Mapping[str, float] | None = None,
-        fault_seed: int = 0,
-        stand_ins: Mapping[str, int | None] | None = None,
-        adopt: bool = False,
-    ) -> None:
-        self._host = host
-        self._port = port
-        self._models = dict(models or {})
-        self._data_dir = None if data_dir is None else Path(data_dir)
-        self._temporary = data_dir is None
-        self._insecure = insecure
-        self._allowed_hosts = list(allowed_hosts)
-        self._api_keys = dict(api_keys or {})
-        self._jwt = jwt
-        self._engine = engine
-        self._log_level = log_level
+    def __init__(self, *, start_timeout: float = 60.0, **options: Any) -> None:
+        self._options = msgspec.structs.replace(options_of(options), admin=True, until_eof=True)
+        self._port = self._options.port
+        self._data_dir = self._options.data_dir
+        self._temporary = self._data_dir is None
         self._start_timeout = start_timeout
-        self._limits = dict(limits or {})
-        self._fault_seed = fault_seed
-        self._stand_ins = dict(stand_ins or {})
-        self._adopt = adopt
         self._child: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
         self._url: str | None = None
@@ -254,29 +215,13 @@ class LocalServer:
     def _environment(self) -> dict[str, str]:
         # Without this process's own credentials, which are for other servers, and keys of another one's clients.
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_WITHHELD)}
-        given = {keys.VARIABLE: json.dumps(self._api_keys)} if self._api_keys else {}
+        asked_for = self._options.api_keys
+        given = {keys.VARIABLE: json.dumps(dict(asked_for))} if asked_for else {}
         return {**kept, **dict.fromkeys(BLAS_VARIABLES, "1"), **given}
 
     def _command(self) -> list[str]:
-        command = [sys.executable, "-m", "tinker_actors.local", "--until-eof", "--admin"]
-        command += ["--fault-seed", str(self._fault_seed)]
-        command += ["--host", self._host, "--port", str(self._port)]
-        command += ["--engine", self._engine, "--log-level", self._log_level]
-        if self._data_dir is not None:
-            command += ["--data-dir", str(self._data_dir)]
-        for name, folder in self._models.items():
-            command += ["--model", f"{name}={folder}"]
-        for name, size in self._stand_ins.items():
-            command += ["--stand-in", name if size is None else f"{name},vocab={size}"]
-        for name in self._allowed_hosts:
-            command += ["--allowed-host", name]
-        if self._jwt:
-            command.append("--jwt")
-        if self._adopt:
-            command.append("--adopt")
-        if self._limits:
-            command += ["--limits", json.dumps(self._limits)]
-        return [*command, "--insecure"] if self._insecure else command
+        options = msgspec.structs.replace(self._options, port=self._port, data_dir=self._data_dir)
+        return [sys.executable, "-m", "tinker_actors.local", encoded(options)]
 
     def _wait_until_ready(self, child: subprocess.Popen[bytes]) -> dict[str, Any]:
         line = self._first_line(child)

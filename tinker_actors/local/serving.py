@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,10 +34,12 @@ from tinker_actors.local.http.app import App
 from tinker_actors.local.http.door import ANSWER_HEADERS, Door
 from tinker_actors.local.http.heads import HeadProtocol
 from tinker_actors.local.http.intake import Intake
+from tinker_actors.local.keys import take_keys
 from tinker_actors.local.ledger import LEDGER_NAME, LedgerEngine
 from tinker_actors.local.memory import usable_memory
 from tinker_actors.local.model_folders import load_model_folders
 from tinker_actors.local.numpy_engine import NumpyEngine, ServedModel
+from tinker_actors.local.options import ServerOptions
 from tinker_actors.local.quiet import Quiet
 from tinker_actors.local.stand_ins import ARCH as STAND_IN_ARCH
 from tinker_actors.local.stand_ins import stand_in, vocab_sizes
@@ -53,82 +55,50 @@ GRACE_SECONDS = 3
 _BACKLOG = 4096  # thousands of clients' connections may arrive at once
 
 
-def serve(
-    host: str = "127.0.0.1",
-    port: int = 0,
-    models: Mapping[str, Path] | None = None,
-    data_dir: Path | None = None,
-    *,
-    insecure: bool = False,
-    allowed_hosts: Sequence[str] = (),
-    api_keys: Mapping[str, str] | None = None,
-    jwt: bool = False,
-    engine: str = "numpy",
-    limits: Limits | None = None,
-    log_level: str = "warning",
-    until_eof: bool = False,
-    admin: bool = False,
-    faults: Sequence[str] = (),
-    fault_seed: int = 0,
-    stand_ins: Mapping[str, int | None] | None = None,
-    adopt: bool = False,
-    announce: Callable[[dict[str, Any]], None] | None = None,
-) -> None:
+def serve(options: ServerOptions, *, announce: Callable[[dict[str, Any]], None] | None = None) -> None:
     """Run the server; returns when it has stopped, by SIGINT or SIGTERM, or at the end of stdin if `until_eof`.
 
     To be called on the main thread. Arithmetic is repeatable, and fastest for small models, with one BLAS thread; that
-    is set by the environment before numpy loads, which `python -m tinker_actors.local` sees to.
+    is set by the environment before numpy loads, which `launching.prepare` sees to. Keys in the environment are taken
+    out of it.
 
     Args:
-        host: address to listen on.
-        port: port to listen on; 0 takes a free one.
-        models: further base models: name -> folder in Hugging Face layout; see `model_folders`. The ledger engine takes
-            the names only.
-        data_dir: where everything is kept; None for a temporary folder that goes with the server.
-        insecure: allow a host that other machines can reach although the server asks nobody for a key.
-        allowed_hosts: further names by which the server may be called, beside loopback's and `host`; see `Origins`.
-        api_keys: key -> owner; with any, the server asks for one. None for a server that belongs to whoever reaches it.
-        jwt: tell clients to change their key for a token.
-        engine: `"numpy"`, or `"ledger"` for one that only keeps account of what was done.
-        limits: bounds and waiting times; None for the defaults.
-        log_level: of uvicorn and of this package.
-        until_eof: stop when stdin ends.
-        admin: whether there is an admin endpoint; `announce` is then told `admin_token` too.
-        faults: what is to go wrong, each as `faults.rules.parse_rule` reads it.
-        fault_seed: what the chances of faults depend on.
-        stand_ins: further base models that only bear the name of a real one: name -> size of the vocabulary, None for
-            the size that the real one is known to have.
-        adopt: take in the checkpoints in `data_dir` that its database does not list.
-        announce: told `{"ready": True, "url": ..., "data_dir": ..., "models": [...]}` when listening; None prints it as
-            a line.
+        options: see `options`.
+        announce: told `{"ready": True, "url": ..., "data_dir": ..., "models": [...]}` when listening, and `admin_token`
+            if there is an admin endpoint; None prints it as a line.
 
     Raises:
         ConfigError: another machine could reach the host, there are no keys, and `insecure` is not set; or a model
             can't be loaded; or another server uses the data, or they hold checkpoints to adopt, and `adopt` is not set;
-            or an allowed host is none.
+            or keys, an allowed host, a limit or a fault are none.
         PortError: the port can't be had.
         OSError: the folder can't.
     """
-    access = Access(api_keys, jwt=jwt)
-    if not (insecure or access.guarded or is_loopback(host)):
+    host, data_dir = options.host, options.data_dir
+    bounds = _limits(options.limits)
+    access = Access({**options.api_keys, **take_keys(options.api_key_files)}, jwt=options.jwt)
+    if not (options.insecure or access.guarded or is_loopback(host)):
         raise ConfigError(
             f"{host!r} can be reached from other machines, and this server asks nobody for a key.",
             advice="Listen on 127.0.0.1, give --api-key-file FILE, or say --insecure if the network is yours.",
         )
-    origins = Origins((host, *allowed_hosts))
-    misbehaviour = make_faults(faults, fault_seed, admin=admin)
-    logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    origins = Origins((host, *options.allowed_hosts))
+    misbehaviour = make_faults(options.faults, options.fault_seed, admin=options.admin)
+    logging.basicConfig(
+        level=options.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
     quiet = Quiet()
     for handler in logging.getLogger().handlers:
         handler.addFilter(quiet)
     _allow_many_connections()
-    made = _make_engine(engine, models or {}, stand_ins or {})
-    bounds = _fitted(limits or Limits())
+    made = _make_engine(options.engine, options.models, options.stand_ins)
     with (
-        _listen(host, port) as listener,
+        _listen(host, options.port) as listener,
         temporary_folder() if data_dir is None else contextlib.nullcontext(data_dir) as folder,
         contextlib.closing(
-            FileStore(folder, result_bytes=bounds.stored_result_bytes, futures=bounds.stored_futures, adopt=adopt)
+            FileStore(
+                folder, result_bytes=bounds.stored_result_bytes, futures=bounds.stored_futures, adopt=options.adopt
+            )
         ) as store,
     ):
         core = ServiceCore(made, store, bounds, lambda: uuid.uuid4().hex, access, _epoch())
@@ -137,15 +107,23 @@ def serve(
         app = App(core, folder)
         if misbehaviour is not None:
             app.asgi = misbehaviour.around(app, core)
-            ready |= {"admin_token": misbehaviour.admin_token} if admin else {}
+            ready |= {"admin_token": misbehaviour.admin_token} if options.admin else {}
         app.asgi = Door(Intake(app.asgi, bounds, app.check_key), origins)
         protocol = HeadProtocol if misbehaviour is None else ConnectionProtocol
         with _clean_exit_on_sigterm():
-            asyncio.run(_run(app, protocol, listener, log_level, until_eof, lambda: (announce or _print_line)(ready)))
+            asyncio.run(_run(app, protocol, listener, options, lambda: (announce or _print_line)(ready)))
 
 
-def _fitted(limits: Limits) -> Limits:
-    """Return limits whose memory for weights is a part of what there is, where they don't say how much."""
+def _limits(given: Mapping[str, float]) -> Limits:
+    """Return the limits; their memory for weights is a part of what there is, where it is not given.
+
+    Raises:
+        ConfigError: one is no limit.
+    """
+    unknown = given.keys() - set(Limits.__struct_fields__)
+    if unknown:
+        raise ConfigError(f"There is no limit {', '.join(sorted(unknown))}; see tinker_actors.local.core.Limits.")
+    limits = Limits(**given)  # type: ignore[arg-type]  # whole numbers where they are meant
     memory = usable_memory()
     parts = {"adapter_bytes": memory // 4, "sampler_bytes": memory // 8}
     unsaid = {name: size for name, size in parts.items() if getattr(limits, name) is None}
@@ -195,15 +173,14 @@ async def _run(
     app: App,
     protocol: type[HeadProtocol],
     listener: socket.socket,
-    log_level: str,
-    until_eof: bool,
+    options: ServerOptions,
     announce: Callable[[], None],
 ) -> None:
     config = uvicorn.Config(
         app.asgi,
         log_config=None,  # its own would send the access log to stdout, which may be a pipe that nobody reads
-        log_level=log_level,
-        access_log=log_level in ("debug", "trace"),
+        log_level=options.log_level,
+        access_log=options.log_level == "debug",
         lifespan="on",
         http=protocol,
         ws="none",
@@ -213,7 +190,7 @@ async def _run(
         headers=ANSWER_HEADERS,
     )
     server = _Server(config, app, announce)
-    if until_eof:
+    if options.until_eof:
         _stop_at_eof(server, asyncio.get_running_loop())
     await server.serve(sockets=[listener])
 

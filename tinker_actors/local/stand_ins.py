@@ -47,19 +47,6 @@ FAMILIES = (
 """The models whose vocabulary is known here."""
 
 
-def parse_stand_in(text: str) -> tuple[str, int | None]:
-    """Read `NAME[,vocab=N]`.
-
-    Raises:
-        ConfigError: it is not that.
-    """
-    name, comma, setting = text.partition(",")
-    key, _, number = setting.partition("=")
-    if not name or (comma and (key != "vocab" or not number.isdecimal() or int(number) < 1)):
-        raise ConfigError(f"{text!r} is not NAME[,vocab=N].", advice="For example: Qwen/Qwen3-8B,vocab=151936")
-    return name, int(number) if comma else None
-
-
 def vocab_sizes(stand_ins: Mapping[str, int | None], taken: Iterable[str]) -> dict[str, int]:
     """Return the vocabulary size of each stand-in, from its family where none is given.
 

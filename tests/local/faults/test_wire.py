@@ -15,6 +15,7 @@ import tinker_actors as ta
 from tinker_actors.errors import ConfigError
 from tinker_actors.local.faults.control import FaultControl
 from tinker_actors.local.faults.switchboard import Count
+from tinker_actors.local.options import ServerOptions, encoded
 
 HANG = 60.0
 
@@ -262,8 +263,12 @@ def test_the_admin_endpoint_refuses_what_it_does_not_know(server):
         assert requests.request(method, url, headers=headers, data=b"{", timeout=HANG).status_code == status
 
 
-def started(*arguments: str) -> tuple[subprocess.Popen, dict]:
-    command = [sys.executable, "-m", "tinker_actors.local", "--until-eof", "--engine", "ledger", *arguments]
+def command_of(**options) -> list[str]:
+    return [sys.executable, "-m", "tinker_actors.local", encoded(ServerOptions(engine="ledger", **options))]
+
+
+def started(**options) -> tuple[subprocess.Popen, dict]:
+    command = command_of(until_eof=True, **options)
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     return child, json.loads(child.stdout.readline())
 
@@ -275,7 +280,7 @@ def ended(child: subprocess.Popen) -> int:
 
 
 def test_there_is_no_admin_endpoint_unless_it_was_asked_for():
-    child, ready = started("--fault", "healthz:status=503:times=1")
+    child, ready = started(faults=("healthz:status=503:times=1",))
     assert "admin_token" not in ready
     assert requests.get(f"{ready['url']}/admin/faults", timeout=HANG).status_code == 404
     statuses = [requests.get(f"{ready['url']}/api/v1/healthz", timeout=HANG).status_code for _ in range(2)]
@@ -299,7 +304,6 @@ def test_the_command_line_can_ask_for_faults_and_tells_the_token():
 
 
 def test_a_fault_that_is_none_keeps_the_server_from_starting():
-    command = [sys.executable, "-m", "tinker_actors.local", "--fault", "healthz:boom"]
-    done = subprocess.run(command, capture_output=True, timeout=HANG, check=False)
+    done = subprocess.run(command_of(faults=("healthz:boom",)), capture_output=True, timeout=HANG, check=False)
     assert done.returncode == 1
     assert b"boom" in done.stderr

@@ -11,6 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from tinker_actors.local.options import ServerOptions
 from tinker_actors.local.serving import serve
 
 
@@ -19,7 +20,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             try:
-                serve(data_dir=Path(line.strip()), until_eof=True)
+                serve(ServerOptions(data_dir=Path(line.strip()), until_eof=True))
             except BaseException:
                 traceback.print_exc()
             os._exit(1)

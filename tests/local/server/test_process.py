@@ -16,6 +16,7 @@ import pytest
 
 import tinker_actors as ta
 from tinker_actors.errors import ConfigError
+from tinker_actors.local.options import ServerOptions
 from tinker_actors.local.process import LocalServer, LocalServerError, local_server
 from tinker_actors.local.serving import is_loopback, serve
 
@@ -129,7 +130,7 @@ def test_a_server_that_can_not_start_says_why(tmp_path):
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
 def test_a_host_that_others_can_reach_is_refused(host):
     with pytest.raises(ConfigError, match="other machines"):
-        serve(host)
+        serve(ServerOptions(host=host))
 
 
 def test_such_a_host_is_refused_by_the_process_too_unless_told():

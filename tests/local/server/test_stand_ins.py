@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from tinker_actors.errors import ConfigError
+from tinker_actors.local.options import parse_stand_in
 from tinker_actors.local.process import LocalServer, LocalServerError
-from tinker_actors.local.stand_ins import FAMILIES, parse_stand_in, stand_in, vocab_sizes
+from tinker_actors.local.stand_ins import FAMILIES, stand_in, vocab_sizes
 
 NAME = "Qwen/Qwen3-8B"
 VOCAB = 151_936
