@@ -13,6 +13,10 @@ SDK15 := .venv-peer15
 BENCH38 := .venv-bench38
 TORCH := torch==2.13.0
 
+# Most tests wait for sockets and processes, so there may be more of them at a time than cores. pytest's status 5 means
+# that ARGS names no test of this half.
+TESTED_AT_ONCE := 3
+
 # The ends of what pyproject.toml allows of pykka, in folders that are put before .venv's own, and what is run with them.
 PYKKA_OLDEST := pykka==4.0.0
 PYKKA_NEWEST := pykka>=4.0,<5
@@ -36,8 +40,10 @@ demo: $(VENV)/installed ## watch a model being fine-tuned and sampled; ARGS="--s
 serve: $(VENV)/installed ## run the embedded server until Ctrl-C; ARGS="--port 9000" passes options
 	@$(BIN)/tinker-actors serve $(ARGS)
 
-test: $(VENV)/installed-dev ## run every test; ARGS="tests/protocol -x" passes options
-	$(BIN)/python -m pytest $(ARGS)
+test: export PYTHONDONTWRITEBYTECODE = # what was compiled once is loaded by every process
+test: $(VENV)/installed-dev ## run every test; ARGS="tests/protocol -x" passes options, ARGS="-m 'not slow'" takes a minute
+	$(BIN)/python -m pytest -n $(TESTED_AT_ONCE) --dist loadfile --no-loadscope-reorder --alone without $(ARGS) || [ $$? = 5 ]
+	$(BIN)/python -m pytest --alone only $(ARGS) || [ $$? = 5 ]
 
 test-peers: $(PEERS)/installed $(SDK38)/installed $(SDK15)/installed ## compare with PyTorch, transformers, peft and the official SDK
 	PEER_SDK_38=$(SDK38)/bin/python PEER_SDK_15=$(SDK15)/bin/python \

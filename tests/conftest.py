@@ -1,25 +1,67 @@
-"""What holds for every test: no settings from the host, no thread left behind."""
+"""What holds for every test: no settings from the host, no thread left behind, one thread for arithmetic.
+
+`make test` runs most tests in several processes, a file in one of them, and afterwards, one by one, those that are
+marked `alone`. Without options, pytest runs all of them one by one.
+"""
 
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import signal
 import sys
 import threading
+from collections import Counter
 
 import pytest
 
 _HANG = 30.0
 
 
+def _load_numpy_with_one_thread() -> None:
+    """As in the embedded server's process. The products in tests are small; threads would wait for them in busy loops.
+
+    numpy reads it from the environment as it loads; what tests start reads its own.
+    """
+    before = dict(os.environ)
+    os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1"))
+    importlib.import_module("numpy")
+    os.environ.clear()
+    os.environ.update(before)
+
+
+_load_numpy_with_one_thread()
+
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would every process they start. Some
 # tests are about Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_finish():
-    """Keep what collecting made, thousands of tests, out of each later garbage collection: many tests ask for one."""
+def pytest_addoption(parser):
+    parser.addoption(
+        "--alone", choices=["only", "without"], help="run tests that are marked `alone` only, or not at all"
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Choose by `--alone`; where files are shared out among processes, begin with those that take long."""
+    asked = config.getoption("alone")
+    if asked is not None:
+        sides = {True: [], False: []}
+        for item in items:
+            sides[item.get_closest_marker("alone") is not None].append(item)
+        items[:] = sides[asked == "only"]
+        config.hook.pytest_deselected(items=sides[asked != "only"])
+    if hasattr(config, "workerinput"):
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow") is not None)
+        items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _garbage_of_one_module():
+    """Keep what collecting and earlier modules made out of each later garbage collection: many tests ask for one."""
     gc.collect()
     gc.freeze()
 

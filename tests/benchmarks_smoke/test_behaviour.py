@@ -19,6 +19,8 @@ from benchmarks.measure import ROOT
 from benchmarks.processes import RunFailedError, stub_stats
 from benchmarks.scenarios import load
 
+pytestmark = pytest.mark.slow
+
 QUIET = {"pairs": 1, "pin": False}
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks import chaos
 from tinker_actors.local.faults.rules import KINDS
+
+pytestmark = pytest.mark.slow
 
 
 def test_under_every_fault_at_once_all_is_decided_and_applied_once_and_in_order():

@@ -26,6 +26,8 @@ from benchmarks.scenarios import (
 )
 from benchmarks.variants.identity import wrong
 
+pytestmark = pytest.mark.slow
+
 VARIANTS = ("ours", "urllib3_threads", "raw_sockets", "raw_bytes")
 SMALL = ["--pairs", "1", "--samples", "8", "--levels", "2", "--hold-ms", "1", "--no-pin"]
 SAMPLES = 8 + 16

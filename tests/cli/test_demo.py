@@ -3,7 +3,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from .helpers import HANG, interrupt, is_running, line_with
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_demo_that_learned_too_little_says_so_and_exits_with_1(spawn, tmp_path: Path):

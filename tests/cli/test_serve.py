@@ -16,6 +16,8 @@ from tinker_actors.local.process import LocalServer
 
 from .helpers import HANG, interrupt, line_with
 
+pytestmark = pytest.mark.slow
+
 
 def test_serve_answers_at_the_address_it_prints_until_ctrl_c(spawn, tmp_path: Path):
     process = spawn("serve", "--port", "0", "--data-dir", str(tmp_path / "kept"))

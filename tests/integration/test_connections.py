@@ -10,6 +10,8 @@ from .between import Between
 from .conftest import HANG
 from .helpers import datum, prompt
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def between(server):

@@ -145,6 +145,7 @@ def test_what_a_service_that_was_dropped_had_been_asked_for_is_finished(server):
     assert future.result(HANG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["kill", "suspend"])
 @pytest.mark.parametrize("timeout", [0.0, 1.5])
 def test_closing_keeps_its_time_when_the_server_is_dead(how, timeout):

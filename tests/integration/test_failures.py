@@ -15,6 +15,8 @@ from ..pykka_internals import actor_of  # noqa: TID252 - the tests are no packag
 from .conftest import HANG
 from .helpers import datum, eventually, prompt
 
+pytestmark = pytest.mark.slow
+
 GREEDY = ta.SamplingParams(max_tokens=4, temperature=0.0, stop=[])
 
 

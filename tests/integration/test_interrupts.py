@@ -20,6 +20,8 @@ from ..interrupting import PACKAGE, Interrupter, every_line  # noqa: TID252 - th
 from .conftest import HANG
 from .helpers import datum, eventually, prompt
 
+pytestmark = pytest.mark.slow
+
 GREEDY = ta.SamplingParams(max_tokens=2, temperature=0.0, stop=[])
 
 

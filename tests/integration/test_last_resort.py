@@ -16,6 +16,8 @@ import tinker_actors as ta
 from .conftest import HANG
 from .helpers import datum, prompt
 
+pytestmark = pytest.mark.slow
+
 SETUP = """
 import logging, sys
 import tinker_actors as ta

@@ -14,6 +14,8 @@ import tinker_actors as ta
 
 from .bending import Bending
 
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
+
 HANG = 60.0
 PROMPT = ta.ModelInput.from_ints([1, 2, 3])
 PARAMS = ta.SamplingParams(max_tokens=2)

@@ -16,6 +16,8 @@ import pytest
 
 from .bending import Bending
 
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
+
 SECONDS = 4.0
 MOST_A_SECOND = 4  # of requests for each future
 MOST_OF_A_CORE = 0.05

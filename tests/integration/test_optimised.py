@@ -10,6 +10,8 @@ import pytest
 
 from .conftest import HANG
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import importlib, pkgutil
 import tinker_actors as ta

@@ -60,6 +60,7 @@ class Roller(threading.Thread):
             self.error = error
 
 
+@pytest.mark.slow
 def test_64_threads_sample_while_500_versions_are_published(service, trainer):
     policy = trainer.policy("main")
     policy.publish().result(HANG)

@@ -33,6 +33,8 @@ from ..pykka_internals import actor_of  # noqa: TID252 - the tests are no packag
 from .conftest import HANG
 from .helpers import datum, eventually, prompt
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 GREEDY = ta.SamplingParams(max_tokens=4, temperature=0.0, stop=[])
 NOWHERE = "https://tinker.example.com"
@@ -277,6 +279,14 @@ def test_a_pickled_view_is_a_view_again(sampler):
     assert terms.room is not view._terms.room
     assert greedy(copied, "x") == greedy(view, "x")
     assert copied._lease is pickle.loads(pickle.dumps(sampler))._lease
+
+
+def test_a_copy_of_which_only_a_view_is_left_is_the_one_that_comes_again(sampler, linger):
+    """Also when its minute is over: another one would take another number and more places at the server."""
+    linger(0.0)
+    view = pickle.loads(pickle.dumps(sampler)).with_options(priority="eval")
+    assert greedy(view, "x") == greedy(sampler, "x")
+    assert pickle.loads(pickle.dumps(sampler))._lease is view._lease
 
 
 def test_a_copy_keeps_the_session_alive_by_itself(server):
@@ -621,7 +631,7 @@ def process_locks() -> dict[str, Any]:
     kinds = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
     found = {}
     for module_name, module in list(sys.modules.items()):
-        if module_name.startswith(("tinker_actors.runtime", "tinker_actors.actors", "tinker_actors.clients")):
+        if module_name.startswith(tuple(f"tinker_actors.{room}" for room in ("runtime", "net", "actors", "clients"))):
             for name, value in vars(module).items():
                 ours = type(value).__module__.startswith("tinker_actors.")
                 inner = getattr(value, "__dict__", {}) if ours else {}

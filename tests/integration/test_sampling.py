@@ -136,6 +136,7 @@ def test_slow_and_raising_callbacks_delay_no_poll_and_kill_nothing(sampler, capl
     assert "from a callback" in caplog.text
 
 
+@pytest.mark.slow
 def test_five_thousand_samplers_leave_nothing_behind(service):
     process = psutil.Process()
     snapshot = service._service.samplers

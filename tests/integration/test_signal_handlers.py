@@ -20,6 +20,8 @@ from tinker_actors.runtime.actor import Describe
 from .conftest import HANG
 from .helpers import datum, eventually, prompt
 
+pytestmark = pytest.mark.slow
+
 GREEDY = ta.SamplingParams(max_tokens=1, temperature=0.0, stop=[])
 SECONDS = 0.7
 

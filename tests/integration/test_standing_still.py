@@ -14,6 +14,8 @@ import pytest
 from .between import Between
 from .conftest import HANG
 
+pytestmark = pytest.mark.slow
+
 WORKER = pathlib.Path(__file__).with_name("stopped_worker.py")
 # Longer than the worker's limits of 1.5 s, so that whoever judges by time alone gives up.
 STOPPED = 4.0

@@ -12,6 +12,8 @@ from tinker_actors.local.engine.tiny import TINY_NAME
 from tinker_actors.local.numpy_engine import NumpyEngine
 from tinker_actors.types.training import AdamParams, LoraConfig
 
+pytestmark = pytest.mark.slow
+
 WANTED = -1
 
 
@@ -74,7 +76,7 @@ def in_company(engine, weights, wanted, seed):
     raise AssertionError("it never ended")
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_tokens_repeat_and_logprobs_agree_in_any_company(engine, weights, seed):
     wanted = task([seed + 65] * (1 + 7 * seed), seed, num_samples=1 + seed % 3, temperature=0.9 + seed / 10)
     expected, found = alone(engine, weights, wanted), in_company(engine, weights, wanted, seed)

@@ -28,6 +28,8 @@ from tinker_actors.local.store.files import FileStore
 
 from .mutating import ALL_ROUTES, LIMITS, Ids, Mutator, valid_bodies
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(6)
 MUTANTS = {LEDGER_NAME: 2500, TINY_NAME: 500}
 """Of each seed, by the model that they speak of."""

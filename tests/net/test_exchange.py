@@ -402,6 +402,7 @@ def small_chunks(payload: bytes) -> bytes:
     return b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(b"1\r\n%c\r\n" % byte for byte in payload) + b"0\r\n\r\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("response", "piece"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,6 +119,7 @@ class World:
         self.order.failed(OPERATIONS[kind], place, ERROR, cause)
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(st.lists(st.sampled_from([*CALLS, *NEWS, *NEWS]), max_size=60), st.booleans())
 def test_nothing_is_sent_in_ignorance_and_nobody_who_knows_is_stopped(events, discards):

@@ -21,6 +21,8 @@ from tinker_actors.runtime.unseen import cost_of
 from tinker_actors.testing import Mishaps, Simulation
 from tinker_actors.testing.network import CALM
 
+pytestmark = pytest.mark.slow
+
 SEEDS = 25
 PROMPT = ta.ModelInput.from_ints([1, 2, 3])
 PARAMS = ta.SamplingParams(max_tokens=2)

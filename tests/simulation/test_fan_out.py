@@ -9,6 +9,8 @@ from tinker_actors.local.core import Answer as CoreAnswer
 from tinker_actors.testing import Mishaps, Simulation
 from tinker_actors.testing.network import CALM
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = 60
 STORM = Mishaps(
     refused=0.1, request_lost=0.1, answer_lost=0.15, twice=0.15, busy=0.1, throttled=0.05, slow=0.4, longest=8.0

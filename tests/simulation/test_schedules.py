@@ -14,6 +14,8 @@ from tinker_actors.local.core import Answer as CoreAnswer
 from tinker_actors.testing import Mishaps, Simulation
 from tinker_actors.testing.network import CALM
 
+pytestmark = pytest.mark.slow
+
 SCHEDULES = 500
 BATCH = 50
 STORM = Mishaps(

@@ -48,6 +48,7 @@ def test_the_base_model_is_the_same_every_time():
         np.testing.assert_array_equal(array, second.weights[name])
 
 
+@pytest.mark.slow
 def test_it_learns_to_spell_a_few_words():
     pairs = ["hello => ellohay\n", "pig => igpay\n", "latin => atinlay\n", "apple => appleway\n"]
     data = []

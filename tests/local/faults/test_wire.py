@@ -279,6 +279,7 @@ def ended(child: subprocess.Popen) -> int:
     return child.wait(HANG)
 
 
+@pytest.mark.slow
 def test_there_is_no_admin_endpoint_unless_it_was_asked_for():
     child, ready = started(faults=("healthz:status=503:times=1",))
     assert "admin_token" not in ready
@@ -288,6 +289,7 @@ def test_there_is_no_admin_endpoint_unless_it_was_asked_for():
     assert ended(child) == 0
 
 
+@pytest.mark.slow
 def test_the_command_line_can_ask_for_faults_and_tells_the_token():
     command = [sys.executable, "-m", "tinker_actors", "serve", "--port", "0", "--admin", "--fault-seed", "5"]
     child = subprocess.Popen([*command, "--fault", "healthz:status=503:times=1"], stdout=subprocess.PIPE, text=True)
@@ -303,6 +305,7 @@ def test_the_command_line_can_ask_for_faults_and_tells_the_token():
     assert child.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_fault_that_is_none_keeps_the_server_from_starting():
     done = subprocess.run(command_of(faults=("healthz:boom",)), capture_output=True, timeout=HANG, check=False)
     assert done.returncode == 1

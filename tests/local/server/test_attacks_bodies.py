@@ -11,6 +11,8 @@ from tinker_actors.protocol.codec.protobuf.schema import messages
 
 from .attacking import SmallServer, filled, post, together, unhurt
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server():

@@ -14,6 +14,8 @@ from tinker_actors.local.process import LocalServer
 
 from .attacking import SmallServer, post, unhurt
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server():

@@ -10,6 +10,8 @@ import zstandard
 
 from .attacking import SAMPLE, SmallServer, create_model, do, filled, good, peak, post, serve_somebody, session, unhurt
 
+pytestmark = pytest.mark.slow
+
 METADATA = b'{"tags": [], "sdk_version": "0", "user_metadata": {"a": [%s 0]}}'
 
 

@@ -11,6 +11,8 @@ import tinker_actors as ta
 from tinker_actors.local.process import LocalServer, LocalServerError
 from tinker_actors.local.store.files import DATABASE
 
+pytestmark = pytest.mark.slow
+
 HANG = 60.0
 PROMPT = ta.ModelInput.from_ints(list(b"ab"))
 

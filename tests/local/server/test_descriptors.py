@@ -8,10 +8,13 @@ import os
 import socket
 
 import psutil
+import pytest
 import requests
 
 from tinker_actors.local.process import LocalServer
 from tinker_actors.local.quiet import REPEATS, Quiet
+
+pytestmark = pytest.mark.slow
 
 FILES = 60
 

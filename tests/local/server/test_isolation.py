@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 
+import pytest
 import requests
 
 from tinker_actors.local.process import LocalServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 KEYS = {"tml-ann": "ann", "tml-bob": "bob"}
 

@@ -22,6 +22,8 @@ import requests
 from tinker_actors.local.launching import BLAS_VARIABLES
 from tinker_actors.local.store.files import DATABASE, FileStore
 
+pytestmark = pytest.mark.slow
+
 KILLS = 10
 SEEDS = range(5)  # five times ten kills
 MOST_ANSWERS = 6

@@ -20,6 +20,8 @@ from tinker_actors.local.options import ServerOptions
 from tinker_actors.local.process import LocalServer, LocalServerError, local_server
 from tinker_actors.local.serving import is_loopback, serve
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 30.0
 
 

@@ -99,6 +99,7 @@ def test_what_goes_is_in_the_log(place, caplog):
     assert [(record.levelname, str(folder) in record.getMessage()) for record in caplog.records] == [("WARNING", True)]
 
 
+@pytest.mark.slow
 def test_a_killed_server_finds_its_data_again_however_late_it_is_started(place):
     with LocalServer(engine="ledger") as server:
         folder = server.data_dir

@@ -6,6 +6,8 @@ import itertools
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ODD = [1e300, 1e39, -1.0]
 STEPS = [
     *({name: value} for name, value in itertools.product(

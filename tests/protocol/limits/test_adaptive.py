@@ -179,6 +179,7 @@ def work_off(limit, capacity=None, *, samples=SAMPLES, changes=(), **server):
     return service
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", ["fixed", "exponential"])
 @pytest.mark.parametrize("queue", [0, 0.25])
 @pytest.mark.parametrize("capacity", [8, 64, 512])
@@ -199,6 +200,7 @@ def test_a_limit_that_is_too_low_or_ignored_would_be_found():
     assert work_off(Fixed(640), 64, samples=1000, **server).rejected() > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spread", ["fixed", "exponential"])
 @pytest.mark.parametrize(("before", "after"), [(64, 16), (16, 128)])
 def test_a_capacity_that_changes_is_found_again(before, after, spread):

@@ -201,6 +201,7 @@ def test_turns_change_one_by_one_and_everybody_has_one(most, extra, rank, togeth
         assert within <= share * (0.1 + 0.01) + 2
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.integers(1, 20),
