@@ -62,6 +62,31 @@ with service:
 with service:
     kept = [trainer.forward_backward([bad], "cross_entropy")] + [trainer.optim_step() for _ in range(30)]
 """,
+    "ended without a word": """
+for _ in range(100):
+    trainer.step([good], "cross_entropy")
+trainer.forward([good], "cross_entropy")
+trainer.save_state("never")
+""",
+    "ended with a publication": """
+for _ in range(100):
+    trainer.forward([good], "cross_entropy")
+trainer.policy("p").publish()
+""",
+    "ended when all was decided": """
+trainer.step([good], "cross_entropy").result()
+trainer.policy("p").publish().result()
+trainer.save_state("x").result()
+""",
+    "closed, and ended in a forked child": """
+import os, warnings
+warnings.simplefilter("ignore")  # that threads do not come along
+steps = [trainer.step([good], "cross_entropy") for _ in range(100)]
+if os.fork() == 0:
+    sys.exit()
+os.wait()
+service.close(timeout=0)
+""",
     "an actor that was stopped": """
 kept = [trainer.step([long] * 50, "cross_entropy") for _ in range(100)]
 trainer.actor_ref.stop()
@@ -81,6 +106,10 @@ TOLD = {
     "failures freed": r"Nobody looked at the failure of 30 operations \(30 forward_backward\)",
     "failures kept until the end": r"Nobody looked at the failure of 30 operations \(30 forward_backward\)",
     "steps behind a failure": r"Nobody looked at the failure of 31 operations \(30 optim_step, 1 forward_backward\)",
+    "ended without a word": r"The program ended with \d+ operations \(.* optim_step.* 1 save_state\) unfinished.*close",
+    "ended with a publication": r"The program ended with 1 operation \(1 save_weights_for_sampler\) unfinished",
+    "ended when all was decided": None,
+    "closed, and ended in a forked child": r"Closed with (\d+) operations \(.*optim_step.*\) unfinished",
     "an actor that was stopped": r"Nobody looked at the failure of 100 operations",
     "a supervisor that was stopped": r"Nobody looked at the failure of 100 operations",
 }

@@ -15,6 +15,7 @@ from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.actor_ref import RuntimeRef
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
+from tinker_actors.runtime.unfinished import unfinished
 
 if TYPE_CHECKING:
     from tinker_actors.clients.service import ServiceClient
@@ -46,6 +47,8 @@ class Performing(Handle):
     ) -> APIFuture[T]:
         self._keeper._check_open(operation.name)
         future = self._future(operation.name, decode)
+        if operation.name != "forward":  # which changes nothing on the server
+            unfinished.watch(future)
         self._tell(Perform(operation, future, sampler))
         return future
 

@@ -22,6 +22,7 @@ from tinker_actors.runtime.actor_ref import RuntimeRef
 from tinker_actors.runtime.forks import finalize
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.staying import Staying
+from tinker_actors.runtime.unfinished import unfinished
 from tinker_actors.types.inputs import Datum
 from tinker_actors.types.training import (
     AdamParams,
@@ -170,6 +171,7 @@ class TrainingClient(Checkpoints, Staying):
         given = self._encoded(data, loss_fn, loss_fn_config, forward_only=False)
         self._keeper._check_open("step")
         gradient, optimizer = self._future(given.name, merge_outputs), self._future(apply.name, first, tracker)
+        unfinished.watch(gradient, optimizer)
         # One message: nothing that another thread or a signal handler calls comes in between.
         self._tell(Perform(given, gradient, then=Perform(apply, optimizer)))
         tokens = trained_tokens(data)

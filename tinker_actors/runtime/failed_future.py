@@ -26,6 +26,7 @@ class FailedFuture(Staying, LibraryFuture[T], Generic[T]):
     # In an instance only what is needed there.
     _looked_at = False
     _counted = True  # whether it is an operation of its own, not a part or the sum of others
+    _missed = False  # whether it is told of when the program ends before it is decided; see `unfinished`
     _noted: object = None
 
     def _note_failure(self, error: BaseException) -> None:
