@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip --disable-pip-version-check --quiet install
+# By a path, not by a finder: a program in the folder that holds this clone would import the clone's folder otherwise.
+EDITABLE := --config-settings editable_mode=compat --editable
 
 # Peers to compare with, in environments of their own: numbers, and the official SDK in two versions.
 PEERS := .venv-peers
@@ -91,12 +93,12 @@ $(VENV)/created $(PEERS)/created $(SDK38)/created $(SDK15)/created $(BENCH38)/cr
 
 $(VENV)/installed: $(VENV)/created pyproject.toml
 	@echo "Installing tinker-actors[local,cli] into $(VENV) ..."
-	@$(BIN)/python $(PIP_INSTALL) --editable '.[local,cli]'
+	@$(BIN)/python $(PIP_INSTALL) $(EDITABLE) '.[local,cli]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/created pyproject.toml
 	@echo "Installing tinker-actors[local,cli,dev] into $(VENV) ..."
-	@$(BIN)/python $(PIP_INSTALL) --editable '.[local,cli,dev]'
+	@$(BIN)/python $(PIP_INSTALL) $(EDITABLE) '.[local,cli,dev]'
 	@touch $(VENV)/installed $@
 
 $(OLDEST)/installed: $(VENV)/created Makefile
@@ -105,7 +107,7 @@ $(OLDEST)/installed: $(VENV)/created Makefile
 
 $(VENV)/installed-bench: $(VENV)/installed-dev
 	@echo "Installing what draws pictures into $(VENV) ..."
-	@$(BIN)/python $(PIP_INSTALL) --editable '.[bench]'
+	@$(BIN)/python $(PIP_INSTALL) $(EDITABLE) '.[bench]'
 	@touch $@
 
 $(BENCH38)/installed: $(BENCH38)/created
@@ -118,13 +120,13 @@ $(BENCH38)/installed: $(BENCH38)/created
 $(PEERS)/installed: $(PEERS)/created pyproject.toml tests/peers/requirements.txt
 	@echo "Installing tinker-actors[local,dev] and its peers into $(PEERS) ..."
 	@$(PEERS)/bin/python $(PIP_INSTALL) $(TORCH)
-	@$(PEERS)/bin/python $(PIP_INSTALL) --editable '.[local,dev]' --requirement tests/peers/requirements.txt
+	@$(PEERS)/bin/python $(PIP_INSTALL) $(EDITABLE) '.[local,dev]' --requirement tests/peers/requirements.txt
 	@touch $@
 
 $(SDK38)/installed: $(SDK38)/created pyproject.toml
 	@echo "Installing tinker 0.38 and tinker-actors[local] into $(SDK38) ..."
 	@$(SDK38)/bin/python $(PIP_INSTALL) $(TORCH) numpy
-	@$(SDK38)/bin/python $(PIP_INSTALL) tinker==0.38.0 'pytest>=8.2' --editable '.[local]'
+	@$(SDK38)/bin/python $(PIP_INSTALL) tinker==0.38.0 'pytest>=8.2' $(EDITABLE) '.[local]'
 	@touch $@
 
 $(SDK15)/installed: $(SDK15)/created

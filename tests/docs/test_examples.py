@@ -34,6 +34,25 @@ def test_block_runs_as_pasted(block, tmp_path):
     run(script, tmp_path)
 
 
+def test_the_readme_shows_whatever_the_model_may_say():
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert code is not None
+    scope: dict = {}
+    exec(re.search(r"def text.*?\n\n\n", code[1], re.DOTALL)[0], scope)
+    assert scope["text"]([*b"7", 256, 257, 258, 259, 0xFF]) == "7\N{REPLACEMENT CHARACTER}"
+
+
+def test_a_program_beside_the_clone_imports_the_package_and_not_the_clones_folder(tmp_path):
+    """As the Makefile installs it, by a path: a folder without `__init__.py` is taken only if there is nothing else."""
+    installs = re.findall(r"--editable|\$\(EDITABLE\)", (ROOT / "Makefile").read_text())
+    assert installs.count("--editable") == 1, "where EDITABLE is set"
+    assert len(installs) > 3
+    (tmp_path / "tinker_actors").mkdir()
+    script = tmp_path / "beside.py"
+    script.write_text("import tinker_actors\nprint(tinker_actors.ServiceClient)\n")
+    assert "ServiceClient" in run(script, tmp_path).stdout
+
+
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
 def test_program_runs(program, tmp_path):
     assert run(program, tmp_path).stdout

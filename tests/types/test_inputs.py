@@ -57,8 +57,9 @@ def test_what_is_no_run_of_tokens_is_refused(tokens):
 )
 def test_what_would_be_bent_into_a_token_is_refused_when_an_input_is_made_of_it(tokens, says):
     for make in (EncodedTextChunk, ModelInput.from_ints, Datum):
-        with pytest.raises(InvalidInputError, match=says.replace("Token ids", "(Token ids|model_input)")):
+        with pytest.raises(InvalidInputError, match=says.replace("Token ids", "(Token ids|model_input)")) as caught:
             make(tokens)
+        assert caught.value.__context__ is None, "one mistake is one traceback"
 
 
 def test_integers_of_other_libraries_become_plain_ones():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -323,10 +324,9 @@ def token_ids(tokens: Any, where: str) -> Tokens:
 
 def _integers(items: list[Any], where: str) -> list[int]:
     """Return a new list of plain integers, or raise for the first item that is none."""
-    try:
+    with contextlib.suppress(msgspec.ValidationError):
         return msgspec.convert(items, list[int])  # takes no bool, no float and no text; 5 ns each more than a copy
-    except msgspec.ValidationError:
-        return [plain_int(item, f"{where}[{index}]") for index, item in enumerate(items)]
+    return [plain_int(item, f"{where}[{index}]") for index, item in enumerate(items)]
 
 
 def _encoded(ids: Any, mask: Any, where: str) -> Tokens:
