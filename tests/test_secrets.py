@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import tinker_actors as ta
 from tinker_actors import secrets
 from tinker_actors.config import Config, resolve
-from tinker_actors.secrets import STARS, Secret, keep_out, scrubbed, without_secrets
+from tinker_actors.secrets import STARS, Secret, holds_secret, keep_out, scrubbed, without_secrets
 
 KEY = "tml-Zq8+Xw/3vPfK1dRt7yLm"
 SHORT = "k3y"
@@ -167,3 +167,19 @@ def test_crash_reports_with_locals_show_neither_key_nor_environment(way, monkeyp
         assert "of-the-environment" not in report
         for form in (KEY, quote(KEY, safe=""), KEY.replace("/", "")):
             assert form not in report
+
+
+@pytest.mark.parametrize(
+    "name", ["tml-held-a1b2c3", "x:TML-held-a1b2c3:0", "tml%2Dheld%2Da1b2c3", "746d6c2d68656c642d613162326333"]
+)
+def test_a_name_that_holds_a_whole_secret_is_known(name):
+    keep_out("tml-held-a1b2c3")
+    assert holds_secret(name)
+
+
+@pytest.mark.parametrize("name", ["", "tml-held-a1b2", "session-tml-held-", "session-1", "12-34", "x 1-2"])
+def test_a_part_of_a_secret_or_a_short_one_within_is_no_reason_to_refuse_a_name(name):
+    keep_out("tml-held-a1b2c3")
+    keep_out("1-2")
+    assert not holds_secret(name)
+    assert holds_secret("1-2")

@@ -2,7 +2,8 @@
 
 Two ways lead there. Values of ours are shown by reprs, tracebacks and crash reports: a `Secret` is a text that shows
 itself as stars. And others repeat what we sent them: a server that echoes a request's headers in its error. So every
-text that comes from outside and is shown goes through `without_secrets`, which knows what this process sends.
+text that comes from outside and is shown goes through `without_secrets`, which knows what this process sends. Names
+that others give to things can't be changed, because they are sent back: one that `holds_secret` is refused.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def secret(value: Any) -> Any:
 # ---------------------------------------------------------------- what others repeat
 
 _known: dict[str, tuple[str, ...]] = {}
+_whole: tuple[str, ...] = ()  # the forms of all of them
 
 
 def keep_out(value: str) -> None:
@@ -63,6 +65,8 @@ def keep_out(value: str) -> None:
         for oldest in list(_known)[:-_MOST_KNOWN]:
             _known.pop(oldest, None)
         _searched.cache_clear()
+        global _whole  # noqa: PLW0603 - replaced as a whole, so that readers need no lock
+        _whole = tuple(form for forms in tuple(_known.values()) for form in forms)
 
 
 def _forms(value: str) -> tuple[str, ...]:
@@ -86,6 +90,21 @@ def without_secrets(text: str) -> str:
     Thread-safe.
     """
     return _searched(text) if _known and text else text
+
+
+def holds_secret(name: str) -> bool:
+    """Return whether a name from outside holds a secret of this process as a whole, escaped or encoded. Thread-safe.
+
+    A part is no reason to refuse a name: keys and names of one project may begin alike. A short secret counts where it
+    is all of the name.
+    """
+    if "%" in name or "&" in name or "\\" in name:
+        name = _unescaped(name)[0]
+    lower = name.lower()
+    for form in _whole:  # noqa: SIM110 - a generator would take twice as long, and this is asked of each sample
+        if form in lower and (len(form) >= _TELLING or form == lower):
+            return True
+    return False
 
 
 @functools.lru_cache(128)  # what a server in trouble says, it says to many

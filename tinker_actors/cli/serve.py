@@ -76,7 +76,10 @@ def _serve(arguments: list[str], /, **given: Any) -> None:
     """
     require(EXTRA)
     options = ServerOptions(**given)
-    prepare("tinker_actors", arguments, options.api_keys)
+    try:
+        prepare("tinker_actors", arguments, options.api_keys)
+    except ConfigError as error:
+        raise MisusedError(str(error)) from error
     from tinker_actors.local.serving import PortError  # noqa: PLC0415 - loads the engine and the HTTP server
     from tinker_actors.local.serving import serve as run  # noqa: PLC0415 - loads the engine and the HTTP server
     from tinker_actors.local.temporary import keep  # noqa: PLC0415 - the same

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tinker_actors.errors import ConfigError
@@ -31,6 +31,23 @@ def key_and_owner(text: str) -> tuple[str, str]:
     if not (key and owner):
         raise ValueError("not KEY=OWNER")
     return key, owner
+
+
+def joined(*given: tuple[str, Iterable[tuple[str, str]]]) -> dict[str, str]:
+    """Return keys and their owners from several places.
+
+    Args:
+        *given: the name of each place, for messages, and pairs of key and owner.
+
+    Raises:
+        ConfigError: one is given to two owners; the key is not repeated.
+    """
+    keys: dict[str, str] = {}
+    for place, pairs in given:
+        for key, owner in pairs:
+            if keys.setdefault(key, owner) != owner:
+                raise ConfigError(f"{place}: a key is given twice, the second time for {owner!r}.")
+    return keys
 
 
 def keys_in_file(path: Path) -> dict[str, str]:
@@ -59,28 +76,28 @@ def keys_in(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the keys in an environment.
 
     Raises:
-        ConfigError: the variable holds something else, which is not repeated.
+        ConfigError: the variable holds something else, which is not repeated, or gives a key to two owners.
     """
     try:
-        found = json.loads(environment.get(VARIABLE) or "{}")
+        found = json.loads(environment.get(VARIABLE) or "{}", object_pairs_hook=tuple)  # a key may stand there twice
     except ValueError:
         found = None
-    if not isinstance(found, dict) or not all(isinstance(owner, str) for owner in found.values()):
+    if not isinstance(found, tuple) or not all(isinstance(owner, str) for _, owner in found):
         raise ConfigError(f"{VARIABLE} is no JSON object of keys and their owners.")
-    return found
+    return joined((VARIABLE, found))
 
 
-def take_keys(files: Sequence[Path]) -> dict[str, str]:
-    """Return the keys in files and in this process's environment, and take the latter out of it.
+def take_keys(given: Mapping[str, str], files: Sequence[Path]) -> dict[str, str]:
+    """Return the given keys and those in this process's environment and in files, and take them out of the environment.
 
     Raises:
-        ConfigError: some of them can't be read.
+        ConfigError: some of them can't be read, or a key is given to two owners.
     """
     found = keys_in(os.environ)
     os.environ.pop(VARIABLE, None)
-    for file in files:
-        found |= keys_in_file(file)
-    return found
+    return joined(
+        (OPTION, given.items()), (VARIABLE, found.items()), *((str(file), keys_in_file(file).items()) for file in files)
+    )
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:

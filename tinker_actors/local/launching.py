@@ -38,13 +38,15 @@ def prepare(module: str, arguments: Sequence[str], given: Mapping[str, str]) -> 
         given: the keys among its arguments: key -> owner.
 
     Raises:
-        ConfigError: the keys in the environment can't be read.
+        ConfigError: the keys in the environment can't be read, or one of them is given to another owner.
     """
     if not given and all(os.environ.get(name) == "1" for name in BLAS_VARIABLES):
         return
     environment = {**os.environ, **dict.fromkeys(BLAS_VARIABLES, "1")}
     if given:
-        environment[keys.VARIABLE] = json.dumps({**keys.keys_in(os.environ), **given})
+        environment[keys.VARIABLE] = json.dumps(
+            keys.joined((keys.VARIABLE, keys.keys_in(os.environ).items()), (keys.OPTION, given.items()))
+        )
     command = [sys.executable, "-m", module, *without_keys(arguments)]
     os.execve(sys.executable, command, environment)  # noqa: S606 - ourselves, with the same arguments
 

@@ -76,7 +76,7 @@ def serve(options: ServerOptions, *, announce: Callable[[dict[str, Any]], None] 
     """
     host, data_dir = options.host, options.data_dir
     bounds = _limits(options.limits)
-    access = Access({**options.api_keys, **take_keys(options.api_key_files)}, jwt=options.jwt)
+    access = Access(take_keys(options.api_keys, options.api_key_files), jwt=options.jwt)
     if not (options.insecure or access.guarded or is_loopback(host)):
         raise ConfigError(
             f"{host!r} can be reached from other machines, and this server asks nobody for a key.",

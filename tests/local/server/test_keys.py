@@ -129,6 +129,33 @@ def test_keys_come_from_options_files_and_the_environment_and_are_not_in_the_pro
         assert key.encode() not in shown
 
 
+@pytest.mark.parametrize("second", ["option", "variable", "file", "within the variable"])
+def test_a_key_that_is_given_to_two_owners_is_refused_and_not_repeated(second, tmp_path):
+    file, environment = tmp_path / "keys", dict(os.environ)
+    first, again = "tml-given-twice=ann", "tml-given-twice=bob"
+    arguments = ["--api-key", first]
+    if second == "option":
+        arguments += ["--api-key", again]
+    elif second == "variable":
+        environment[keys.VARIABLE] = '{"tml-given-twice": "bob"}'
+    elif second == "file":
+        file.write_text(again)
+        arguments += ["--api-key-file", str(file)]
+    else:
+        arguments = []
+        environment[keys.VARIABLE] = '{"tml-given-twice": "ann", "tml-given-twice": "bob"}'
+    command = [sys.executable, "-m", "tinker_actors", "serve", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "a key is given twice" in done.stderr
+    assert "tml-given-twice" not in done.stderr + done.stdout
+
+
+def test_a_key_may_be_given_twice_to_one_owner():
+    pairs = [("tml-key", "ann"), ("tml-key", "ann")]
+    assert keys.joined(("here", pairs), ("there", pairs)) == {"tml-key": "ann"}
+
+
 def test_only_keys_are_taken_from_the_arguments():
     given = [
         "serve",

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from tinker_actors.errors import APIResponseValidationError, InvalidInputError
+from tinker_actors.secrets import holds_secret
 from tinker_actors.types.tensors import TensorData
 
 T = TypeVar("T")
@@ -93,12 +94,15 @@ class Reader(Generic[T]):
 
     Args:
         kind: the type, as msgspec understands it.
+        names: the fields that hold names the server gave to things, or lists of them. They are shown and sent back, so
+            one in which a secret of this process stands is refused.
     """
 
-    __slots__ = ("_decoder", "_kind")
+    __slots__ = ("_decoder", "_kind", "_names")
 
-    def __init__(self, kind: type[T]) -> None:
+    def __init__(self, kind: type[T], *names: str) -> None:
         self._kind = kind
+        self._names = names
         self._decoder = msgspec.json.Decoder(kind, dec_hook=_decode_special)
 
     def read(self, content: bytes) -> T:
@@ -108,13 +112,26 @@ class Reader(Generic[T]):
             ValueError: no JSON, or not of that type. It may also be one of the others in `UNREADABLE`.
         """
         try:
-            return self._decoder.decode(content)
+            read = self._decoder.decode(content)
         except UNREADABLE as refusal:
             try:
                 value = json.loads(content)
             except UNREADABLE:
                 raise refusal from None
-        return msgspec.convert(_as_unicode(value), self._kind, strict=False, dec_hook=_decode_special)
+            read = msgspec.convert(_as_unicode(value), self._kind, strict=False, dec_hook=_decode_special)
+        for name in self._names:
+            refuse_secret(name, getattr(read, name))
+        return read
+
+
+def refuse_secret(field: str, given: str | list[str] | msgspec.UnsetType | None) -> None:
+    """Refuse a name, or names, that a server gave to things and in which a secret of this process stands.
+
+    Raises:
+        ValueError: it does.
+    """
+    if given and holds_secret(given if isinstance(given, str) else "\n".join(given)):
+        raise ValueError(f"a secret of this process stands in its {field}")
 
 
 def _as_unicode(value: Any) -> Any:

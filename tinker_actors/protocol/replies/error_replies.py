@@ -173,14 +173,15 @@ def _redirected(location: str) -> str:
 
 
 def not_understood(
-    status: int, headers: Mapping[str, str], body: bytes, what: str, *, request_id: str | None = None
+    status: int, headers: Mapping[str, str], body: bytes, what: str, why: str = "", *, request_id: str | None = None
 ) -> APIResponseValidationError:
     """Return the error for an answer that claims success and is not what the protocol promises."""
     if is_html(media_type(headers), body):
         text, advice = f"{what} failed: {html_text(body)}.", CHECK_BASE_URL
     else:
         shown = preview(body) if body else "empty"
-        text, advice = f"The server's answer to {what} can't be understood; it is {shown}.", ""
+        reason = f": {why}. It" if why else "; it"
+        text, advice = f"The server's answer to {what} can't be understood{reason} is {shown}.", ""
     return APIResponseValidationError(text, status_code=status, request_id=request_id, advice=advice)
 
 

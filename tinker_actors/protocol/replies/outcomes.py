@@ -168,7 +168,7 @@ Read = Callable[[str, bytes], Any]
 """Reads an answer's Content-Type and body into a value; raises `APIResponseValidationError` when it is not that."""
 
 
-_FUTURE = Reader(UntypedAPIFuture)
+_FUTURE = Reader(UntypedAPIFuture, "request_id", "model_id", "sample_sequence_ids")
 
 
 def asks_for_json(unreadable: int) -> bool:
@@ -200,11 +200,11 @@ def submit_outcome(
         return _refused(status, headers, body, now_wall, what)
     try:
         future = _FUTURE.read(body)
-    except UNREADABLE:
+    except UNREADABLE as why:
         signals = read_signals(body)
         if signals is not None and says_failure(signals):
             return Failed(failure(signals, None))
-        return Retry("transient", not_understood(status, headers, body, what), None, UNREADABLE_RETRIES)
+        return Retry("transient", not_understood(status, headers, body, what, str(why)), None, UNREADABLE_RETRIES)
     return Accepted(future.request_id, future.model_id, future.sample_sequence_ids)
 
 

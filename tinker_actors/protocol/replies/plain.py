@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from tinker_actors.protocol.codec.wire_json import UNREADABLE, Reader, not_of_that_shape
+from tinker_actors.protocol.codec.wire_json import UNREADABLE, Reader, not_of_that_shape, refuse_secret
 from tinker_actors.protocol.replies.signals import read_signals, says_failure
 from tinker_actors.types.service import GetServerCapabilitiesResponse, SupportedModel
 from tinker_actors.types.training import GetInfoResponse, ModelData
@@ -54,14 +54,14 @@ class _Joined(msgspec.Struct):
 
 
 _CLIENT_CONFIG = Reader(ClientConfigResponse)
-_SESSION = Reader(CreateSessionResponse)
-_WEIGHTS_INFO = Reader(WeightsInfoResponse)
-_SAMPLING_SESSION = Reader(CreateSamplingSessionResponse)
+_SESSION = Reader(CreateSessionResponse, "session_id")
+_WEIGHTS_INFO = Reader(WeightsInfoResponse, "base_model")
+_SAMPLING_SESSION = Reader(CreateSamplingSessionResponse, "sampling_session_id")
 _JOINED = Reader(_Joined)
-_SAMPLER = Reader(GetSamplerResponse)
-_INFO = Reader(_Info)
+_SAMPLER = Reader(GetSamplerResponse, "sampler_id", "base_model", "model_path")
+_INFO = Reader(_Info, "model_id", "model_name")
 _CAPABILITIES = Reader(_Capabilities)
-_FUTURE = Reader(UntypedAPIFuture)
+_FUTURE = Reader(UntypedAPIFuture, "request_id")
 
 
 def _read(body: bytes, reader: Reader[T], what: str) -> T:
@@ -69,6 +69,16 @@ def _read(body: bytes, reader: Reader[T], what: str) -> T:
         return reader.read(body)
     except UNREADABLE as error:
         raise not_of_that_shape(body, f"{what} answer", error) from error
+
+
+def _refuse_secrets(body: bytes, what: str, *parts: msgspec.Struct) -> None:
+    for part in parts:
+        for name, value in msgspec.structs.asdict(part).items():
+            if isinstance(value, str):
+                try:
+                    refuse_secret(name, value)
+                except ValueError as error:
+                    raise not_of_that_shape(body, f"{what} answer", error) from error
 
 
 def acknowledgement(_content_type: str, body: bytes) -> None:
@@ -147,6 +157,7 @@ def get_info_response(_content_type: str, body: bytes) -> GetInfoResponse:
     """
     info = _read(body, _INFO, "get_info")
     model = info.model_data or ModelData()
+    _refuse_secrets(body, "get_info", model)
     if model.tokenizer_id is not None:
         model.tokenizer_id = model.tokenizer_id.partition(":")[0]
     return GetInfoResponse(info.model_id, model, info.is_lora, info.lora_rank, info.model_name or model.model_name)
@@ -159,7 +170,9 @@ def capabilities_response(_content_type: str, body: bytes) -> GetServerCapabilit
         APIResponseValidationError: not understood.
     """
     models = _read(body, _CAPABILITIES, "get_server_capabilities").supported_models
-    return GetServerCapabilitiesResponse([_supported(model) for model in models])
+    supported = [_supported(model) for model in models]
+    _refuse_secrets(body, "get_server_capabilities", *supported)
+    return GetServerCapabilitiesResponse(supported)
 
 
 def _supported(model: str | _Capability) -> SupportedModel:

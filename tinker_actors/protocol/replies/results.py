@@ -135,7 +135,7 @@ def _with_nan(metrics: dict[str, float | None] | None) -> dict[str, float] | Non
 
 # ---------------------------------------------------------------- models and training
 
-_CREATED = Reader(_Created)
+_CREATED = Reader(_Created, "model_id")
 _OUTPUT = Reader(_Output)
 _STEPPED = Reader(_Stepped)
 
@@ -208,9 +208,9 @@ def optim_step_response(content_type: str, body: bytes) -> OptimStepResponse:
 
 # ---------------------------------------------------------------- checkpoints
 
-_SAVED = Reader(_Saved)
-_LOADED = Reader(_Loaded)
-_SAVED_FOR_SAMPLER = Reader(_SavedForSampler)
+_SAVED = Reader(_Saved, "path")
+_LOADED = Reader(_Loaded, "path", "model_id")
+_SAVED_FOR_SAMPLER = Reader(_SavedForSampler, "path", "sampling_session_id")
 
 
 def save_weights_response(content_type: str, body: bytes) -> SaveWeightsResponse:
