@@ -71,9 +71,10 @@ def serving(command: Sequence[str], scheme: str = "http") -> Iterator[str]:
         server.stdout.close()
 
 
-def stub(*arguments: str, where: list[int]) -> contextlib.AbstractContextManager[str]:
-    """Run a stub server on these cores and give its URL; it ends with the block."""
-    command = [sys.executable, "-m", "benchmarks.stub", *arguments, "--cores", *map(str, where)]
+def stub(*arguments: str, where: list[int] | None) -> contextlib.AbstractContextManager[str]:
+    """Run a stub server on these cores, or all, and give its URL; it ends with the block."""
+    pinned = ["--cores", *map(str, where)] if where else []
+    command = [sys.executable, "-m", "benchmarks.stub", *arguments, *pinned]
     return serving(command, "https" if "--tls" in arguments else "http")
 
 

@@ -2,7 +2,7 @@
 
 When there are too many, when others come first, when the interpreter is busy, when the network is bad. Each scenario
 is a module as `benchmarks.scenarios.Scenario` describes; the clients that are measured are in `clients`, and all talk
-to the stub server here, which has a capacity and can misbehave.
+to the stub server with limits (`benchmarks.stub.limited`).
 """
 
 SCENARIOS: dict[str, str] = {

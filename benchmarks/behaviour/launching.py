@@ -7,14 +7,15 @@ import sys
 from contextlib import AbstractContextManager
 from typing import Any
 
-from benchmarks.processes import run_program, serving
+from benchmarks import processes
+from benchmarks.processes import run_program
 
 _LONGEST_RUN = 600.0
 
 
-def stub(**settings: Any) -> AbstractContextManager[str]:
-    """Run the stub with these `benchmarks.behaviour.stub.Settings` and give its URL; it ends with the block."""
-    return serving([sys.executable, "-m", "benchmarks.behaviour.stub", json.dumps(settings)])
+def stub(*, cores: list[int] | None = None, **settings: Any) -> AbstractContextManager[str]:
+    """Run the stub with these `benchmarks.stub.limited.Settings` and give its URL; it ends with the block."""
+    return processes.stub("--limited", json.dumps(settings), where=cores)
 
 
 def run_client(module: str, spec: dict[str, Any], *, patience: float = _LONGEST_RUN) -> dict[str, Any]:

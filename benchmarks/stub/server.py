@@ -7,11 +7,12 @@ import math
 import select
 import socket
 import ssl
-
-from benchmarks.stub.service import Service
+from collections.abc import Callable
+from typing import Protocol
 
 _READ_SIZE = 1 << 18
 _BACKLOG = 4_096
+_ACCEPTED_AT_A_TIME = 8
 _TRY_LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -28,6 +29,43 @@ class Connection:
         self.incoming = bytearray()
         self.wanted = 0
         self.outgoing = b""
+
+
+class Pending(Protocol):
+    """What is to be done later."""
+
+    def wait(self) -> float:
+        """Return the seconds until something is due; -1 when nothing is."""
+        ...
+
+    def due(self, send: Callable[[Connection, bytes], None], /) -> None:
+        """Do what is due."""
+        ...
+
+
+class Service(Protocol):
+    """What gives the answers."""
+
+    @property
+    def pending(self) -> Pending:
+        """What it does later."""
+        ...
+
+    def answer(self, connection: Connection, path: bytes, head: bytes, body: bytes) -> bytes | None:
+        """Return the answer to a request; None if it comes later."""
+        ...
+
+    def greet(self, agent: str) -> None:
+        """Hear of the user agent of a connection's first request."""
+        ...
+
+    def opened(self, now: int) -> None:
+        """Hear that there is a connection more; `now` is how many are open."""
+        ...
+
+    def gone(self, connection: Connection) -> None:
+        """Hear that a connection is closed."""
+        ...
 
 
 class Server:
@@ -51,9 +89,9 @@ class Server:
     def run(self, lifeline: int) -> None:
         """Serve until the descriptor `lifeline` reaches its end."""
         self._poll.register(lifeline, select.EPOLLIN | select.EPOLLHUP)
-        listener, futures, connections = self._listener.fileno(), self._service.futures, self._connections
+        listener, pending, connections = self._listener.fileno(), self._service.pending, self._connections
         while True:
-            wait = futures.wait()
+            wait = pending.wait()
             # epoll counts milliseconds: rounded up, since a result must not come early.
             for fd, events in self._poll.poll(wait if wait < 0 else math.ceil(wait * 1000) / 1000):
                 connection = connections.get(fd)
@@ -66,10 +104,10 @@ class Server:
                     self._accept()
                 elif fd == lifeline:
                     return
-            futures.due(self._send)
+            pending.due(self.send)
 
     def _accept(self) -> None:
-        while True:
+        for _ in range(_ACCEPTED_AT_A_TIME):  # who is connected already waits meanwhile
             try:
                 sock, _ = self._listener.accept()
             except BlockingIOError:
@@ -93,7 +131,7 @@ class Server:
             except OSError:
                 data = b""
             if not data:
-                self._close(connection)
+                self.close(connection)
                 return
             self._take(connection, data)
             # The socket's own readiness doesn't tell of what TLS has decrypted already.
@@ -107,7 +145,7 @@ class Server:
         except _TRY_LATER:
             return False
         except OSError:
-            self._close(connection)
+            self.close(connection)
             return False
         connection.shaken = True
         return True
@@ -136,10 +174,11 @@ class Server:
             answer = self._service.answer(connection, path, head, data[end + 4 : body_ends])
             data = data[body_ends:]
             if answer is not None:
-                self._send(connection, answer)
+                self.send(connection, answer)
         connection.incoming += data
 
-    def _send(self, connection: Connection, data: bytes) -> None:
+    def send(self, connection: Connection, data: bytes) -> None:
+        """Send bytes as soon as the client takes them."""
         if connection.sock.fileno() < 0:
             return  # the client hung up while its request was held
         if connection.outgoing:
@@ -150,7 +189,7 @@ class Server:
         except _TRY_LATER:
             sent = 0
         except OSError:
-            self._close(connection)
+            self.close(connection)
             return
         if sent < len(data):
             connection.outgoing = data[sent:]
@@ -160,15 +199,16 @@ class Server:
         data, connection.outgoing = connection.outgoing, b""
         self._poll.modify(connection.sock, select.EPOLLIN)
         if data:
-            self._send(connection, data)
+            self.send(connection, data)
 
-    def _close(self, connection: Connection) -> None:
+    def close(self, connection: Connection) -> None:
+        """Close a connection, if it is open."""
         fd = connection.sock.fileno()
         if fd >= 0:
             with contextlib.suppress(OSError):
                 self._poll.unregister(fd)
             del self._connections[fd]
-            self._service.futures.gone(connection)
+            self._service.gone(connection)
             connection.sock.close()
 
 

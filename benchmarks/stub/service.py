@@ -1,4 +1,4 @@
-"""The service: which request gets which answer, and what is counted and checked on the way."""
+"""The service with prepared answers: which request gets which, and what is counted and checked on the way."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _Sample(msgspec.Struct):
 _decode_sample = msgspec.json.Decoder(_Sample).decode
 
 
-class Service:
+class PreparedService:
     """What the stub knows: sessions, futures, counts. Gives bytes, or None for an answer that comes later.
 
     Args:
@@ -60,7 +60,8 @@ class Service:
     def __init__(self, workload: Workload, hold: float, *, retrieve_futures: bool = False) -> None:
         self._workload = workload
         self._results = [sample_result(answer) for answer in answers(workload)]
-        self.futures = Futures(hold, channels=retrieve_futures)
+        self.futures = self.pending = Futures(hold, channels=retrieve_futures)
+        self.gone = self.futures.gone
         config = {"sample_use_retrieve_futures": retrieve_futures, "use_pyqwest_transport": True}
         self._config = reply(msgspec.json.encode(config))
         self._numbers: dict[tuple[str, int], int] = {}

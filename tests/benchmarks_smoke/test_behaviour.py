@@ -12,12 +12,12 @@ import pytest
 
 from benchmarks import targets
 from benchmarks.behaviour import SCENARIOS, capacity, event_loop, lanes, priority, soak, training
-from benchmarks.behaviour.capacity_queue import CapacityQueue
-from benchmarks.behaviour.faults import FAULTS, Faults
 from benchmarks.behaviour.launching import run_client, stub
 from benchmarks.measure import ROOT
 from benchmarks.processes import RunFailedError, stub_stats
 from benchmarks.scenarios import load
+from benchmarks.stub.capacity_queue import CapacityQueue
+from benchmarks.stub.faults import FAULTS, Faults
 
 pytestmark = pytest.mark.slow
 

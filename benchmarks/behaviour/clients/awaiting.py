@@ -11,9 +11,9 @@ import msgspec
 
 import tinker_actors as ta
 from benchmarks.behaviour.clients.program import GIVE_UP, first_token, main, prompt
-from benchmarks.behaviour.sampling_desk import tokens_for
 from benchmarks.measure import Meter, threads
 from benchmarks.processes import stub_stats
+from benchmarks.stub.sampling_desk import tokens_for
 
 
 class Spec(msgspec.Struct, frozen=True):

@@ -16,9 +16,9 @@ import msgspec
 
 import tinker_actors as ta
 from benchmarks.behaviour.clients.program import first_token, main, prompt
-from benchmarks.behaviour.sampling_desk import tokens_for
 from benchmarks.measure import Meter, threads
 from benchmarks.processes import stub_stats
+from benchmarks.stub.sampling_desk import tokens_for
 
 _PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
 _DRAIN = 120.0

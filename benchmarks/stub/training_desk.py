@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections import Counter
 from functools import cache
 from typing import Any, NamedTuple
@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from benchmarks.behaviour.serving import JSON, PROTOBUF, Connection, Request
+from benchmarks.stub.exchanges import JSON, PROTOBUF, Exchange
+from benchmarks.stub.timers import Timers
 
 _METRICS = {"loss:sum": 1.0}
 _HOLD = 20.0
@@ -66,64 +67,66 @@ class TrainingDesk:
 
     Args:
         seconds: how long an operation takes.
+        timers: for what comes later.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, timers: Timers) -> None:
+        self._timers = timers
         self._seconds = seconds
         self._operations: dict[str, Operation] = {}
         self.counts: Counter[str] = Counter()
 
-    def create_model(self, connection: Connection, model_id: str) -> None:
+    def create_model(self, exchange: Exchange, model_id: str) -> None:
         """Make a model."""
-        self._take(connection, None, {"type": "create_model", "model_id": model_id}, 0.0)
+        self._take(exchange, None, {"type": "create_model", "model_id": model_id}, 0.0)
 
-    def optim_step(self, connection: Connection) -> None:
+    def optim_step(self, exchange: Exchange) -> None:
         """Take a step."""
-        self._take(connection, None, {"type": "optim_step", "metrics": {}}, self._seconds)
+        self._take(exchange, None, {"type": "optim_step", "metrics": {}}, self._seconds)
 
-    def forward_backward(self, connection: Connection, request: Request) -> None:
+    def forward_backward(self, exchange: Exchange) -> None:
         """Take a pass over data in either dialect."""
-        lengths = _lengths(request)
+        lengths = _lengths(exchange)
         self.counts["datums"] += len(lengths)
         self.counts["target tokens"] += sum(lengths)
-        self.counts["bytes"] += len(request.body)
-        self.counts[f"passes as {request.header('content-type')}"] += 1
-        self._take(connection, lengths, {}, self._seconds)
+        self.counts["bytes"] += len(exchange.body)
+        self.counts[f"passes as {exchange.header('content-type')}"] += 1
+        self._take(exchange, lengths, {}, self._seconds)
 
     def _take(
-        self, connection: Connection, lengths: tuple[int, ...] | None, result: dict[str, Any], seconds: float
+        self, exchange: Exchange, lengths: tuple[int, ...] | None, result: dict[str, Any], seconds: float
     ) -> None:
         name = f"t{len(self._operations)}"
-        self._operations[name] = Operation(asyncio.get_running_loop().time() + seconds, lengths, result)
-        connection.reply(msgspec.json.encode({"request_id": name}))
+        self._operations[name] = Operation(time.monotonic() + seconds, lengths, result)
+        exchange.reply(msgspec.json.encode({"request_id": name}))
 
     def knows(self, body: bytes) -> bool:
         """Return whether the future that is asked for is one of training."""
         return msgspec.json.decode(body, type=_Retrieve).request_id in self._operations
 
-    def retrieve(self, connection: Connection, request: Request) -> None:
+    def retrieve(self, exchange: Exchange) -> None:
         """Answer when the operation is finished."""
-        operation = self._operations[msgspec.json.decode(request.body, type=_Retrieve).request_id]
-        loop = asyncio.get_running_loop()
-        loop.call_at(min(operation.due, loop.time() + _HOLD), _give, operation, connection, request.header("accept"))
+        operation = self._operations[msgspec.json.decode(exchange.body, type=_Retrieve).request_id]
+        seconds = min(operation.due - time.monotonic(), _HOLD)
+        self._timers.call_later(seconds, _give, operation, exchange, exchange.header("accept"))
 
 
-def _give(operation: Operation, connection: Connection, accepted: str) -> None:
+def _give(operation: Operation, exchange: Exchange, accepted: str) -> None:
     if operation.lengths is None:
-        connection.reply(msgspec.json.encode(operation.result))
+        exchange.reply(msgspec.json.encode(operation.result))
     else:
         content_type = PROTOBUF if PROTOBUF in accepted else JSON
-        connection.reply(_output(operation.lengths, content_type), content_type=content_type)
+        exchange.reply(_output(operation.lengths, content_type), content_type=content_type)
 
 
-def _lengths(request: Request) -> tuple[int, ...]:
+def _lengths(exchange: Exchange) -> tuple[int, ...]:
     """Return the number of target tokens of each datum."""
-    if request.header("content-type") == PROTOBUF:
+    if exchange.header("content-type") == PROTOBUF:
         from tinker_actors.protocol.codec.protobuf.serving import parse_forward_backward_request
 
-        data = parse_forward_backward_request(request.body).data
+        data = parse_forward_backward_request(exchange.body).data
         return tuple(len(datum.loss_fn_inputs["target_tokens"].dense) // 8 for datum in data)
-    parsed = msgspec.json.decode(request.body, type=_Pass)
+    parsed = msgspec.json.decode(exchange.body, type=_Pass)
     given = parsed.forward_backward_input or parsed.forward_input
     assert given is not None
     return tuple(len(datum.loss_fn_inputs["target_tokens"].data) for datum in given.data)

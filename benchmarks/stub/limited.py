@@ -1,29 +1,25 @@
-"""The stub server: a Tinker service that computes nothing, but has a capacity, takes its time and can misbehave.
+"""The service with limits: it computes nothing either, but has a capacity, takes its time and can misbehave.
 
 Unlike the one that costs are measured against, it works on a limited number of samples at a time, trains, and notes
 when requests arrived, on the clock that all processes of a machine share. Counts are at `/stub/stats`.
-
-    python -m benchmarks.behaviour.stub '{"places": 64, "waiting": 16}'
 """
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import os
 import resource
-import sys
 import time
 from collections import Counter
 from typing import Any
 
 import msgspec
 
-from benchmarks.behaviour.capacity_queue import CapacityQueue
-from benchmarks.behaviour.faults import Faults
-from benchmarks.behaviour.sampling_desk import SamplingDesk
-from benchmarks.behaviour.serving import Connection, Request, serve
-from benchmarks.behaviour.training_desk import TrainingDesk
+from benchmarks.stub.capacity_queue import CapacityQueue
+from benchmarks.stub.exchanges import Exchange
+from benchmarks.stub.faults import Faults
+from benchmarks.stub.sampling_desk import SamplingDesk
+from benchmarks.stub.server import Connection, Server
+from benchmarks.stub.timers import Timers
+from benchmarks.stub.training_desk import TrainingDesk
 
 _API = "/api/v1/"
 _NOTED = ("session_heartbeat", "forward_backward", "forward", "optim_step")
@@ -44,7 +40,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         retrieve_futures: say in `client/config` that finished samples can be heard of over one connection.
         faults: share of the requests around samples that something goes wrong with.
         seed: of jitter and faults.
-        cores: the processors to run on; None for all.
     """
 
     places: int | None = None
@@ -57,14 +52,21 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retrieve_futures: bool = False
     faults: float = 0.0
     seed: int = 0
-    cores: list[int] | None = None
 
 
-class Stub:
-    """The service: routes, sessions, counts."""
+class LimitedService:
+    """Routes, sessions, counts.
+
+    Attributes:
+        server: what serves it; to be set before it does.
+        pending: what is done later.
+    """
+
+    server: Server
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.pending = Timers()
         self._sampling = SamplingDesk(
             lambda begin: CapacityQueue(settings.places, settings.waiting, begin),
             ms_per_token=settings.ms_per_token,
@@ -72,27 +74,35 @@ class Stub:
             result_tokens=settings.result_tokens,
             hold=settings.hold,
             seed=settings.seed,
+            timers=self.pending,
         )
-        self._training = TrainingDesk(settings.train_ms / 1000)
+        self._training = TrainingDesk(settings.train_ms / 1000, self.pending)
         self._faults = Faults(settings.faults, settings.seed)
         self._made: Counter[str] = Counter()
         self._requests: Counter[str] = Counter()
         self._injected: Counter[str] = Counter()
         self._agents: Counter[str] = Counter()
         self._arrivals: list[tuple[str, float]] = []
-        self._connections = 0
         self._most_connections = 0
 
-    def opened(self, change: int) -> None:
-        """See `serving.Answering`."""
-        self._connections += change
-        self._most_connections = max(self._most_connections, self._connections)
+    def opened(self, now: int) -> None:
+        """See `server.Service`."""
+        self._most_connections = max(self._most_connections, now)
 
-    def answer(self, connection: Connection, request: Request) -> None:
-        """See `serving.Answering`."""
-        name = request.path.removeprefix(_API)
+    def greet(self, agent: str) -> None:
+        """See `server.Service`; sessions tell who is there."""
+
+    def gone(self, connection: Connection) -> None:
+        """See `server.Service`; whose connection is gone gets no answer."""
+
+    def answer(self, connection: Connection, path: bytes, head: bytes, body: bytes) -> None:
+        """See `server.Service`."""
+        self._answer(Exchange(self.server, self.pending, connection, path, head, body))
+
+    def _answer(self, exchange: Exchange) -> None:
+        name = exchange.path.removeprefix(_API)
         if name == "/stub/stats":
-            connection.reply(msgspec.json.encode(self._stats()))
+            exchange.reply(msgspec.json.encode(self._stats()))
             return
         self._requests[name] += 1
         if name in _NOTED and len(self._arrivals) < _MOST_NOTED:
@@ -100,42 +110,42 @@ class Stub:
         fault = self._faults.draw(name)
         if fault is not None:
             self._injected[f"{name}: {fault}"] += 1
-            if self._misbehave(connection, fault):
+            if self._misbehave(exchange, fault):
                 return
         if name == "asample":
-            self._sampling.take(connection, request)
+            self._sampling.take(exchange)
         elif name == "retrieve_futures":
-            self._sampling.retrieve_many(connection, request)
+            self._sampling.retrieve_many(exchange)
         elif name == "retrieve_future":
-            if self._training.knows(request.body):
-                self._training.retrieve(connection, request)
+            if self._training.knows(exchange.body):
+                self._training.retrieve(exchange)
             else:
-                self._sampling.retrieve(connection, request, gone=fault == "gone")
+                self._sampling.retrieve(exchange, gone=fault == "gone")
         elif name in ("forward_backward", "forward"):
-            self._training.forward_backward(connection, request)
+            self._training.forward_backward(exchange)
         elif name == "optim_step":
-            self._training.optim_step(connection)
+            self._training.optim_step(exchange)
         else:
-            self._control(connection, request, name)
+            self._control(exchange, name)
 
-    def _misbehave(self, connection: Connection, fault: str) -> bool:
+    def _misbehave(self, exchange: Exchange, fault: str) -> bool:
         """Carry a fault out and return True, or spoil the answer to come and return False."""
         if fault == "unavailable":
-            connection.reply(b'{"detail":"injected"}', 503)
+            exchange.reply(b'{"detail":"injected"}', 503)
         elif fault == "throttle":
-            connection.reply(b'{"detail":"injected"}', 429)
+            exchange.reply(b'{"detail":"injected"}', 429)
         elif fault == "drop unheard":
-            connection.drop()
+            exchange.drop()
         else:
             if fault in ("drop", "cut", "slow"):
-                connection.spoiled = fault  # type: ignore[assignment]
+                exchange.spoiled = fault  # type: ignore[assignment]
             return False
         return True
 
-    def _control(self, connection: Connection, request: Request, name: str) -> None:
+    def _control(self, exchange: Exchange, name: str) -> None:
         made: dict[str, Any]
         if name == "create_session":
-            self._agents[request.header("user-agent")] += 1
+            self._agents[exchange.header("user-agent")] += 1
             self._made["session"] += 1
             made = {"type": name, "session_id": f"s{self._made['session']}"}
         elif name == "create_sampling_session":
@@ -143,12 +153,12 @@ class Stub:
             made = {"type": name, "sampling_session_id": f"s1:sample:{self._made['sampler']}"}
         elif name == "create_model":
             self._made["model"] += 1
-            self._training.create_model(connection, f"s1:train:{self._made['model'] - 1}")
+            self._training.create_model(exchange, f"s1:train:{self._made['model'] - 1}")
             return
         elif name == "get_info":
             data = {"arch": "stub", "model_name": "stub", "tokenizer_id": "stub"}
-            model_id = msgspec.json.decode(request.body)["model_id"]
-            connection.reply(
+            model_id = msgspec.json.decode(exchange.body)["model_id"]
+            exchange.reply(
                 msgspec.json.encode(
                     {"type": name, "model_id": model_id, "model_data": data, "is_lora": True, "lora_rank": 32}
                 )
@@ -162,9 +172,9 @@ class Stub:
             made = {"type": name} if name == "session_heartbeat" else {}
         else:
             self._requests["unknown path"] += 1
-            connection.reply(b'{"detail":"the stub has no such endpoint"}', 404)
+            exchange.reply(b'{"detail":"the stub has no such endpoint"}', 404)
             return
-        connection.reply(msgspec.json.encode(made))
+        exchange.reply(msgspec.json.encode(made))
 
     def _stats(self) -> dict[str, object]:
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -180,16 +190,3 @@ class Stub:
             "arrivals": self._arrivals,
             "most_connections": self._most_connections,
         }
-
-
-def main() -> None:
-    """Serve with the settings that are the only argument."""
-    settings = msgspec.json.decode(sys.argv[1], type=Settings)
-    if settings.cores:
-        os.sched_setaffinity(0, settings.cores)
-    gc.disable()  # a collection beside thousands of held requests would keep every client waiting for 100 ms
-    asyncio.run(serve(Stub(settings)))
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -11,8 +10,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from benchmarks.behaviour.capacity_queue import CapacityQueue
-from benchmarks.behaviour.serving import JSON, PROTOBUF, Connection, Request
+from benchmarks.stub.capacity_queue import CapacityQueue
+from benchmarks.stub.exchanges import JSON, PROTOBUF, Exchange
+from benchmarks.stub.timers import Timers
 
 VOCABULARY = 50_000
 _CLONE = 1_000_000_000  # wire protocol 5.5
@@ -94,7 +94,7 @@ class Sample:
         self.sequences = ask.num_samples
         self.seconds = seconds
         self.finished = False
-        self.watcher: tuple[Connection, str] | None = None
+        self.watcher: tuple[Exchange, str] | None = None
 
 
 class _Channel:
@@ -103,12 +103,12 @@ class _Channel:
     def __init__(self) -> None:
         self.cursor = 0
         self.events: list[tuple[int, str]] = []
-        self.watcher: Connection | None = None
+        self.watcher: Exchange | None = None
 
-    def answer(self, connection: Connection) -> None:
+    def answer(self, exchange: Exchange) -> None:
         """Tell them all."""
         told = [{"state": "finished", "request_id": name} for _, name in self.events]
-        connection.reply(msgspec.json.encode({"completions": told, "cursor": self.cursor}))
+        exchange.reply(msgspec.json.encode({"completions": told, "cursor": self.cursor}))
 
     def finished(self, name: str) -> None:
         """Note one more, and tell whoever waits."""
@@ -129,6 +129,7 @@ class SamplingDesk:
         result_tokens: tokens in each result.
         hold: seconds that a request for a result is held at most.
         seed: of the jitter.
+        timers: for what comes later.
     """
 
     def __init__(
@@ -140,7 +141,9 @@ class SamplingDesk:
         result_tokens: int,
         hold: float,
         seed: int,
+        timers: Timers,
     ) -> None:
+        self._timers = timers
         self.queue = queue(self._begin)
         self._ms_per_token, self._jitter, self._result_tokens, self._hold = ms_per_token, jitter, result_tokens, hold
         self._random = random.Random(seed)
@@ -151,9 +154,9 @@ class SamplingDesk:
         self.counts: Counter[str] = Counter()
         self.most: Counter[str] = Counter()
 
-    def take(self, connection: Connection, request: Request) -> None:
+    def take(self, exchange: Exchange) -> None:
         """Take a sample, or refuse it when the server is full. A resend gets the name that it got before."""
-        ask = _decode_ask(request.body)
+        ask = _decode_ask(exchange.body)
         key = (ask.sampling_session_id, ask.seq_id)
         name = self._names.get(key)
         if name is not None:
@@ -167,7 +170,7 @@ class SamplingDesk:
             if not self.queue.offer(sample):
                 del self._samples[name]
                 self.counts["rejected"] += 1
-                connection.reply(b'{"detail":"too many samples"}', 429)
+                exchange.reply(b'{"detail":"too many samples"}', 429)
                 return
             self._names[key] = name
             self.counts["accepted"] += 1
@@ -175,10 +178,10 @@ class SamplingDesk:
             self.most["waiting"] = max(self.most["waiting"], self.queue.waiting)
             self.most["unfinished"] = max(self.most["unfinished"], self.counts["accepted"] - self.counts["finished"])
         names = [f"{name}-{index}" for index in range(ask.num_samples)]
-        connection.reply(msgspec.json.encode({"request_id": name, "sample_sequence_ids": names}))
+        exchange.reply(msgspec.json.encode({"request_id": name, "sample_sequence_ids": names}))
 
     def _begin(self, sample: Sample) -> None:
-        asyncio.get_running_loop().call_later(sample.seconds, self._finish, sample)
+        self._timers.call_later(sample.seconds, self._finish, sample)
 
     def _finish(self, sample: Sample) -> None:
         sample.finished = True
@@ -186,7 +189,7 @@ class SamplingDesk:
         self.queue.finished()
         if sample.id not in self._samples:
             return  # forgotten
-        asyncio.get_running_loop().call_later(_KEPT, self.forget, sample.id)
+        self._timers.call_later(_KEPT, self.forget, sample.id)
         channel = self._channels.get(sample.channel)
         if channel is not None:
             channel.finished(sample.id)
@@ -200,53 +203,52 @@ class SamplingDesk:
         if sample is not None:
             self._names.pop(sample.key, None)
 
-    def retrieve(self, connection: Connection, request: Request, *, gone: bool) -> None:
+    def retrieve(self, exchange: Exchange, *, gone: bool) -> None:
         """Give a result, or hold the request until it is there.
 
         Args:
-            connection: where to.
-            request: what was asked.
+            exchange: the request.
             gone: forget the sample first.
         """
-        name = _decode_retrieve(request.body).request_id
+        name = _decode_retrieve(exchange.body).request_id
         if gone:
             self.forget(name)
         sample = self._samples.get(name)
-        content_type = PROTOBUF if PROTOBUF in request.header("accept") else JSON
+        content_type = PROTOBUF if PROTOBUF in exchange.header("accept") else JSON
         if sample is None:
             self.counts["unknown future"] += 1
-            connection.reply(b'{"detail":"no such future"}', 410)
+            exchange.reply(b'{"detail":"no such future"}', 410)
         elif sample.finished:
-            self._give(sample, connection, content_type)
+            self._give(sample, exchange, content_type)
         else:
-            sample.watcher = watcher = (connection, content_type)
-            asyncio.get_running_loop().call_later(self._hold, self._not_yet, sample, watcher)
+            sample.watcher = watcher = (exchange, content_type)
+            self._timers.call_later(self._hold, self._not_yet, sample, watcher)
 
-    def _give(self, sample: Sample, connection: Connection, content_type: str) -> None:
-        self.counts["given"] += connection.open
-        connection.reply(
+    def _give(self, sample: Sample, exchange: Exchange, content_type: str) -> None:
+        self.counts["given"] += exchange.open
+        exchange.reply(
             _result(sample.first, self._result_tokens, sample.sequences, content_type), content_type=content_type
         )
 
-    def _not_yet(self, sample: Sample, watcher: tuple[Connection, str]) -> None:
+    def _not_yet(self, sample: Sample, watcher: tuple[Exchange, str]) -> None:
         if sample.watcher is watcher:
             sample.watcher = None
             self.counts["not yet"] += 1
             watcher[0].reply(b'{"type":"try_again","queue_state":"active"}', 408)
 
-    def retrieve_many(self, connection: Connection, request: Request) -> None:
+    def retrieve_many(self, exchange: Exchange) -> None:
         """Say which samples of a sampler are finished, or hold the request until one is."""
-        ask = _decode_many(request.body)
+        ask = _decode_many(exchange.body)
         key = (ask.target.sampling_session_id, ask.target.cloned_sampler_id)
         channel = self._channels.setdefault(key, _Channel())
         channel.events = [event for event in channel.events if event[0] > ask.prev_cursor]
         if channel.events or ask.timeout == 0:
-            channel.answer(connection)
+            channel.answer(exchange)
             return
-        channel.watcher = connection
-        asyncio.get_running_loop().call_later(self._hold, self._nothing_yet, channel, connection, channel.cursor)
+        channel.watcher = exchange
+        self._timers.call_later(self._hold, self._nothing_yet, channel, exchange, channel.cursor)
 
-    def _nothing_yet(self, channel: _Channel, connection: Connection, cursor: int) -> None:
-        if channel.watcher is connection and channel.cursor == cursor:
+    def _nothing_yet(self, channel: _Channel, exchange: Exchange, cursor: int) -> None:
+        if channel.watcher is exchange and channel.cursor == cursor:
             channel.watcher = None
-            channel.answer(connection)
+            channel.answer(exchange)
