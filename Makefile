@@ -63,6 +63,8 @@ check: $(VENV)/installed-dev ## format, lint, types, architecture
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python -m tests.typing.completeness
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
 bench: $(VENV)/installed-bench $(BENCH38)/installed ## all benchmarks, beside the official SDK (an hour or more); ARGS="sampling --quick"

@@ -51,15 +51,15 @@ class TinkerError(Exception):
         outcome: Outcome = "unknown",
         advice: str | None = None,
     ) -> None:
-        self.message = without_secrets(message) if message else _summary(type(self))
+        self.message: str = without_secrets(message) if message else _summary(type(self))
         super().__init__(self.message)
         self.request_id = request_id
         self.status_code = status_code
         self.category: Category = category if category is not None else self.default_category
-        self.retryable = self.default_retryable if retryable is None else retryable
+        self.retryable: bool = self.default_retryable if retryable is None else retryable
         self.attempts = attempts
         self.outcome: Outcome = outcome
-        self.advice = self.default_advice if advice is None else advice
+        self.advice: str = self.default_advice if advice is None else advice
 
     def __str__(self) -> str:
         facts = []
@@ -135,26 +135,26 @@ def fresh(error: X) -> X:
 class ConfigError(TinkerError, ValueError):
     """The configuration is incomplete or contradicts itself."""
 
-    default_category = "user"
+    default_category: ClassVar[Category] = "user"
 
 
 class InvalidInputError(TinkerError, ValueError):
     """An argument can't be right; nothing was sent."""
 
-    default_category = "user"
+    default_category: ClassVar[Category] = "user"
 
 
 class ClientClosedError(TinkerError, RuntimeError):
     """The client was closed; nothing was sent."""
 
-    default_category = "user"
+    default_category: ClassVar[Category] = "user"
     default_advice = "Create a new ServiceClient to go on."
 
 
 class WouldDeadlockError(TinkerError, RuntimeError):
     """A result was waited for on a thread that has to produce it."""
 
-    default_category = "user"
+    default_category: ClassVar[Category] = "user"
     default_advice = "Use add_done_callback or pipe_to, or wait on a thread of your own."
 
 
@@ -177,7 +177,7 @@ class APIError(TinkerError):
 class APIResponseValidationError(APIError):
     """The server's answer is not what the protocol promises."""
 
-    default_category = "server"
+    default_category: ClassVar[Category] = "server"
 
     def __init__(self, message: str = "", response: Any = None, *, body: Any = None, **facts: Any) -> None:
         super().__init__(message, body=body, **facts)
@@ -197,44 +197,44 @@ class APIStatusError(APIError):
 class BadRequestError(APIStatusError):
     """The server refused the request as malformed (400)."""
 
-    default_category = "user"
+    default_category: ClassVar[Category] = "user"
 
 
 class AuthenticationError(APIStatusError):
     """The server does not accept the credential (401)."""
 
-    default_category = "user"
+    default_category: ClassVar[Category] = "user"
     default_advice = "Check TINKER_API_KEY or the api_key argument."
 
 
 class BillingError(APIStatusError):
     """The account can't pay for the request (402)."""
 
-    default_category = "user"
+    default_category: ClassVar[Category] = "user"
 
 
 class PermissionDeniedError(APIStatusError):
     """The credential may not do this (403)."""
 
-    default_category = "user"
+    default_category: ClassVar[Category] = "user"
 
 
 class NotFoundError(APIStatusError):
     """What the request names does not exist (404)."""
 
-    default_category = "user"
+    default_category: ClassVar[Category] = "user"
 
 
 class ConflictError(APIStatusError):
     """The request contradicts what exists already (409)."""
 
-    default_category = "user"
+    default_category: ClassVar[Category] = "user"
 
 
 class UnprocessableEntityError(APIStatusError):
     """The request's content is not valid (422)."""
 
-    default_category = "user"
+    default_category: ClassVar[Category] = "user"
 
 
 class RateLimitError(APIStatusError):
@@ -246,7 +246,7 @@ class RateLimitError(APIStatusError):
 class InternalServerError(APIStatusError):
     """The server failed (500 or above)."""
 
-    default_category = "server"
+    default_category: ClassVar[Category] = "server"
     default_retryable = True
 
 
@@ -273,7 +273,7 @@ class RequestFailedError(TinkerError):
 class SessionLostError(TinkerError):
     """The server no longer knows the session; its models and samplers are gone."""
 
-    default_category = "server"
+    default_category: ClassVar[Category] = "server"
     default_advice = (
         "Create a new ServiceClient and resume from the last checkpoint with "
         "create_training_client_from_state_with_optimizer."
@@ -288,7 +288,7 @@ class PrecedingOperationFailed(TinkerError):  # noqa: N818 - the name users read
         preceding_seq_id: the number of that operation, where it was the server that said so.
     """
 
-    default_category = "user"
+    default_category: ClassVar[Category] = "user"
     default_advice = "Look at what failed, then call this again: what is called from now on is done."
 
     def __init__(
@@ -312,7 +312,7 @@ class StepTaintedError(TinkerError):
         preceding: the error of the gradient operation that failed.
     """
 
-    default_category = "server"
+    default_category: ClassVar[Category] = "server"
     default_advice = (
         "Load a checkpoint with load_state_with_optimizer, or call acknowledge_failure() to go on with the "
         "weights as they are."
@@ -326,7 +326,7 @@ class StepTaintedError(TinkerError):
 class OutcomeUnknownError(TinkerError):
     """Whether the operation was applied can't be known any more."""
 
-    default_category = "server"
+    default_category: ClassVar[Category] = "server"
     default_advice = "Load the last checkpoint before training on: the weights may or may not include this operation."
 
 
@@ -350,13 +350,13 @@ class DeadlineExceededError(TinkerError, TimeoutError):
 class StalledError(APITimeoutError):
     """The server gave no sign of the operation for the whole liveness limit."""
 
-    default_category = "server"
+    default_category: ClassVar[Category] = "server"
 
 
 class SamplerLostError(TinkerError):
     """The sampler's weights are gone from the server."""
 
-    default_category = "server"
+    default_category: ClassVar[Category] = "server"
     default_advice = "Create the sampler again from a saved checkpoint."
 
 

@@ -8,7 +8,6 @@ import inspect
 import pytest
 
 import tinker_actors as ta
-from tinker_actors.clients.handle import Handle
 from tinker_actors.clients.twins import awaits, submits
 from tinker_actors.runtime.futures import APIFuture, resolved
 
@@ -77,15 +76,16 @@ def test_what_a_method_does_not_take_its_twin_does_not_take():
 def test_a_twin_of_a_handle_gives_the_handle():
     class Maker:
         def make(self) -> Made:
-            return Made(None, resolved(None))
+            return Made()
 
         @awaits(make)
         def make_async(self) -> None:
             """Make and await."""
 
-    class Made(Handle):
-        def proxy(self):
-            raise NotImplementedError
+    class Made:
+        def __await__(self):
+            yield from resolved(None).__await__()
+            return self
 
     assert isinstance(asyncio.run(Maker().make_async()), Made)
     assert inspect.signature(Maker.make_async).return_annotation == "Made"

@@ -7,7 +7,7 @@ wait for that and answer with the handle itself.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Self
 
 from tinker_actors.actors.service import Service
@@ -55,7 +55,7 @@ class Handle(ABC):
         """Return whether creation is decided, well or badly. Never waits."""
         return self._ready.done()
 
-    def add_done_callback(self, fn: Any) -> None:
+    def add_done_callback(self, fn: Callable[[Self], object]) -> None:
         """Call `fn(handle)` when creation is decided, on the delivery thread."""
         self._ready.add_done_callback(lambda _: fn(self))
 

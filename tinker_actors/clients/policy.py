@@ -114,7 +114,7 @@ class Policy(_OfTraining):
         self._service = training._service
         self._keeper = training._keeper
         self._state = state
-        self.name = state.name
+        self.name: str = state.name
         self.max_lag = max_lag
 
     def publish(self) -> APIFuture[int]:

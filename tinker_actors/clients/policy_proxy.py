@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from tinker_actors.clients.policy import PinnedPolicy, Policy
 from tinker_actors.clients.proxy import returning, submitting
 from tinker_actors.clients.source_proxy import SourceProxy
@@ -11,9 +13,9 @@ from tinker_actors.runtime.futures import APIFuture, resolved
 class PolicyProxy(SourceProxy[Policy]):
     """Drives a policy as pykka drives an actor; see `Policy`. It has no actor of its own."""
 
-    get_base_model = returning(Policy.get_base_model)
-    publish = submitting(Policy.publish)
-    pin = returning(Policy.pin)
+    get_base_model: Final = returning(Policy.get_base_model)
+    publish: Final = submitting(Policy.publish)
+    pin: Final = returning(Policy.pin)
 
     @property
     def name(self) -> APIFuture[str]:
@@ -34,7 +36,7 @@ class PolicyProxy(SourceProxy[Policy]):
 class PinnedPolicyProxy(SourceProxy[PinnedPolicy]):
     """Drives a pinned policy as pykka drives an actor; see `PinnedPolicy`. It has no actor of its own."""
 
-    get_base_model = returning(PinnedPolicy.get_base_model)
+    get_base_model: Final = returning(PinnedPolicy.get_base_model)
 
     @property
     def weights_version(self) -> APIFuture[int | None]:

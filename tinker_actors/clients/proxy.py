@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, overload
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar, overload
 
 from tinker_actors.clients.handle import Handle
 from tinker_actors.runtime.actor_ref import Proxy, RuntimeRef
@@ -202,8 +202,8 @@ H = TypeVar("H", bound=Handle)
 class HandleProxy(ActorProxy[H]):
     """A proxy of a client that the server has to make something for."""
 
-    done = returning(Handle.done)
-    add_done_callback = returning(Handle.add_done_callback)
+    done: Final = returning(Handle.done)
+    add_done_callback: Final = returning(Handle.add_done_callback)
 
     def result(self, timeout: float | None = None) -> APIFuture[H]:
         """Return a future of the client itself, done when the server has made what it stands for.

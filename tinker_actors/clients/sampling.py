@@ -14,6 +14,7 @@ from tinker_actors.clients.options import options_of
 from tinker_actors.clients.questions import ask_server, checked_timeout, limited, question, wait_for, wait_for_async
 from tinker_actors.clients.sample_request import Read, SampleRequest, SamplerLease
 from tinker_actors.clients.source import SampleSource
+from tinker_actors.config import Config
 from tinker_actors.protocol.replies.plain import get_sampler_response
 from tinker_actors.runtime.actor_ref import RuntimeRef
 from tinker_actors.runtime.delivery import Inner
@@ -84,13 +85,16 @@ class SamplingClient(SampleSource, Handle):
         return handle_text(sampler_state(self), base_model)
 
     @classmethod
-    def from_sampler_handle(cls, handle: str, **options: Any) -> SamplingClient:
+    def from_sampler_handle(
+        cls, handle: str, *, base_url: str | None = None, api_key: str | None = None, config: Config | None = None
+    ) -> SamplingClient:
         """Return a copy of the sampler that a handle names.
 
         Args:
             handle: the text, ours or the official SDK's.
-            options: `base_url`, `api_key`, `config`; see `sampler_handle.sampler_from_handle` for which server is
-                trusted.
+            base_url: the server; default: the handle's, if it is trusted. See `sampler_handle.sampler_from_handle`.
+            api_key: the credential; default: `TINKER_API_KEY`.
+            config: everything else.
 
         Raises:
             InvalidInputError: the text is no handle, or holds a credential.
@@ -98,7 +102,7 @@ class SamplingClient(SampleSource, Handle):
         """
         from tinker_actors.clients.sampler_handle import sampler_from_handle  # noqa: PLC0415 - it makes such clients
 
-        return sampler_from_handle(handle, **options)
+        return sampler_from_handle(handle, base_url=base_url, api_key=api_key, config=config)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as what a copy is made from; waits until the sampler is made."""

@@ -117,7 +117,7 @@ class ServiceClient(Lifetime, Staying):
         service: Service | None = None
         try:
             self._service = service = open_service(config, platform, settings)
-            self.actor_ref = service.supervisor
+            self.actor_ref: RuntimeRef[Any] = service.supervisor
             self.actor_ref.represent(self)
             self.events: EventHub = service.hub
             self._finalizer = finalize(self, abandon, service, self._visit)

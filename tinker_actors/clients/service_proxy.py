@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from tinker_actors.clients.proxy import ActorProxy, returning
 from tinker_actors.clients.service import ServiceClient
 from tinker_actors.runtime.futures import APIFuture, resolved
@@ -14,16 +16,16 @@ class ServiceProxy(ActorProxy[ServiceClient]):
     The futures of new clients are done when the server has made what they stand for.
     """
 
-    create_lora_training_client = returning(ServiceClient.create_lora_training_client)
-    create_training_client_from_state = returning(ServiceClient.create_training_client_from_state)
-    create_training_client_from_state_with_optimizer = returning(
+    create_lora_training_client: Final = returning(ServiceClient.create_lora_training_client)
+    create_training_client_from_state: Final = returning(ServiceClient.create_training_client_from_state)
+    create_training_client_from_state_with_optimizer: Final = returning(
         ServiceClient.create_training_client_from_state_with_optimizer
     )
-    create_sampling_client = returning(ServiceClient.create_sampling_client)
-    create_sampling_client_from_handle = returning(ServiceClient.create_sampling_client_from_handle)
-    get_server_capabilities = returning(ServiceClient.get_server_capabilities)
-    tree = returning(ServiceClient.tree)
-    close = returning(ServiceClient.close)
+    create_sampling_client: Final = returning(ServiceClient.create_sampling_client)
+    create_sampling_client_from_handle: Final = returning(ServiceClient.create_sampling_client_from_handle)
+    get_server_capabilities: Final = returning(ServiceClient.get_server_capabilities)
+    tree: Final = returning(ServiceClient.tree)
+    close: Final = returning(ServiceClient.close)
 
     @property
     def events(self) -> APIFuture[EventHub]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from msgspec import UNSET, UnsetType
 
@@ -26,8 +26,8 @@ class SourceProxy(ClientProxy[S]):
     A sample that finds no room never waits in its caller's thread: its future does, as in an event loop.
     """
 
-    sample = submitting(SampleSource.sample)
-    compute_logprobs = submitting(SampleSource.compute_logprobs)
+    sample: Final = submitting(SampleSource.sample)
+    compute_logprobs: Final = submitting(SampleSource.compute_logprobs)
 
     @overload
     def map(

@@ -16,11 +16,11 @@ import time
 import weakref
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NoReturn, Self
+from typing import IO, Any, ClassVar, NoReturn, Self
 
 import msgspec
 
-from tinker_actors.errors import TinkerError
+from tinker_actors.errors import Category, TinkerError
 from tinker_actors.local import keys, temporary
 from tinker_actors.local.faults.control import FaultControl
 from tinker_actors.local.launching import BLAS_VARIABLES, EXTRA, INSTALL, absent
@@ -35,7 +35,7 @@ _running: weakref.WeakSet[LocalServer] = weakref.WeakSet()
 class LocalServerError(TinkerError, RuntimeError):
     """The embedded server did not start."""
 
-    default_category = "user"
+    default_category: ClassVar[Category] = "user"
 
 
 class LocalServer:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import _base as states
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pykka
 
@@ -65,16 +65,18 @@ class APIFuture(FailedFuture[T], PykkaFuture[T], Generic[T]):  # type: ignore[mi
     _accepted: APIFuture[str | None] | None = None
     _accepted_id: str | None = None
 
-    @property
-    def _waiters(self) -> Any:  # type: ignore[override]
-        """Where the standard library leaves word, after it has looked at the state.
+    if not TYPE_CHECKING:  # see LibraryFuture
 
-        Raises:
-            ForkedError: the result is awaited by the parent of this process, and will never be here.
-        """
-        if self._epoch != forks.epoch and self._outcome is None:
-            raise forks.forked_error(self._tracker.what)
-        return super()._waiters
+        @property
+        def _waiters(self) -> Any:
+            """Where the standard library leaves word, after it has looked at the state.
+
+            Raises:
+                ForkedError: the result is awaited by the parent of this process, and will never be here.
+            """
+            if self._epoch != forks.epoch and self._outcome is None:
+                raise forks.forked_error(self._tracker.what)
+            return super()._waiters
 
     # ------------------------------------------------------------ reading
 

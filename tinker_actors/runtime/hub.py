@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, TypeVar, overload
 
 import pykka
 
@@ -14,7 +14,20 @@ from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.delivery import Delivery
 from tinker_actors.runtime.staying import Staying
 
+E = TypeVar("E", bound=Event)
 Subscriber = Ref | Callable[[Any], object]
+
+
+class HasActor(Protocol):
+    """A proxy, of pykka's or ours: it tells whose."""
+
+    @property
+    def actor_ref(self) -> Ref:
+        """The actor's reference."""
+        ...
+
+
+Actor = Ref | HasActor
 
 
 class EventHub(Staying):
@@ -32,17 +45,24 @@ class EventHub(Staying):
         self._keys = itertools.count()
         self._subscribers: dict[int, tuple[Subscriber, tuple[type[Event], ...]]] = {}
 
-    def subscribe(self, subscriber: Any, *kinds: type[Event]) -> None:
+    @overload
+    def subscribe(self, subscriber: Callable[[Event], object] | Actor) -> None: ...
+
+    @overload
+    def subscribe(self, subscriber: Callable[[E], object] | Actor, kind: type[E], /, *kinds: type[E]) -> None: ...
+
+    def subscribe(self, subscriber: Callable[[Any], object] | Actor, *kinds: type[Event]) -> None:
         """Send events of these classes (default: all) to a callable, an actor reference or a pykka proxy.
 
         Raises:
             ForkedError: the events happen in the parent of this process.
         """
         forks.check_not_forked("subscribe", self._epoch)
-        target = getattr(subscriber, "actor_ref", subscriber)
+        given: Any = subscriber
+        target: Subscriber = getattr(given, "actor_ref", given)
         self._subscribers[next(self._keys)] = (target, kinds or (Event,))
 
-    def unsubscribe(self, subscriber: Any) -> None:
+    def unsubscribe(self, subscriber: Callable[[Any], object] | Actor) -> None:
         """Send it nothing more."""
         if self._epoch != forks.epoch:
             return  # nothing is sent here anyway

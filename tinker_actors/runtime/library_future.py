@@ -14,7 +14,7 @@ import concurrent.futures
 import contextlib
 from _thread import RLock  # the class; `threading.RLock` is a function that asks each time which one to take
 from concurrent.futures import _base as states
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tinker_actors.runtime.outcome import UNDECIDED, Decidable, Outcome
 
@@ -31,20 +31,22 @@ class LibraryFuture(Decidable, concurrent.futures.Future[T], Generic[T]):
     def __init__(self) -> None:
         """Leave out what the library makes: see the module."""
 
-    @property
-    def _condition(self) -> Any:  # type: ignore[override]
-        """The lock that `concurrent.futures` holds while it looks at the state and leaves word."""
-        return self.__dict__.setdefault("_library", _LibrarySide(self))
+    if not TYPE_CHECKING:  # to type checkers these are the library's attributes, which its `as_completed` asks for
 
-    @property
-    def _waiters(self) -> Any:  # type: ignore[override]
-        """Where `concurrent.futures.wait` and `as_completed` leave word. They hold the lock meanwhile."""
-        return self._condition
+        @property
+        def _condition(self) -> Any:
+            """The lock that `concurrent.futures` holds while it looks at the state and leaves word."""
+            return self.__dict__.setdefault("_library", _LibrarySide(self))
 
-    @property
-    def _state(self) -> str:  # type: ignore[override]
-        side = self._library
-        return ((self._outcome if side is None or not side.depth else side.seen) or UNDECIDED)[0]
+        @property
+        def _waiters(self) -> Any:
+            """Where `concurrent.futures.wait` and `as_completed` leave word. They hold the lock meanwhile."""
+            return self._condition
+
+        @property
+        def _state(self) -> str:
+            side = self._library
+            return ((self._outcome if side is None or not side.depth else side.seen) or UNDECIDED)[0]
 
     @property
     def _result(self) -> Any:  # type: ignore[override]

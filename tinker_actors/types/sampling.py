@@ -146,7 +146,7 @@ class SampledSequence:
         # As they are: most are never looked at, or as arrays only.
         self._tokens: list[Any] | Array | _Values = tokens
         self._logprobs: list[Any] | Array | _Values | None = logprobs
-        self.sequence_id = sequence_id
+        self.sequence_id: str | None = sequence_id
         self._topk = None if topk_logprobs is None else _Topk(topk_logprobs)
 
     @property
@@ -224,12 +224,12 @@ class SampleResponse:
         weights_version: int | None = None,
         target_prompt_logprobs: TensorData | None = None,
     ) -> None:
-        self.sequences = sequences
+        self.sequences: list[SampledSequence] = sequences
         self._prompt_logprobs = None if prompt_logprobs is None else _Values(prompt_logprobs)
         self._topk = None if topk_prompt_logprobs is None else _Topk(topk_prompt_logprobs)
-        self.prompt_cache_hit_tokens = prompt_cache_hit_tokens
-        self.weights_version = weights_version
-        self.target_prompt_logprobs = target_prompt_logprobs
+        self.prompt_cache_hit_tokens: int = prompt_cache_hit_tokens
+        self.weights_version: int | None = weights_version
+        self.target_prompt_logprobs: TensorData | None = target_prompt_logprobs
 
     @property
     def prompt_logprobs(self) -> list[float | None] | None:

@@ -106,9 +106,9 @@ class TensorData:
         return tensor
 
     @property
-    def data(self) -> list[Any]:
+    def data(self) -> list[int] | list[float]:
         """The values as a flat list in row-major order (for CSR: the stored values)."""
-        flat: list[Any] = self._array.reshape(-1).tolist()
+        flat: list[int] | list[float] = self._array.reshape(-1).tolist()
         return flat
 
     def to_numpy(self) -> Array:
