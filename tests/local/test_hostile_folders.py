@@ -10,25 +10,18 @@ import tracemalloc
 import pytest
 
 from tinker_actors.errors import ConfigError
-from tinker_actors.local.engine.tiny import TINY_CONFIG, tiny_base
+from tinker_actors.local.engine.tiny import tiny_base
 from tinker_actors.local.model_folders import load_model_folders
 from tinker_actors.local.store.tensor_files import packed
 
+from .tiny_folder import CONFIG
+
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-CONFIG = {
-    "model_type": "llama",
-    "vocab_size": TINY_CONFIG.vocab_size,
-    "hidden_size": TINY_CONFIG.hidden_size,
-    "num_hidden_layers": TINY_CONFIG.n_layers,
-    "num_attention_heads": TINY_CONFIG.n_heads,
-    "num_key_value_heads": TINY_CONFIG.n_kv_heads,
-    "head_dim": TINY_CONFIG.head_dim,
-    "intermediate_size": TINY_CONFIG.intermediate_size,
-    "max_position_embeddings": TINY_CONFIG.context_length,
-    "tie_word_embeddings": TINY_CONFIG.tie_embeddings,
-}
-SIZES = [key for key in CONFIG if key not in ("model_type", "tie_word_embeddings")]
+SIZES = [
+    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+    "intermediate_size", "max_position_embeddings",
+]  # fmt: skip
 DEEP = b'{"a":' + b"[" * 100_000
 
 
