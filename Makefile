@@ -25,7 +25,7 @@ PYKKA_NEWEST := pykka>=4.0,<5
 OLDEST := .pykka-oldest
 NEWEST := .pykka-newest
 PYKKA_TESTS := tests/runtime/test_pykka_internals.py tests/runtime/test_actor.py tests/runtime/test_host_actors.py \
-	tests/runtime/test_futures.py tests/runtime/test_derived.py tests/clients/test_proxies.py tests/actors/test_lanes.py
+	tests/runtime/test_futures.py tests/runtime/test_derived.py tests/clients/test_proxies.py tests/actors/lane/test_keeper.py
 
 # What a run leaves: a summary, pictures and a page, which are kept here; every figure of every round, which is not.
 KEEP_RESULTS := --summary docs/benchmarks/summary.json --pictures docs/benchmarks --results docs/benchmarks/results.md \

@@ -81,6 +81,38 @@ def test_every_file_can_be_read_in_one_sitting():
     assert not {module: length for module, length in lengths.items() if length > LONGEST}
 
 
+# Where the tests of a module are that has no file of its name, and why.
+ELSEWHERE = {
+    "actors.draining": ("simulation/test_endings.py", "needs all actors"),
+    "actors.messages": ("actors", "records"),
+    "actors.model.creation": ("simulation/test_schedules.py", "one message that the model's actor sends first"),
+    "actors.model.origin": ("actors/model", "a record"),
+    "actors.platform": ("actors/lane/test_keeper.py", "brings threads and sockets together; the keeper needs them"),
+    "actors.service": ("actors/test_registry.py", "what the actors of a service share"),
+    "actors.session.messages": ("actors/session/test_actor.py", "records"),
+    "actors.session.story": ("simulation/test_story.py", "what a whole run logs"),
+    "actors.supervisor": ("simulation/test_endings.py", "needs all actors"),
+    "actors.lane.table": ("actors/lane/lane_bench.py", "what the parts of a lane share"),
+    "actors.lane.work": ("actors/lane/lane_bench.py", "records, and who is told of their end"),
+    "protocol.codec.protobuf.arrays": ("protocol/replies/test_protobuf_results.py", "read in messages only"),
+    "protocol.codec.protobuf.descriptor": ("protocol/codec/protobuf/test_schema.py", "made from the schema"),
+}
+MIRRORED = tuple(f"{ROOT}.{room}" for room in ("actors", "net", "protocol"))
+TESTS = Path(__file__).parent
+
+
+def test_the_tests_of_a_module_are_where_one_looks_for_them():
+    modules = {module.removeprefix(f"{ROOT}.") for module in MODULES if within(module, MIRRORED)}
+    modules = {module for module in modules if not module.endswith("__init__")}
+    missing = set()
+    for module in modules:
+        *rooms, name = module.split(".")
+        if not TESTS.joinpath(*rooms, f"test_{name}.py").exists():
+            missing.add(module)
+    assert missing == ELSEWHERE.keys()
+    assert not [path for path, _ in ELSEWHERE.values() if not (TESTS / path).exists()]
+
+
 # One idea in several files: a sampling client makes copies of itself, and copies are sampling clients; a client makes
 # its proxy, whose methods are the client's; a future makes futures of itself.
 CIRCLES = [

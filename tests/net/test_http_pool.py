@@ -8,10 +8,6 @@ import socket
 import struct
 import threading
 
-import pytest
-
-from tinker_actors.net.connector import Connector
-from tinker_actors.net.dialing import open_socket
 from tinker_actors.net.http_transport import Limits
 from tinker_actors.net.transport import Request
 
@@ -23,36 +19,10 @@ def get(path="/", **options):
     return Request("GET", path, **options)
 
 
-def mute(server, connection):
-    server.stopping.wait(HANG)
-
-
 def reset(connection):
     """Close with a reset instead of an orderly end."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
-
-
-class Gate:
-    """Opens real connections, but not before it is told to."""
-
-    def __init__(self):
-        self.begun = threading.Event()
-        self.release = threading.Event()
-        self.count = 0
-
-    def __call__(self, target):
-        self.count += 1
-        self.begun.set()
-        assert self.release.wait(HANG)
-        return open_socket(target)
-
-
-@pytest.fixture
-def gate():
-    made = Gate()
-    yield made
-    made.release.set()
 
 
 def test_the_most_recently_used_idle_connection_is_taken_first_and_old_ones_are_closed(start, lane):
@@ -127,98 +97,6 @@ def test_a_connection_that_ends_makes_room_for_those_who_wait(start, lane):
     assert server.connections == 10
 
 
-def test_a_request_that_gets_no_connection_in_time(start, lane):
-    _, transport = start(mute, limits=Limits(max_connections=1))
-    first = lane.send(transport, get(timeout=HANG))
-    lane.until(lambda: transport.busy == 1)
-    answer = lane.send(transport, get(timeout=0.1)).broken()
-
-    assert (answer.kind, answer.phase, answer.sent) == ("timeout", "connect", False)
-    assert transport.waiting == 0
-    assert not first.answers
-
-
-def test_a_request_cancelled_before_its_connection_is_open(serve, lane, gate):
-    server = serve()
-    transport = lane.transport(server.target(), connector=Connector(open_socket=gate))
-    cancelled = lane.send(transport, get("/cancelled"))
-    assert gate.begun.wait(HANG)
-    lane.call(cancelled.ticket.cancel)
-    lane.call(cancelled.ticket.cancel)
-    assert transport.waiting == 0
-    gate.release.set()
-    lane.until(lambda: transport.idle == 1)
-
-    assert lane.send(transport, get("/later")).reply().body == b"/later"
-    assert server.connections == 1
-    assert not cancelled.answers
-
-
-def test_openings_nobody_waits_for_are_taken_back(serve, lane, gate):
-    server = serve()
-    transport = lane.transport(server.target(), connector=Connector(threads=1, open_socket=gate))
-    sent = [lane.send(transport, get(timeout=0.2)) for _ in range(20)]
-    assert {answered.broken().phase for answered in sent} == {"connect"}
-    assert transport.opening == 1
-    gate.release.set()
-    lane.until(lambda: transport.idle == 1)
-
-    assert gate.count == 1
-
-
-def test_a_request_cancelled_while_it_waits_for_a_free_connection(start, lane):
-    answer_now = threading.Event()
-
-    def handler(server, connection):
-        while server.read_request(connection) is not None:
-            answer_now.wait(HANG)
-            connection.sendall(OK)
-
-    server, transport = start(handler, limits=Limits(max_connections=1))
-    first, second, third = (lane.send(transport, get(path)) for path in ("/1", "/2", "/3"))
-    lane.until(lambda: transport.busy == 1)
-    lane.call(second.ticket.cancel)
-    answer_now.set()
-    first.reply()
-    third.reply()
-
-    assert not second.answers
-    assert [head.split(b" ")[1] for head, _ in server.requests] == [b"/1", b"/3"]
-
-
-def test_a_request_cancelled_in_flight_closes_its_connection_and_frees_its_place(start, lane):
-    begun, hung_up = threading.Event(), threading.Event()
-
-    def handler(server, connection):
-        server.read_request(connection)
-        if server.connections == 1:
-            begun.set()
-            with contextlib.suppress(OSError):
-                assert connection.recv(1) == b""
-            hung_up.set()
-        else:
-            connection.sendall(OK)
-
-    _, transport = start(handler, limits=Limits(max_connections=1))
-    first = lane.send(transport, get())
-    second = lane.send(transport, get())
-    assert begun.wait(HANG)
-    lane.call(first.ticket.cancel)
-
-    assert second.reply().status == 200
-    assert hung_up.wait(HANG)
-    assert not first.answers
-
-
-def test_cancelling_after_the_answer_changes_nothing(start, lane):
-    _, transport = start()
-    answered = lane.send(transport, get())
-    answered.reply()
-    lane.call(answered.ticket.cancel)
-
-    assert transport.idle == 1
-
-
 def test_an_answer_arrives_under_a_flooded_mailbox(start, lane):
     """100,000 messages from another thread, each put again until the answer is there."""
     _, transport = start()
@@ -260,30 +138,3 @@ def test_close_drops_everything_without_an_answer(start, lane):
     assert not any(answered.answers for answered in sent)
     assert not lane.call(lambda: len(lane.inbox.timers))
     assert repr(transport).endswith("open=0 idle=0 busy=0 opening=0 waiting=0 closed>")
-
-
-def test_a_connection_that_opens_after_close_is_closed(serve, lane, gate):
-    ended = threading.Event()
-
-    def handler(server, connection):
-        connection.recv(1)
-        ended.set()
-
-    server = serve(handler)
-    transport = lane.transport(server.target(), connector=Connector(open_socket=gate))
-    lane.send(transport, get())
-    assert gate.begun.wait(HANG)
-    lane.call(transport.close)
-    gate.release.set()
-
-    assert ended.wait(HANG)
-
-
-def test_answered_requests_leave_no_timers_and_no_calls_behind(start, lane):
-    _, transport = start()
-    for answered in [lane.send(transport, get()) for _ in range(20)]:
-        answered.reply()
-
-    # One that closes idle connections, and one for all requests that waited equally long.
-    assert lane.call(lambda: len(lane.inbox.timers)) == 2
-    assert transport.busy == transport.waiting == 0

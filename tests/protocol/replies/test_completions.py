@@ -1,4 +1,4 @@
-"""Completions: cursors, acknowledgements and what answers mean. The lane's side is in tests/actors."""
+"""Completions: cursors, acknowledgements and what answers mean. The lane's side is in tests/actors/lane."""
 
 from __future__ import annotations
 

@@ -1,12 +1,10 @@
-"""A process that stood still, or whose clock jumped: nobody is given up because nobody looked."""
+"""A session in a process that stood still, or whose clock jumped: it asks before it gives up."""
 
 from __future__ import annotations
 
-from tinker_actors.actors.lane.options import DEFAULT_TERMS, Terms
-from tinker_actors.errors import SessionLostError, StalledError, TinkerError
+from tinker_actors.errors import SessionLostError, TinkerError
 
-from .lane_bench import LaneBench
-from .test_session_attach import SAID, Stage
+from .stage import SAID, Stage
 
 HOUR = 3600.0
 
@@ -53,34 +51,3 @@ def test_unanswered_questions_for_the_whole_limit_are_an_answer():
     assert limit < waited <= limit + 2 * stage.service.config.heartbeat_interval
     (drop,) = stage.lanes.dropped
     assert isinstance(drop.error, SessionLostError)
-
-
-def test_samples_survive_a_clock_that_jumps_and_stall_when_the_server_is_silent():
-    bench = LaneBench(liveness_limit=600.0)
-    sample = bench.sample("a", DEFAULT_TERMS)
-    bench.settle()
-    bench.accept()
-    for _ in range(3):
-        jump(bench.runtime, HOUR)
-        bench.wait(1.0)
-        assert not sample.over
-        bench.wait(300.0)
-        bench.not_yet()
-    bench.wait(599.0)
-    assert not sample.over
-    bench.wait(12.0)
-    assert isinstance(sample.error, StalledError)
-
-
-def test_a_submission_is_repeated_after_standing_still_for_longer_than_the_patience():
-    bench = LaneBench()
-    sample = bench.sample("a", Terms(timeout=60.0, until_accepted=True))
-    bench.settle()
-    jump(bench.runtime, HOUR)
-    (sent,) = bench.peer.waiting("asample")
-    sent.breaks()  # what was on the wire did not outlive the pause
-    bench.wait(5.0)
-    assert not sample.over
-    bench.accept()
-    bench.finish()
-    assert sample.result is not None

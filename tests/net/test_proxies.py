@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tinker_actors.net.proxies import proxy_from_environment
+from tinker_actors.net.target import Target, proxy_authorization
 
 
 @pytest.fixture(autouse=True)
@@ -74,3 +75,16 @@ def test_requests_is_loaded_only_where_there_is_a_proxy(proxy, loaded):
         check=True,
     )
     assert done.stdout.strip() == str(loaded)
+
+
+def target(port=1, **options):
+    return Target(**{"scheme": "http", "host": "127.0.0.1", "port": port, **options})
+
+
+def test_a_proxys_password_is_in_its_header_and_in_no_repr():
+    proxy = "http://user:s%40cret@proxy.example:3128"
+
+    assert proxy_authorization(proxy) == (("Proxy-Authorization", "Basic dXNlcjpzQGNyZXQ="),)
+    assert proxy_authorization("http://proxy.example:3128") == ()
+    assert "cret" not in repr(target(proxy=proxy))
+    assert "proxy.example" in repr(target(proxy=proxy))

@@ -5,7 +5,11 @@ from __future__ import annotations
 import socket
 import threading
 
-from tinker_actors.net.connector import Connector
+import pytest
+
+from tinker_actors.net.connector import (
+    Connector,
+)
 from tinker_actors.net.dialing import open_socket
 from tinker_actors.net.target import Target
 from tinker_actors.net.transport import Broken, Reply, Request
@@ -153,3 +157,26 @@ def test_hosts_behind_a_proxy_that_drips_do_not_keep_others_waiting(serve, lane)
     other = lane.transport(healthy.target(connect_timeout=HANG), connector=connector)
     assert lane.send(other, Request("GET", "/y")).reply().body == b"/y"
     assert not any(answered.answers for answered in waiting)
+
+
+def target(port=1, **options):
+    return Target(**{"scheme": "http", "host": "127.0.0.1", "port": port, **options})
+
+
+def broken(outcome):
+    assert isinstance(outcome, Broken), outcome
+    assert outcome.phase == "connect"
+    assert not outcome.sent
+    return outcome
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "http://", "not a url at all"])
+def test_a_proxy_of_another_kind_is_refused_with_a_reason(proxy):
+    assert "prox" in broken(open_socket(target(proxy=proxy))).message
+
+
+def test_tls_inside_tls_is_refused_with_a_reason():
+    outcome = broken(open_socket(target(scheme="https", proxy="https://user:secret@127.0.0.1:1")))
+
+    assert "TLS" in outcome.message
+    assert "secret" not in outcome.message

@@ -17,7 +17,7 @@ from tinker_actors.net.open_files import count_open_files
 from tinker_actors.runtime import lane_thread
 from tinker_actors.runtime.actor import Ping
 
-from ..pykka_internals import actor_of  # noqa: TID252 - the tests are no package that is installed
+from ...pykka_internals import actor_of  # noqa: TID252 - the tests are no package that is installed
 from . import lane_bench
 from .lane_bench import LaneBench
 
