@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
 import inspect
+import re
 import socket
 import time
 
@@ -13,7 +15,7 @@ import pytest
 import tinker_actors as ta
 
 from .conftest import HANG
-from .helpers import datum, eventually
+from .helpers import bad_datum, datum, eventually
 
 SOON = 0.05
 
@@ -85,3 +87,37 @@ def test_the_server_of_local_starts_beside_an_event_loop():
         return turns
 
     assert asyncio.run(program()) > 3
+
+
+def test_a_future_says_what_it_is_of_and_how_it_stands(service, trainer):
+    sampler = service.create_sampling_client(base_model="local/tiny")
+    sample = sampler.sample([104], 1, {"max_tokens": 300, "stop": []})
+    assert re.fullmatch(r"<APIFuture of sample: .+>", repr(sample))
+    sample.result(HANG)
+    assert repr(sample) == "<APIFuture of sample: done>"
+    cancelled = sampler.sample([104], 1, {"max_tokens": 300, "stop": []})
+    cancelled.cancel()
+    assert repr(cancelled) == "<APIFuture of sample: cancelled>"
+    failed = trainer.forward([bad_datum()], "cross_entropy")
+    concurrent.futures.wait([failed], HANG)
+    assert repr(failed).startswith("<APIFuture of forward: failed: RequestFailedError(")
+    assert not failed._looked_at
+    with pytest.raises(ta.RequestFailedError):
+        failed.result()
+
+
+def test_who_waits_too_long_hears_what_was_in_the_way():
+    with ta.local_server(engine="ledger") as server:
+        service = ta.ServiceClient(base_url=server.url)
+        sampler = service.create_sampling_client(base_model="local/ledger").result(HANG)
+        server.kill()
+        sample = sampler.sample([1], 1, {"max_tokens": 1})
+        eventually(lambda: "Connection refused" in sample.progress().detail)
+        with pytest.raises(ta.DeadlineExceededError, match=r"No result of sample within 0\.01 s .*Connection refused"):
+            sample.result(0.01)
+        service.close(timeout=0)
+
+
+def test_a_base_model_that_is_given_as_a_path_is_seen(service):
+    with pytest.raises(ta.InvalidInputError, match="pass base_model='local/tiny'"):
+        service.create_sampling_client("local/tiny")

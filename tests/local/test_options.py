@@ -75,7 +75,7 @@ def test_words_in_a_terminal_become_options():
     ("words", "said"),
     [
         (["--model", "a"], "NAME=PATH"),
-        (["--model", "a=b", "--model", "a=c"], "'a' twice"),
+        (["--model", "a=b", "--model", "a=c"], "'a' is given twice"),
         (["--stand-in", "x,vocab=0"], "vocab"),
         (["--api-key", "secret"], "KEY=OWNER"),
         (["--api-key", "secret=a", "--api-key", "secret=b"], "twice"),
@@ -120,7 +120,7 @@ def test_arguments_that_can_not_be_are_refused_where_they_are_given(given, said)
 
 
 def test_there_is_no_other_option():
-    with pytest.raises(TypeError, match="prot"):
+    with pytest.raises(TypeError, match=r"no option 'prot' \(did you mean 'port'"):
         LocalServer(prot=3)
     with pytest.raises(ConfigError, match="no options"):
         decoded("--host x")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import traceback
 
 import msgspec
 import pytest
 
 import tinker_actors as ta
-from tinker_actors.local.process import LocalServer
+from tinker_actors.protocol.requests.checks import check_batch
 from tinker_actors.types.spelling import spelled
 
 
@@ -25,7 +24,6 @@ from tinker_actors.types.spelling import spelled
         (ta.LoraConfig, "ranks", "rank"),
         (ta.ServiceClient, "baseurl", "base_url"),
         (ta.ServiceClient, "apikey", "api_key"),
-        (LocalServer, "datadir", "data_dir"),
         (ta.local_server, "standins", "stand_ins"),
     ],
 )
@@ -58,15 +56,6 @@ def test_records_are_read_from_the_wire_as_ever():
     assert msgspec.json.encode(ta.SamplingParams(max_tokens=3, temperature=0.5)).startswith(b'{"max_tokens":3')
 
 
-def test_the_function_that_starts_a_server_shows_what_a_server_takes():
-    offered, taken = inspect.signature(ta.local_server), inspect.signature(LocalServer)
-    assert [(p.name, p.default, p.annotation) for p in offered.parameters.values()] == [
-        (p.name, p.default, p.annotation) for p in taken.parameters.values()
-    ]
-    assert offered.return_annotation == "LocalServer"
-    assert all(f"        {name}: " in str(ta.local_server.__doc__) for name in offered.parameters)
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -74,7 +63,6 @@ def test_the_function_that_starts_a_server_shows_what_a_server_takes():
         lambda: ta.Config(api_key="hush-hush", max_submit=1),
         lambda: ta.ServiceClient(api_key="hush-hush", base_url="nonsense"),
         lambda: ta.ServiceClient(api_key="hush-hush", baseurl="http://127.0.0.1:1"),
-        lambda: LocalServer(api_keys={"hush-hush": "me"}, datadir=1),
     ],
 )
 def test_no_frame_of_ours_holds_a_key_where_an_argument_is_refused(make):
@@ -84,3 +72,17 @@ def test_no_frame_of_ours_holds_a_key_where_an_argument_is_refused(make):
     ours = [frame for frame in frames if frame.f_code.co_filename != __file__]
     assert ours
     assert not [frame for frame in ours if "hush-hush" in repr(frame.f_locals)]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: ta.Datum([1], {"weight": [1.0]}), "'weight' (did you mean 'weights'?): pass a numpy array"),
+        (lambda: check_batch([ta.Datum([1])], "crossentropy", forward_only=False), "did you mean 'cross_entropy'?"),
+        (lambda: check_batch([ta.Datum([1])], 7, forward_only=False), "There is no loss function 7; the known ones"),
+    ],
+)
+def test_other_names_are_answered_with_the_nearest_one_too(make, says):
+    with pytest.raises(ta.InvalidInputError) as caught:
+        make()
+    assert says in str(caught.value)

@@ -30,7 +30,11 @@ def entries(option: Option) -> Callable[[click.Context, click.Parameter, tuple[s
             except ValueError as error:
                 raise click.BadParameter(str(error)) from None
             if name in found:
-                again = f"a key is given twice, the second time for {value!r}" if option.secret else f"{name!r} twice"
+                again = (
+                    f"a key is given twice, the second time for {value!r}"
+                    if option.secret
+                    else f"{name!r} is given twice"
+                )
                 raise click.BadParameter(again)
             found[name] = value
         return found

@@ -248,7 +248,12 @@ class ServiceClient(Lifetime, Staying):
             raise InvalidInputError("create_sampling_client needs exactly one of model_path and base_model.")
         if model_path is None:
             return self._new_sampler(base_model=checked_text(base_model, "base_model"))
-        return self._new_sampler(model_path=require_tinker_path(checked_text(model_path, "model_path"), "model_path"))
+        path = checked_text(model_path, "model_path")
+        if "://" not in path:
+            raise InvalidInputError(
+                f"model_path {path!r} is no tinker:// path; of a base model, pass base_model={path!r}."
+            )
+        return self._new_sampler(model_path=require_tinker_path(path, "model_path"))
 
     @awaits(create_sampling_client)
     def create_sampling_client_async(self) -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from tinker_actors.errors import ConfigError
 from tinker_actors.local import keys
+from tinker_actors.types.spelling import did_you_mean
 
 Reader = Callable[[str], tuple[str, Any]]
 """Reads an entry of a mapping as it is written in a terminal; raises ValueError for what is none."""
@@ -191,9 +192,10 @@ def options_of(given: Mapping[str, Any]) -> ServerOptions:
         TypeError: there is no such option.
         ConfigError: a value can't be what the option is to be.
     """
-    unknown = given.keys() - {field.name for field in fields()}
-    if unknown:
-        raise TypeError(f"An embedded server has no option {', '.join(sorted(unknown))}.")
+    known = [field.name for field in fields()]
+    for name in given:
+        if name not in known:
+            raise TypeError(f"An embedded server has no option {name!r}{did_you_mean(name, known)}.")
     said = {name: value for name, value in given.items() if value is not None}
     try:
         return msgspec.convert(said, ServerOptions, dec_hook=_from_text)

@@ -58,15 +58,16 @@ class LocalServer:
         ConfigError: one can't be used.
     """
 
+    _child: subprocess.Popen[bytes] | None = None
+    _url: str | None = None
+
     def __init__(self, *, start_timeout: float = 60.0, **options: Any) -> None:
         self._options = msgspec.structs.replace(options_of(options), admin=True, until_eof=True)
         self._port = self._options.port
         self._data_dir = self._options.data_dir
         self._temporary = self._data_dir is None
         self._start_timeout = start_timeout
-        self._child: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
-        self._url: str | None = None
         self._faults: FaultControl | None = None
         self._held: IO[bytes] | None = None
 

@@ -311,9 +311,19 @@ class APIFuture(FailedFuture[T], PykkaFuture[T], Generic[T]):  # type: ignore[mi
             if self._outcome is None:
                 self._unwatch(gate.open)
 
+    def __repr__(self) -> str:
+        progress, outcome = self._tracker.read(), self._outcome
+        state = progress.reason if not progress.detail else f"{progress.reason}: {progress.detail}"
+        if outcome is not None:  # which nobody has looked at by that
+            state = "cancelled" if outcome[0] != states.FINISHED else "done"
+            state = state if outcome[2] is None else f"failed: {outcome[2]!r}"
+        return f"<APIFuture of {progress.what}: {state}>"
+
     def _too_late(self, timeout: float | None) -> DeadlineExceededError:
+        progress = self._tracker.read()
+        why = f"; last: {progress.detail}" if progress.detail else ""
         return DeadlineExceededError(
-            f"No result within {timeout} s ({self._tracker.read().reason}); the operation goes on.",
+            f"No result of {progress.what} within {timeout} s ({progress.reason}{why}); the operation goes on.",
             future=self,
             request_id=self._tracker.request_id,
             attempts=self._tracker.attempts,

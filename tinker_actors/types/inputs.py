@@ -12,6 +12,7 @@ import numpy as np
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.types.arrays import Array, TensorDtype, as_array, is_text, listed, values_of
 from tinker_actors.types.scalars import checked_int, checked_text, plain_int, shown
+from tinker_actors.types.spelling import did_you_mean
 from tinker_actors.types.tensors import TensorData
 
 Tokens = list[int] | Array
@@ -279,8 +280,8 @@ def as_tensor(name: str, value: Any) -> TensorData:
     dtype = _LIST_DTYPES.get(name)
     if dtype is None:
         raise InvalidInputError(
-            f"A plain list says nothing about the dtype of {shown(name)}: pass a numpy array or TensorData. "
-            f"Lists are understood for {', '.join(sorted(_LIST_DTYPES))}."
+            f"A plain list says nothing about the dtype of {shown(name)}{did_you_mean(name, _LIST_DTYPES)}: pass a "
+            f"numpy array or TensorData. Lists are understood for {', '.join(sorted(_LIST_DTYPES))}."
         )
     return TensorData(values_of(items, dtype, where, flags=flags), dtype)
 

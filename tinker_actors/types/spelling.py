@@ -32,12 +32,18 @@ else:
                 del args, kwargs  # there may be a key among them, and crash reports show what frames hold
 
 
-__all__ = ["SpelledMeta", "check_names", "spelled"]
+__all__ = ["SpelledMeta", "check_names", "did_you_mean", "spelled"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'$", re.IGNORECASE)
+
+
+def did_you_mean(name: Any, known: Iterable[str]) -> str:
+    """Return the hint that stands behind an unknown name: the nearest one in brackets, or nothing."""
+    meant = nearest(str(name), known)
+    return "" if meant is None else f" (did you mean {meant!r}?)"
 
 
 def check_names(given: Iterable[Any], known: Sequence[str], where: str) -> None:

@@ -22,6 +22,7 @@ from tinker_actors.types.inputs import (
     ModelInput,
 )
 from tinker_actors.types.scalars import shown
+from tinker_actors.types.spelling import did_you_mean
 from tinker_actors.types.tensors import TensorData
 from tinker_actors.types.training import LOSS_FN_TYPES
 
@@ -50,7 +51,8 @@ def check_batch(data: Any, loss_fn: str, *, forward_only: bool) -> None:
     """
     if loss_fn not in LOSS_FN_TYPES:
         known = ", ".join(LOSS_FN_TYPES)
-        raise InvalidInputError(f"There is no loss function {shown(loss_fn)}; the known ones: {known}.")
+        hint = did_you_mean(loss_fn, LOSS_FN_TYPES)
+        raise InvalidInputError(f"There is no loss function {shown(loss_fn)}{hint}; the known ones: {known}.")
     if not isinstance(data, Sequence):
         raise InvalidInputError(f"The data are a {type(data).__name__}; give a list of Datum.")
     if not data:
