@@ -59,7 +59,7 @@ test-pykka: $(OLDEST)/installed $(VENV)/installed-dev ## the actors' tests with 
 		PYTHONPATH=$(CURDIR)/$$folder $(BIN)/python -m pytest -q $(PYKKA_TESTS) $(ARGS) || exit 1; \
 	done
 
-check: $(VENV)/installed-dev ## format, lint, types, architecture
+check: $(VENV)/installed-dev ## format, lint, types of the package and of programs that use it, architecture
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+import tinker_actors as ta
 
 from .typing import completeness
 from .typing.surface import Surface
@@ -25,13 +28,20 @@ MAY_GIVE_ANY = {
     "arrays of any dtype, and lists nested like them": ("arrays.Array", "data.Tokens", "TensorData.tolist"),
     "what is awaited; the Any is what a loop sends": ("__await__", "APIFuture.coroutine"),
     "JSON": ("user_metadata", "AuditLogEntry.event_details", "SessionFailed.reason", "Config.__rich_repr__"),
-    "results of different futures": ("PykkaFuture.join",),
+    "functions of any signature": ("ProxiedMethod.shown",),
+    "what another HTTP library made, and what a server said": ("Error.request", "Error.response", "Error.body"),
+    "results of different futures": ("PykkaFuture.join", "DeadlineExceededError.future"),
     "token ids in whatever holds them": ("EncodedTextChunk.tokens",),
 }
 
 
 def has_any(annotation: ast.expr) -> bool:
     return any(isinstance(node, ast.Name) and node.id == "Any" for node in ast.walk(annotation))
+
+
+def test_the_typed_programs_use_every_public_name():
+    text = "".join((PROJECT / "tests" / "typing" / name).read_text() for name in ("program.py", "expected_types.py"))
+    assert not [name for name in ta.__all__ if not re.search(rf"\bta\.{name}\b", text)]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 from collections.abc import AsyncIterable
-from typing import Literal, assert_type
+from typing import Any, Literal, assert_type
 
 import numpy as np
 import numpy.typing as npt
@@ -171,3 +171,72 @@ def proxies(client: ta.ServiceClient, data: list[ta.Datum]) -> None:
     proxy.create_lora_training_client("local/tiny", rnak=8)  # type: ignore[call-arg]
     sampler.sample("text", 1, {})  # type: ignore[arg-type]
     trainer.barier()  # type: ignore[attr-defined]
+
+
+def inputs(data_type: ta.TensorDtype, loss: ta.LossFnType, stop: ta.StopReason) -> None:
+    chunks: list[ta.ModelInputChunk] = [
+        ta.EncodedTextChunk([1, 2]),
+        ta.ImageChunk(b"bytes", "png"),
+        ta.ImageAssetPointerChunk("file://image", "jpeg"),
+    ]
+    assert_type(ta.ModelInput(chunks).length, int)
+    assert_type(ta.types.ModelInput.from_ints([1]), ta.ModelInput)
+    assert_type(ta.TensorData([1], data_type).to_numpy(), npt.NDArray[Any])
+    assert_type(ta.ParsedCheckpointTinkerPath.from_tinker_path("tinker://a/weights/b").training_run_id, str)
+    assert_type(ta.LoraConfig(rank=4).seed, int | None)
+    assert_type(loss == "ppo" or stop == "length", bool)
+    ta.LoraConfig(rank="4")  # type: ignore[arg-type]
+    ta.AdamParams(learning_rte=1.0)  # type: ignore[call-arg]
+    ta.Config(tags="one")  # type: ignore[arg-type]
+
+
+def more_proxies(client: ta.ServiceProxy, policy: ta.PolicyProxy, pin: ta.PinnedPolicyProxy) -> None:
+    assert_type(client.get_server_capabilities(), ta.APIFuture[ta.GetServerCapabilitiesResponse])
+    assert_type(policy.pin(), ta.APIFuture[ta.PinnedPolicy])
+    assert_type(pin.sample([1], 1, {}), ta.APIFuture[ta.SampleResponse])
+    assert_type(pin.map([[1]], 1, {}), ta.APIFuture[ta.FanOut[ta.SampleResponse]])
+
+
+def step(result: ta.StepResult) -> None:
+    assert_type(result.loss_per_token, float | None)
+
+
+def errors(error: ta.TinkerError) -> None:
+    assert_type(error.message, str)
+    assert_type(error.request_id, str | None)
+    assert_type(error.retryable, bool)
+    assert_type(error.category, Literal["unknown", "server", "user"])
+    match error:
+        case ta.PrecedingOperationFailed() | ta.StepTaintedError():
+            assert_type(error.preceding, BaseException | None)
+        case ta.RateLimitError() | ta.QueueFullError() | ta.APITimeoutError() | ta.InternalServerError():
+            assert_type(error.attempts, int)
+        case _:
+            pass
+    server: list[type[ta.APIStatusError]] = [
+        ta.AuthenticationError,
+        ta.BadRequestError,
+        ta.BillingError,
+        ta.ConflictError,
+        ta.NotFoundError,
+        ta.PermissionDeniedError,
+        ta.UnprocessableEntityError,
+    ]
+    runtime: list[type[ta.TinkerError]] = [
+        ta.APIConnectionError,
+        ta.APIError,
+        ta.APIResponseValidationError,
+        ta.ActorCrashedError,
+        ta.ClientClosedError,
+        ta.ConfigError,
+        ta.DeadlineExceededError,
+        ta.ForkedError,
+        ta.InvalidInputError,
+        ta.OutcomeUnknownError,
+        ta.RequestFailedError,
+        ta.SamplerLostError,
+        ta.SessionLostError,
+        ta.StalledError,
+        ta.WouldDeadlockError,
+    ]
+    assert_type(len(server) + len(runtime), int)

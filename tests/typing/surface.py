@@ -166,9 +166,15 @@ def _of_function(name: str, node: ast.FunctionDef | ast.AsyncFunctionDef, module
 
 
 def _of_attributes(name: str, node: ast.FunctionDef | ast.AsyncFunctionDef, module: str) -> Iterator[Member]:
+    given = {each.arg: each.annotation for each in [*node.args.args, *node.args.kwonlyargs]}
     for each in ast.walk(node):
         if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Attribute) and _public(each.target.attr):
             yield Member(f"{name}.{each.target.attr}", [each.annotation], module)
+        elif isinstance(each, ast.Assign) and isinstance(each.value, ast.Name):  # of a parameter's type
+            annotation = given.get(each.value.id)
+            for target in each.targets:
+                if isinstance(target, ast.Attribute) and _public(target.attr) and annotation is not None:
+                    yield Member(f"{name}.{target.attr}", [annotation], module)
 
 
 def _public(name: str) -> bool:
