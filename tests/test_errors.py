@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import pickle
 import threading
+import traceback
 
 import pytest
 
@@ -140,3 +141,14 @@ def test_only_what_can_pass_is_retryable_by_itself():
         "RateLimitError", "InternalServerError", "APIConnectionError", "APITimeoutError", "StalledError",
         "DeadlineExceededError",
     }  # fmt: skip
+
+
+def test_a_replica_that_is_raised_is_told_once():
+    reason = ValueError("the reason")
+    error = errors.RequestFailedError("it broke")
+    error.__cause__ = reason
+    with pytest.raises(errors.RequestFailedError) as caught:
+        raise errors.fresh(error.replica().replica())
+    told = "".join(traceback.format_exception(caught.value))
+    assert told.count("it broke") == 1
+    assert told.count("the reason") == 1

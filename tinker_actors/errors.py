@@ -75,10 +75,8 @@ class TinkerError(Exception):
         return f"{sentence(text)} {self.advice}" if self.advice else text
 
     def replica(self) -> Self:
-        """Return a new error that says the same, caused by this one: each future gets its own to raise."""
-        twin = fresh(self)
-        twin.__cause__ = self
-        return twin
+        """Return a new error that says the same, for each future its own to raise. Unchained: it is told once."""
+        return fresh(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as message plus attributes, whatever the subclass's constructor looks like."""

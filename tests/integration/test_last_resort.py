@@ -203,3 +203,33 @@ def test_every_operation_that_closing_left_is_counted_once_by_its_name(server, c
         "forward": 1,
         "create_model": 1,
     }
+
+
+UNCAUGHT = {
+    "a failed gradient": 'trainer.forward_backward([bad], "cross_entropy").result()',
+    "what a closed service had left": """
+futures = [trainer.forward_backward([long] * 50, "cross_entropy") for _ in range(50)]
+service.close(timeout=0)
+futures[-1].result()
+""",
+    "a model that can't be made": """
+with service:
+    service.create_lora_training_client("nope").optim_step().result()
+""",
+    "what is no token": "ta.ModelInput.from_ints([True])",
+    "what is no datum": "trainer.forward_backward([ta.Datum([1])], 'cross_entropy')",
+    "what can't be pickled": "import pickle; pickle.dumps(trainer)",
+    "a misspelt argument": "ta.Config(base_ulr='x')",
+}
+
+
+@pytest.mark.parametrize("program", UNCAUGHT)
+def test_an_error_that_nobody_catches_is_one_traceback(server, program):
+    command = [sys.executable, "-c", SETUP + UNCAUGHT[program], server.url]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.count("Traceback (most recent call last)") == 1
+    assert "direct cause" not in ended.stderr
+    assert "During handling" not in ended.stderr
+    (first, *_) = re.findall(r'File "([^"]+)", line', ended.stderr)
+    assert first == "<string>", "the program's own line comes first"
