@@ -6,6 +6,7 @@ marked `alone`. Without options, pytest runs all of them one by one.
 
 from __future__ import annotations
 
+import collections
 import gc
 import importlib
 import os
@@ -15,6 +16,9 @@ import threading
 from collections import Counter
 
 import pytest
+
+from tinker_actors.actors.lane.work import Work
+from tinker_actors.protocol import work_life
 
 _HANG = 30.0
 
@@ -81,6 +85,48 @@ def _no_thread_left_behind():
         if not thread.daemon:
             thread.join(_HANG)
             assert not thread.is_alive(), f"{thread} outlived its test, and would keep the interpreter alive"
+
+
+class _Watched:
+    """`Work.state` as the tests see it: each change is held against the table, and counted."""
+
+    def __init__(self, slot):
+        self.slot = slot
+        self.seen = collections.Counter()
+        self.wrong = []
+
+    def __get__(self, work, kind=None):
+        return self if work is None else self.slot.__get__(work, kind)
+
+    def __set__(self, work, after):
+        try:
+            before = self.slot.__get__(work)
+        except AttributeError:  # it is being made
+            before = None
+        self.slot.__set__(work, after)
+        if before is not None:
+            self.seen[before, after] += 1
+            try:
+                work_life.check(before, after, frozenset(flag for flag in work_life.FLAGS if getattr(work, flag)))
+            except work_life.IllegalTransitionError as error:
+                self.wrong.append(f"{work.tracker.what}: {error}")  # what is raised on a lane, the lane survives
+                raise
+
+
+Work.state = _Watched(Work.state)
+
+
+@pytest.fixture(scope="session")
+def lives():
+    """What the lanes of this process did with their works."""
+    return vars(Work)["state"]
+
+
+@pytest.fixture(autouse=True)
+def _no_work_lives_otherwise(lives):
+    yield
+    wrong, lives.wrong = lives.wrong, []
+    assert not wrong
 
 
 @pytest.fixture(autouse=True)

@@ -29,10 +29,9 @@ from tinker_actors.actors.messages import (
 )
 from tinker_actors.errors import DeadlineExceededError, SessionLostError, StalledError, TinkerError
 from tinker_actors.net.transport import Transport
+from tinker_actors.protocol.work_life import WAITING_HERE
 from tinker_actors.runtime.actor import Executor, RuntimeActor
 
-# Works that wait for their turn here: the server owes no sign of them, and the wait is taken off when it ends.
-_WAITING_HERE = ("queued", "turn")
 # Works looked at in one turn of the lane.
 _ARRIVALS_PER_TURN = 32
 
@@ -224,7 +223,6 @@ class Lane(RuntimeActor):
         if not verdict.alive:
             self._desk.fail(item, SessionLostError(f"The session was lost: {item.error.message}"))
         elif isinstance(item, Work) and self._renewed(item, item.error):
-            self._submitting.left_server(item)
             self._submitting.take_later(item, "the server forgot it")
         else:
             self._desk.fail(item, item.error)
@@ -233,6 +231,7 @@ class Lane(RuntimeActor):
     def _renewed(self, work: Work, error: TinkerError) -> bool:
         """Have a forgotten work become a new one, if it may."""
         forgotten = work.request_id
+        self._submitting.left_server(work)
         if not self._desk.renewed(work, error):
             return False
         assert forgotten is not None
@@ -258,7 +257,7 @@ class Lane(RuntimeActor):
                 continue
             if item.paused or item.state == "suspect":
                 item.last_sign = now
-            elif item.state not in _WAITING_HERE and now - item.last_sign > limit:
+            elif item.state not in WAITING_HERE and now - item.last_sign > limit:
                 self._desk.give_up(item, _stalled(item, now, limit))
         self._polling.hearing.look_after(now)
         # Whoever was to tell of them may have been interrupted (Ctrl-C) before he did.

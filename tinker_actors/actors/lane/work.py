@@ -19,6 +19,7 @@ from tinker_actors.protocol.replies.completions import Channel
 from tinker_actors.protocol.replies.outcomes import Accepted, Done, Read
 from tinker_actors.protocol.replies.plain import acknowledgement
 from tinker_actors.protocol.requests.operations import Tail
+from tinker_actors.protocol.work_life import State
 from tinker_actors.runtime.actor import Ref
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker, WaitReason
@@ -28,21 +29,6 @@ if TYPE_CHECKING:
     from tinker_actors.actors.lane.retrying import Wait
 
 _ids = itertools.count(1)
-
-State = Literal[
-    "new",
-    "outside",
-    "parked",
-    "queued",
-    "submitting",
-    "waiting",
-    "polling",
-    "turn",
-    "suspect",
-    "done",
-]
-"""Where a work stands: waiting for room, its sampler, its turn to be sent; sent; waiting to be sent again; accepted and
-asked for or heard of; waiting for a connection to ask with; waiting for the session's verdict; over."""
 
 Way = Literal["hear", "look", "fetch"]
 """How an accepted work's result is got next: by hearing of its end if that can be, by asking for it directly, or, its
@@ -143,7 +129,8 @@ class Work:
         terms: how a view of a sampler wants it carried.
 
     Attributes:
-        rank: its urgency, see `protocol.lines`.
+        state: where it stands; `protocol/work_life.py` has the states and what may follow each.
+        rank: its urgency, see `protocol/limits/lines.py`.
         roomed: whether it holds a place in its room.
         at_server: whether it counts as accepted and unfinished for the adaptive limit.
         number: the adaptive limit's number of its last submission.
@@ -214,7 +201,7 @@ class Work:
         self.request_id = None
         self.channel = None
         self.way = "hear"
-        self.told = self.in_doubt = False
+        self.told = self.in_doubt = self.paused = False
         self.size = self.unreadable = 0
         self.state = "new"
         self.renewals += 1
