@@ -19,7 +19,7 @@ from benchmarks.scenarios import load
 from benchmarks.stub.capacity_queue import CapacityQueue
 from benchmarks.stub.faults import FAULTS, Faults
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]  # most of it checks who got how much of the processor
 
 QUIET = {"pairs": 1, "pin": False}
 

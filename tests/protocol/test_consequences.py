@@ -14,6 +14,9 @@ from tinker_actors.protocol.consequences import (
     preceded,
     tainted,
 )
+from tinker_actors.protocol.requests.operations import Operation
+
+STEP, SAVE = Operation("optim_step", (), step=True), Operation("save_state", ())
 
 STALLED = errors.StalledError("silent")
 NONSENSE = errors.APIResponseValidationError("nonsense")
@@ -61,7 +64,7 @@ def test_a_number_that_can_not_be_filled_says_what_the_server_said_and_how_to_go
     [
         (lambda error: applied_behind(error, "r1"), "applied"),
         (lambda error: tainted("optim_step", error), "not_applied"),
-        (lambda error: preceded("optim_step", error), None),
+        (lambda error: preceded(STEP, error), None),
     ],
     ids=["applied behind", "tainted", "preceded"],
 )
@@ -73,10 +76,15 @@ def test_a_consequence_leads_to_its_cause(make, outcome):
         assert error.outcome == outcome
 
 
-@pytest.mark.parametrize("make", [lambda error: applied_behind(error, None), lambda error: preceded("step", error)])
+@pytest.mark.parametrize("make", [lambda error: applied_behind(error, None), lambda error: preceded(STEP, error)])
 def test_who_is_told_of_the_consequence_is_told_of_the_cause(make):
     told = []
     cause = errors.RequestFailedError("no")
     cause.on_told = lambda: told.append("cause")
     make(cause).on_told()
     assert told == ["cause"]
+
+
+def test_what_may_be_called_again_says_so():
+    assert "Call save_state again" in str(preceded(SAVE, FAILED))
+    assert "save_state" not in str(preceded(STEP, FAILED).advice)

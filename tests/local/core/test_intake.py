@@ -40,15 +40,17 @@ def test_values_lists_and_objects_are_counted(body, fits):
 
 
 def gradient(model, seq_id, count):
-    tokens = [1] * count
+    """Return the body of a gradient of so many tokens, in examples that a context has room for."""
+    tokens = [1] * 1000
+    count //= len(tokens)
     datum = {
         "model_input": {"chunks": [{"tokens": tokens}]},
-        "loss_fn_inputs": {"target_tokens": {"data": tokens, "dtype": "int64", "shape": [count]}},
+        "loss_fn_inputs": {"target_tokens": {"data": tokens, "dtype": "int64", "shape": [len(tokens)]}},
     }
     return {
         "model_id": model,
         "seq_id": seq_id,
-        "forward_backward_input": {"data": [datum], "loss_fn": "cross_entropy"},
+        "forward_backward_input": {"data": [datum] * count, "loss_fn": "cross_entropy"},
     }
 
 

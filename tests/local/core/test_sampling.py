@@ -79,7 +79,7 @@ def test_one_bad_sample_in_a_batch_harms_no_other(driver, bodies, sampler, monke
     monkeypatch.setattr(LedgerDecoding, "admit", first_is_bad)
     bad, good = (driver.submit("asample", bodies.sample(sampler, number)) for number in range(2))
     driver.work()
-    assert driver.result(bad) == {"type": "request_failed", "error": "bad", "category": "user"}
+    assert driver.result(bad) == {"type": "request_failed", "error": "bad.", "category": "user"}
     assert driver.result(good)["type"] == "sample"
 
 

@@ -135,7 +135,7 @@ def test_a_failure_ends_the_stream_with_an_error(driver, bodies, sampler, monkey
     stream = begin(driver, bodies.sample(sampler))
     monkeypatch.setattr(driver.core.state.engine, "decoding", lambda _: (_ for _ in ()).throw(ValueError("broken")))
     driver.work()
-    assert events(driver, stream) == ([{"error": "broken"}], True)
+    assert events(driver, stream) == ([{"error": "broken."}], True)
 
 
 @pytest.mark.parametrize(
