@@ -48,6 +48,11 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Name gzipped bytes by their argument: they begin with the time, and a name must be the same in every process."""
+    return argname if isinstance(val, bytes) and b"\x1f\x8b" in val else None
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
     """Choose by `--alone`; where files are shared out among processes, begin with those that take long."""

@@ -12,7 +12,7 @@ from tinker_actors.net.transport import Broken
 
 from .exchanging import CHUNKED, GZIP, INTERIM, ZIPPED, broken, reply, sent
 
-SMALL = bytes(200_000)
+SMALL = bytes(60_000)
 
 
 def test_header_names_are_lower_case_the_last_of_a_repeated_name_stays_and_trailers_are_ignored():
