@@ -90,7 +90,7 @@ ELSEWHERE = {
     "actors.platform": ("actors/lane/test_keeper.py", "brings threads and sockets together; the keeper needs them"),
     "actors.service": ("actors/test_registry.py", "what the actors of a service share"),
     "actors.session.messages": ("actors/session/test_actor.py", "records"),
-    "actors.session.story": ("simulation/test_story.py", "what a whole run logs"),
+    "actors.story": ("simulation/test_story.py", "what a whole run logs"),
     "actors.supervisor": ("simulation/test_endings.py", "needs all actors"),
     "actors.lane.table": ("actors/lane/lane_bench.py", "what the parts of a lane share"),
     "actors.lane.work": ("actors/lane/lane_bench.py", "records, and who is told of their end"),

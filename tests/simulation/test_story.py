@@ -90,6 +90,29 @@ def test_a_session_that_ends_well_is_told_so(caplog):
     ]
 
 
+def test_what_is_soon_over_is_told_in_one_line(caplog):
+    simulation = Simulation(2, CALM)
+    with caplog.at_level(logging.INFO, "tinker_actors"):
+        service = simulation.service()
+        simulation.wait_for(service.create_sampling_client(base_model="local/ledger").sample(PROMPT, 1, {}))
+        simulation.close(service)
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "tinker_actors"]
+    assert re.fullmatch(r"Session session-\w+ at http://127\.0\.0\.1:1 has ended, after \d\.\d s", told)
+
+
+def test_what_lasts_is_told_without_anything_else_to_tell(caplog):
+    simulation = Simulation(2, CALM)
+    with caplog.at_level(logging.INFO, "tinker_actors"):
+        service = simulation.service()
+        clock = simulation.runtime.clock
+        began = clock.now()
+        simulation.runtime.run_until(lambda: clock.now() > began + 20.0)
+        told = [record.getMessage() for record in caplog.records if record.name == "tinker_actors"]
+        simulation.close(service)
+    assert re.fullmatch(r"Session session-\w+ is open at http://127\.0\.0\.1:1", *told)
+    assert caplog.records[-1].getMessage().endswith("has ended")
+
+
 def test_samples_that_wait_for_weights_are_told_of(caplog):
     simulation = Simulation(3, CALM)
     with caplog.at_level(logging.WARNING, "tinker_actors"):

@@ -24,9 +24,8 @@ from tinker_actors.actors.messages import (
 )
 from tinker_actors.actors.service import SamplerEntry, Service
 from tinker_actors.errors import TinkerError
-from tinker_actors.runtime.actor import RuntimeActor, logger
+from tinker_actors.runtime.actor import RuntimeActor
 from tinker_actors.runtime.futures import APIFuture
-from tinker_actors.runtime.threads import log_safely
 
 sampler_keys = itertools.count(1)
 """Registry keys; unique in the process, because lanes are shared between services."""
@@ -140,7 +139,7 @@ class Registry(RuntimeActor):
         left_out = policy.remarks.left_out(self.now())
         if left_out is not None:
             more = f" ({left_out} others since this was said last)" if left_out else ""
-            log_safely(logger, logging.INFO, "Published version %s of policy %r%s", version, policy.name, more)
+            self._service.story.says(logging.INFO, "Published version %s of policy %r%s", version, policy.name, more)
 
     def _not_published(self, message: PublishPolicy, error: TinkerError) -> None:
         """Leave the old version in place; when there never was one and none is coming, samples need not wait for it."""

@@ -10,6 +10,7 @@ from tinker_actors.actors.lane.keeper import Lanes, release_lanes
 from tinker_actors.actors.lane.work import SessionLink
 from tinker_actors.actors.messages import Shutdown
 from tinker_actors.actors.platform import Platform
+from tinker_actors.actors.story import Story
 from tinker_actors.config import Config
 from tinker_actors.errors import TinkerError
 from tinker_actors.protocol.requests.dialect import DialectChoice
@@ -69,6 +70,7 @@ class Service:
         platform: executors, delivery and clocks.
         lanes: carry all requests.
         hub: hears of events.
+        story: what the log says; for actors.
         link: how lanes know what belongs to the session.
         samplers: the snapshot that callers read; written by the registry only.
         server: what the server said about itself; the defaults until the session has asked. Replaced, never changed.
@@ -94,6 +96,7 @@ class Service:
         self.lanes = lanes
         self.link = link
         self.hub = EventHub(platform.delivery)
+        self.story = Story(config.base_url, platform.control)
         self.samplers: Snapshot[int, SamplerEntry] = Snapshot()
         self.server = ClientConfigResponse()
         self.said = b""

@@ -385,7 +385,7 @@ class Training(RuntimeActor):
             settle_error(pending, error)
             return
         pending.adopt(self._creation.base_model)
-        pending.tell_story(self._creation.model_id)
+        pending.tell_story(self._service.story, self._creation.model_id)
         pending.future._settle(pending.values())
 
     def _lift_barriers(self) -> None:

@@ -6,7 +6,6 @@ checkpoint as its first operation; every server can do that.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from tinker_actors.actors.lane.options import Terms
@@ -29,11 +28,10 @@ from tinker_actors.protocol.endpoints import ENDPOINTS, TYPE_CREATE_MODEL
 from tinker_actors.protocol.replies.outcomes import Read
 from tinker_actors.protocol.replies.plain import get_info_response, weights_info_response
 from tinker_actors.protocol.requests.operations import JSON, Tail, load_weights
-from tinker_actors.runtime.actor import guarded, logger, tell
+from tinker_actors.runtime.actor import guarded, tell
 from tinker_actors.runtime.delivery import Inner
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
-from tinker_actors.runtime.threads import log_safely
 from tinker_actors.types.training import LoraConfig
 from tinker_actors.types.wire import CreateModelRequest, ModelRequest, WeightsInfoRequest
 
@@ -186,7 +184,7 @@ class Creation:
     def _made(self, how: str) -> None:
         rank = None if self._lora is None else self._lora.rank
         text = "Model %s is there: %s of rank %s on %s"
-        log_safely(logger, logging.INFO, text, self.model_id, how, rank, self.base_model)
+        self._service.story.begins(text, self.model_id, how, rank, self.base_model)
         self._ready._settle(self.model_id)
 
     def _restore(self, path: str) -> None:

@@ -7,14 +7,14 @@ from typing import Any
 
 from tinker_actors.actors.lane.work import Work
 from tinker_actors.actors.messages import Adopt, AdoptionFailed, ChunkAccepted, ChunkDone, ChunkFailed, Perform
+from tinker_actors.actors.story import Story
 from tinker_actors.errors import OutcomeUnknownError, PrecedingOperationFailed, TinkerError
 from tinker_actors.protocol.consequences import may_be_done
 from tinker_actors.protocol.replies.outcomes import Accepted, Done
 from tinker_actors.protocol.replies.results import training_result
 from tinker_actors.protocol.requests.operations import Operation, Tail
-from tinker_actors.runtime.actor import Ref, logger, tell
+from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.futures import APIFuture
-from tinker_actors.runtime.threads import log_safely
 
 _GONE = (404, 410)
 
@@ -205,12 +205,12 @@ class Pending:
         else:
             tell(self.sampler, Adopt(saved.sampling_session_id, base_model, self.version, self.place))
 
-    def tell_story(self, model_id: str | None) -> None:
+    def tell_story(self, story: Story, model_id: str | None) -> None:
         """Say in the log that something was saved under a name, or loaded."""
         if self.operation.restores and self.future._counted:  # and is no part of making a model
-            log_safely(logger, logging.INFO, "Model %s has the weights of a checkpoint now", model_id)
+            story.says(logging.INFO, "Model %s has the weights of a checkpoint now", model_id)
         elif self.operation.name.startswith("save") and (path := self.values()[0].path) is not None:
-            log_safely(logger, logging.INFO, "Saved %s", path)
+            story.says(logging.INFO, "Saved %s", path)
 
     def values(self) -> tuple[Any, ...]:
         """Return the results in the order of the data."""

@@ -26,7 +26,6 @@ from tinker_actors.actors.platform import PROTOCOL_VERSION
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.session.messages import FinishSession, Meet, Met, SessionSettings
 from tinker_actors.actors.session.requests import ENDPOINT_OF, READERS, CallName, configuration
-from tinker_actors.actors.session.story import Story
 from tinker_actors.errors import SessionLostError, TinkerError
 from tinker_actors.events.records import SessionCreated, SessionLost
 from tinker_actors.protocol.codec.wire_json import encode_body
@@ -98,7 +97,7 @@ class Session(RuntimeActor):
         self._last_sign = 0.0
         self._unanswered = 0  # heartbeats in a row
         self._rounds = Rounds(self._config.heartbeat_interval, self.now())
-        self._story = Story(service.config.base_url)
+        self._story = service.story
         self._creating = False  # whether the server was asked for a session
         self._finishing: FinishSession | None = None
 
