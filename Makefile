@@ -43,7 +43,7 @@ serve: $(VENV)/installed ## run the embedded server until Ctrl-C; ARGS="--port 9
 	@$(BIN)/tinker-actors serve $(ARGS)
 
 test: export PYTHONDONTWRITEBYTECODE = # what was compiled once is loaded by every process
-test: $(VENV)/installed-dev ## run every test; ARGS="tests/protocol -x" passes options, ARGS="-m 'not slow'" takes a minute
+test: $(VENV)/installed-dev ## run every test; ARGS="tests/protocol -x" passes options, ARGS="-m 'not slow'" leaves out what takes long
 	$(BIN)/python -m pytest -n $(TESTED_AT_ONCE) --dist loadfile --no-loadscope-reorder --alone without $(ARGS) || [ $$? = 5 ]
 	$(BIN)/python -m pytest --alone only $(ARGS) || [ $$? = 5 ]
 

@@ -13,6 +13,8 @@ from tinker_actors.clients import closing
 from .conftest import HANG
 from .helpers import datum, eventually, prompt
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_killed_server_shows_everywhere():
     with ta.local_server() as server:

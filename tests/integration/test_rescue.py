@@ -15,6 +15,8 @@ from .applying_server import FAILS, Applying
 from .conftest import HANG
 from .helpers import bad_datum, datum
 
+pytestmark = pytest.mark.slow
+
 
 def rescued(trainer, name="rescue"):
     trainer.acknowledge_failure()

@@ -12,6 +12,8 @@ from tinker_actors.net.transport import Broken, Reply
 from tinker_actors.testing import Simulation
 from tinker_actors.testing.network import CALM
 
+pytestmark = pytest.mark.slow
+
 PROMPT = ta.ModelInput.from_ints([1, 2, 3])
 PARAMS = ta.SamplingParams(max_tokens=2)
 DATUM = ta.Datum(ta.ModelInput.from_ints([1, 2, 3]), {"target_tokens": [2, 3, 4], "weights": [1.0] * 3})

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import re
 
+import pytest
+
 import tinker_actors as ta
 from tinker_actors.local.core.sessions import end_session
 from tinker_actors.testing import Simulation
 from tinker_actors.testing.network import CALM
+
+pytestmark = pytest.mark.slow
 
 PROMPT = ta.ModelInput.from_ints([1, 2, 3])
 DATA = [ta.Datum([1, 2], {"target_tokens": [2, 3]})]

@@ -9,6 +9,8 @@ from tinker_actors.local.engine.data import Datum
 from tinker_actors.local.engine.lora import LORA_ALPHA
 from tinker_actors.local.engine.transformer import projections
 
+pytestmark = pytest.mark.slow
+
 ARCHITECTURES = {
     "llama": {},
     "one kv head": {"n_kv_heads": 1},

@@ -10,6 +10,8 @@ import requests
 import tinker_actors as ta
 from tinker_actors.local.process import LocalServer, LocalServerError, local_server
 
+pytestmark = pytest.mark.slow
+
 JSON = {"content-type": "application/json"}
 SESSION = b'{"tags": [], "sdk_version": "0"}'
 

@@ -19,6 +19,8 @@ from tinker_actors.local import keys
 from tinker_actors.local.launching import BLAS_VARIABLES, without_keys
 from tinker_actors.local.process import LocalServer, LocalServerError
 
+pytestmark = pytest.mark.slow
+
 ANN, BOB = "tml-ann=with=signs", "tml-bob"
 
 

@@ -7,6 +7,8 @@ import pytest
 import tinker_actors as ta
 from tinker_actors.local.process import LocalServer
 
+pytestmark = pytest.mark.slow
+
 HANG = 60
 TOKENS = list(b"hello world")
 PARAMS = ta.SamplingParams(max_tokens=2)
