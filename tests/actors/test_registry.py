@@ -17,20 +17,22 @@ from tinker_actors.runtime.progress import Tracker
 from tinker_actors.runtime.snapshot import Snapshot
 from tinker_actors.testing.step import StepRuntime
 
-POLICY = SimpleNamespace(key=100, name="main", remarks=Rarely())
+POLICY = 100
 
 
 class Stage:
     """A registry of a service that has nothing else."""
 
     def __init__(self):
-        self.runtime, self.woken, self.passed_on = StepRuntime(seed=1), [], []
+        self.runtime, self.woken, self.passed_on, self.said = StepRuntime(seed=1), [], [], []
+        self.policy = SimpleNamespace(key=POLICY, name="main", remarks=Rarely())
         self.samplers = Snapshot()
         self.service = SimpleNamespace(
             platform=SimpleNamespace(control=self.runtime),
             samplers=self.samplers,
             lanes=SimpleNamespace(wake_sampling=lambda message: self.woken.append(message.key)),
             ended=None,
+            story=SimpleNamespace(says=lambda _level, said, *facts: self.said.append(said % facts)),
             tell_registry=self.passed_on.append,
         )
         self.start()
@@ -52,7 +54,7 @@ class Stage:
     def publication(self, key):
         """Return a publication of the sampler with this key for the policy."""
         lease = SimpleNamespace(key=key, entry=lambda: self.samplers.current.get(key))
-        return PublishPolicy(POLICY, lease, self.future())
+        return PublishPolicy(self.policy, lease, self.future())
 
 
 @pytest.fixture
@@ -78,24 +80,25 @@ def test_a_policy_has_the_entry_of_its_sampler_when_that_is_ready(stage, first):
     stage.tell(
         *([publication, Publish(1, ready(3))] if first == "publication" else [Publish(1, ready(3)), publication])
     )
-    entry = stage.samplers.current[POLICY.key]
+    entry = stage.samplers.current[POLICY]
     assert isinstance(entry, PolicyEntry)
     assert (entry.weights_version, entry.lease) == (3, publication.lease)
     assert publication.future.result(0) == 3
-    assert POLICY.key in stage.woken
+    assert stage.said == ["Published version 3 of policy 'main'"]
+    assert POLICY in stage.woken
 
 
 def test_the_publication_that_was_called_last_stays_whichever_is_ready_first(stage):
     older, newer = stage.publication(1), stage.publication(2)
     stage.tell(older, newer, Publish(2, ready(2, order=2)), Publish(1, ready(1, order=1)))
-    assert stage.samplers.current[POLICY.key].weights_version == 2
+    assert stage.samplers.current[POLICY].weights_version == 2
     assert (older.future.result(0), newer.future.result(0)) == (1, 2)
 
 
 def test_a_publication_that_fails_leaves_the_version_that_was_there(stage):
     good, bad = stage.publication(1), stage.publication(2)
     stage.tell(good, Publish(1, ready(1)), bad, Publish(2, SamplerEntry("failed", error=TinkerError("disk full"))))
-    assert stage.samplers.current[POLICY.key].weights_version == 1
+    assert stage.samplers.current[POLICY].weights_version == 1
     assert "disk full" in str(bad.future.exception(0))
 
 
@@ -103,9 +106,9 @@ def test_the_first_publication_that_fails_fails_the_policy_until_another_is_call
     bad = stage.publication(1)
     stage.tell(bad, Publish(1, SamplerEntry("failed", error=TinkerError("disk full"))))
     assert bad.future.exception(0) is not None
-    assert stage.samplers.current[POLICY.key].state == "failed"
+    assert stage.samplers.current[POLICY].state == "failed"
     stage.tell(stage.publication(2))
-    assert POLICY.key not in stage.samplers.current  # samples wait again
+    assert POLICY not in stage.samplers.current  # samples wait again
 
 
 def test_a_barrier_is_lifted_when_nothing_is_being_published(stage):
@@ -117,13 +120,13 @@ def test_a_barrier_is_lifted_when_nothing_is_being_published(stage):
 
 
 def test_training_that_ends_fails_the_policies_that_nobody_will_publish(stage):
-    stage.tell(TrainingEnded((POLICY.key,), TinkerError("the model is gone")))
-    assert "the model is gone" in str(stage.samplers.current[POLICY.key].error)
+    stage.tell(TrainingEnded((POLICY,), TinkerError("the model is gone")))
+    assert "the model is gone" in str(stage.samplers.current[POLICY].error)
 
 
 def test_training_that_ends_leaves_what_is_published(stage):
-    stage.tell(stage.publication(1), Publish(1, ready(1)), TrainingEnded((POLICY.key,), TinkerError("gone")))
-    assert stage.samplers.current[POLICY.key].weights_version == 1
+    stage.tell(stage.publication(1), Publish(1, ready(1)), TrainingEnded((POLICY,), TinkerError("gone")))
+    assert stage.samplers.current[POLICY].weights_version == 1
 
 
 def test_what_comes_too_late_goes_to_the_successor_and_what_was_published_is_still_there(stage):
