@@ -437,3 +437,20 @@ def test_a_limit_of_one_is_open_to_evaluations_too():
         limit.refused(limit.sent())
     assert limit.limit == 1
     assert limit.allows(leave_free=True)
+
+
+def test_refusals_by_chance_do_not_take_back_what_a_pause_cost():
+    limit = AdaptiveLimit()
+    for _ in range(40):
+        limit.accepted(limit.sent())
+    for turn in range(1, 11):
+        limit.server_paused(10.0 * turn)
+        while limit.held > 4:
+            limit.ended()
+        for _ in range(2):
+            limit.refused(limit.sent())
+        for _ in range(200):
+            while limit.allows():
+                limit.accepted(limit.sent())
+            limit.ended()
+    assert limit.limit >= 40

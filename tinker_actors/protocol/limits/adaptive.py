@@ -53,8 +53,23 @@ class AdaptiveLimit:
     """
 
     __slots__ = (
-        "_credit", "_cut_at", "_events", "_fast_below", "_paused_at", "_rarely", "_refusals", "_sent", "_step",
-        "_stood", "_taken", "_untried", "held", "known", "limit", "submitting",
+        "_credit",
+        "_cut_at",
+        "_events",
+        "_fast_below",
+        "_paused_at",
+        "_rarely",
+        "_refusals",
+        "_returning",
+        "_sent",
+        "_step",
+        "_stood",
+        "_taken",
+        "_untried",
+        "held",
+        "known",
+        "limit",
+        "submitting",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -72,7 +87,9 @@ class AdaptiveLimit:
         self._refusals = 0.0  # in the recent past: each counts for less with every request taken
         self._step = 0  # by how much the limit was raised and not yet reached; 0 when it stands
         self._stood = _UNKNOWN  # the limit before the first of these refusals in a row
-        self._fast_below = 0  # up to here every request taken raises the limit
+        # Up to here every request taken raises the limit: what was cut because the server paused, which a refusal by
+        # chance does not take back, and what was cut because it took nothing.
+        self._fast_below = self._returning = 0
         self._paused_at = float("-inf")
 
     def allows(self, *, leave_free: bool = False) -> bool:
@@ -119,7 +136,7 @@ class AdaptiveLimit:
             self._refusals = max(0.0, self._refusals - 1 / _ALONE)
         if self._credit < _MOST_CREDIT:
             self._credit += _CREDIT
-        if not self.known or self.limit < self._fast_below:
+        if not self.known or self.limit < self._fast_below or self.limit < self._returning:
             self._events = 0
             if held + self.submitting >= self.limit - self.limit // _SHARE:  # otherwise nobody asks for more
                 self.limit += 1 + (self._taken % _SHARE == 0)
@@ -151,7 +168,7 @@ class AdaptiveLimit:
                 self._stood = self.limit if self.known else _UNKNOWN
             self._events += 1
             self._cut()
-            self._fast_below = min(self._fast_below, self.limit) if there else max(self._fast_below, self._stood)
+            self._returning = min(self._returning, self.limit) if there else max(self._returning, self._stood)
             if self._events > _MOST_EVENTS:
                 self._events = 0
                 return "pause"
