@@ -87,6 +87,17 @@ if os.fork() == 0:
 os.wait()
 service.close(timeout=0)
 """,
+    "ended in a forked child that called something itself": """
+import os, warnings
+warnings.simplefilter("ignore")
+step = trainer.step([good], "cross_entropy")  # so that the parent is watched, too
+if os.fork() == 0:
+    another = ta.ServiceClient(base_url=sys.argv[1]).create_lora_training_client("local/tiny")
+    another.save_state("never")
+    sys.exit()
+os.wait()
+service.close()
+""",
     "an actor that was stopped": """
 kept = [trainer.step([long] * 50, "cross_entropy") for _ in range(100)]
 trainer.actor_ref.stop()
@@ -110,6 +121,7 @@ TOLD = {
     "ended with a publication": r"The program ended with 1 operation \(1 save_weights_for_sampler\) unfinished",
     "ended when all was decided": None,
     "closed, and ended in a forked child": r"Closed with (\d+) operations \(.*optim_step.*\) unfinished",
+    "ended in a forked child that called something itself": r"The program ended with 1 operation \(1 save_state\)",
     "an actor that was stopped": r"Nobody looked at the failure of 100 operations",
     "a supervisor that was stopped": r"Nobody looked at the failure of 100 operations",
 }

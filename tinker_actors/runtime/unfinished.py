@@ -36,6 +36,7 @@ class Unfinished:
             future._missed = True
         if not self._watching:
             self._watching = True
+            atexit.unregister(self._report)  # the parent's registration, in a child of `os.fork`: it is told once
             atexit.register(self._report)  # not on import; see `Unseen.watch`
 
     def _report(self) -> None:

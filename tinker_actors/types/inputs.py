@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -325,8 +324,10 @@ def token_ids(tokens: Any, where: str) -> Tokens:
 
 def _integers(items: list[Any], where: str) -> list[int]:
     """Return a new list of plain integers, or raise for the first item that is none."""
-    with contextlib.suppress(msgspec.ValidationError):
+    try:  # and no context manager, which costs three calls for each prompt
         return msgspec.convert(items, list[int])  # takes no bool, no float and no text; 5 ns each more than a copy
+    except msgspec.ValidationError:
+        pass  # behind it, so that what is raised there has no other error before it
     return [plain_int(item, f"{where}[{index}]") for index, item in enumerate(items)]
 
 
