@@ -238,6 +238,32 @@ def test_a_result_that_waits_and_is_given_up_is_forgotten():
     assert not bench.lane._desk.collisions.held
 
 
+def test_a_server_is_not_trusted_while_it_has_not_answered_what_was_out_when_trust_was_due():
+    bench = LaneBench()
+    collide(bench)
+    bench.wait(60)
+    bench.accept()
+    bench.finish()
+    third, _ = bench.sample("c"), bench.sample("d")
+    third.renews = True
+    bench.settle()
+    bench.accept("c")
+    for number in range(100):  # many different ids
+        bench.sample(f"n{number}")
+        bench.settle()
+        bench.accept(f"n{number}")
+    bench.finish("c")
+    assert not third.over
+    submissions(bench)[0].answer({"request_id": "c"})  # what the server keeps there is the result of "d"
+    bench.wait(60)
+    next(sent for sent in submissions(bench) if sent.body["name"] == "c").answer({"request_id": "c-2"})
+    bench.settle()
+    bench.finish("c-2")
+    next(sent for sent in submissions(bench) if sent.body["name"] == "d").answer({"request_id": "d-2"})
+    bench.settle()
+    assert third.result["of"] == "c-2"
+
+
 def train(bench, name):
     """Have a training operation carried, which the server knows by its number when it comes again."""
     return bench.sample(name, request_type="ForwardBackward")

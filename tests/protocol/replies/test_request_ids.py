@@ -35,17 +35,24 @@ def test_ended_ids_are_remembered_for_long_and_not_for_ever(monkeypatch):
     assert all(ids.take(f"r{number}", 0.0, number) for number in range(70))
 
 
-def test_a_server_is_trusted_when_it_has_given_many_different_ids_at_first_and_after_it_gave_one_twice():
+def test_trust_is_due_when_a_server_has_given_many_different_ids_at_first_and_after_it_gave_one_twice():
     ids = RequestIds()
     for number in range(64):
         assert ids.doubted
+        assert not ids.due
         assert not ids.mixed
         ids.take(f"r{number}", 1.0, number)
+    assert ids.due
+    assert ids.doubted
+    ids.trust()
     assert not ids.doubted
     ids.take("r1", 1.0, "second")
     for number in range(64):
-        assert ids.doubted
+        assert not ids.due
         assert ids.mixed
         ids.take(f"s{number}", 1.0, number)
+    assert ids.due
+    assert ids.mixed
+    ids.trust()
     assert not ids.doubted
     assert not ids.mixed

@@ -7,8 +7,8 @@ what became of them is not known.
 
 What is stored in one place can be overwritten before the client hears of it. So until a server has given different ids
 for a while, at first and after a collision, a result waits until every submission that was out when it came has been
-answered: each could turn out to have the same id. At first, when nothing speaks against the server, only samples wait,
-and for a moment.
+answered: each could turn out to have the same id. A server that has given them is trusted once it has answered what was
+out at that time too. At first, when nothing speaks against the server, only samples wait, and for a moment.
 """
 
 from __future__ import annotations
@@ -49,9 +49,11 @@ class Collisions:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self.held: list[_Held] = []
+        self._last: set[int] | None = None
 
     def refuse(self, work: Work, request_id: str) -> Retry | Failed:
         """Return what to do about a work whose submission was answered with an id that it may not have."""
+        self._last = None
         first = self._desk.request_ids.whose(request_id)
         if work.tail.request_type != TYPE_SAMPLE and first is not None and (work.limited or not work.resend):
             self._desk.fail(first, _not_known(first, work, request_id))
@@ -90,9 +92,12 @@ class Collisions:
         """Have the end of a work wait, if its result may be another's for all that is known yet; return whether so."""
         desk = self._desk
         ids = desk.request_ids
+        if ids.due and self._all_answered():
+            ids.trust()
+            return False
         if not (ids.mixed or (ids.doubted and work.tail.request_type == TYPE_SAMPLE)):
             return False
-        out = {item.id for item in desk.table.values() if _is_out(item)}
+        out = self._out()
         if not out:
             return False
         desk.submitting.left_server(work)  # what is waited for may need its place
@@ -101,6 +106,18 @@ class Collisions:
         if not ids.mixed:
             desk.later(_PATIENCE, lambda: self._waited(held))
         return True
+
+    def _out(self) -> set[int]:
+        return {item.id for item in self._desk.table.values() if _is_out(item)}
+
+    def _still_out(self, numbers: set[int]) -> set[int]:
+        table = self._desk.table
+        return {number for number in numbers if (item := table.get(number)) is not None and _is_out(item)}
+
+    def _all_answered(self) -> bool:
+        """Return whether all is answered that was out when trust was due first."""
+        self._last = self._out() if self._last is None else self._still_out(self._last)
+        return not self._last
 
     def _waited(self, held: _Held) -> None:
         """Let one end that has waited for long enough, if nothing was mixed up meanwhile."""
@@ -115,7 +132,7 @@ class Collisions:
         for each in held:
             if each.work.id not in table or each.work.request_id != each.request_id:
                 continue  # it was given up, or has lost its id
-            each.out = {number for number in each.out if (item := table.get(number)) is not None and _is_out(item)}
+            each.out = self._still_out(each.out)
             if each.out:
                 self.held.append(each)
             else:

@@ -13,15 +13,16 @@ T = TypeVar("T")
 # Ended ids remembered at least; an answer that comes twice comes soon.
 _REMEMBERED = 4096
 _NEVER = float("-inf")
-# So many different ids in a row, and a server is trusted, also one that mixed them up before.
+# So many different ids in a row, and a server may be trusted, also one that mixed them up before.
 _TRUSTED_AFTER = 64
+_DUE = 1
 
 
 class RequestIds(Generic[T]):
     """The ids of operations that are not finished, and of those that ended lately. For one thread, without a clock.
 
     Attributes:
-        doubted: how many different ids the server still has to give before it is trusted; 0 while it is.
+        doubted: how many different ids the server still has to give before it may be trusted, and 1; 0 while it is.
         mixed: whether it gave one twice, and is not trusted since.
     """
 
@@ -32,7 +33,7 @@ class RequestIds(Generic[T]):
         # When each ended; the two halves take turns.
         self._ended: dict[str, float] = {}
         self._before: dict[str, float] = {}
-        self.doubted = _TRUSTED_AFTER
+        self.doubted = _TRUSTED_AFTER + _DUE
         self.mixed = False
 
     def take(self, request_id: str, asked: float, who: T) -> bool:
@@ -45,13 +46,21 @@ class RequestIds(Generic[T]):
         """
         ended = self._ended.get(request_id) or self._before.get(request_id, _NEVER)
         if request_id in self._unfinished or ended > asked:
-            self.doubted, self.mixed = _TRUSTED_AFTER, True
+            self.doubted, self.mixed = _TRUSTED_AFTER + _DUE, True
             return False
         self._unfinished[request_id] = who
-        if self.doubted:
+        if self.doubted > _DUE:
             self.doubted -= 1
-            self.mixed = self.mixed and self.doubted > 0
         return True
+
+    @property
+    def due(self) -> bool:
+        """Whether the server gave enough different ids. What it has not answered yet it may still mix up."""
+        return self.doubted == _DUE
+
+    def trust(self) -> None:
+        """Trust the server: what was out when trust was due is answered, and none of it was mixed up."""
+        self.doubted, self.mixed = 0, False
 
     def whose(self, request_id: str) -> T | None:
         """Return the unfinished operation that has an id, or None."""
