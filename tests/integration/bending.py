@@ -44,6 +44,7 @@ class Bending:
             (status, JSON, headers), None to do as usual, or raises `ConnectionError` to close without an answer.
         fallback: what is said where no rule is, as a rule; None to do as usual.
         log: endpoint and time of each request, in the order of coming.
+        asking: `headers` of the request that the thread which reads it answers; for rules.
     """
 
     def __init__(self, **rules):
@@ -51,6 +52,7 @@ class Bending:
         self.fallback = None
         self._results, self._ids = {}, itertools.count(1)
         self._connections = set()
+        self.asking = threading.local()
         bending = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -101,6 +103,7 @@ class Bending:
         asked = json.loads(handler.rfile.read(int(handler.headers.get("Content-Length", 0))) or b"{}")
         name = handler.path.rsplit("/", 1)[-1]
         self.log.append((name, time.monotonic()))
+        self.asking.headers = handler.headers
         try:
             rule = self.rules.get(name, self.fallback)
             said = None if rule is None else rule(asked)

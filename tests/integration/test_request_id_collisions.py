@@ -18,7 +18,7 @@ PARAMS = ta.SamplingParams(max_tokens=2)
 
 
 class Colliding(Bending):
-    """Its samples tell in their tokens whose they are.
+    """Its samples tell in their tokens whose they are. It knows a request that comes again by its key.
 
     Args:
         request_id: gives the id of the sample that is submitted as the how manieth.
@@ -28,12 +28,17 @@ class Colliding(Bending):
         super().__init__(asample=self._accept, retrieve_future=self._hold)
         self.go_on = threading.Event()
         self._give, self._submitted = request_id, itertools.count()
+        self._known, self._lock = {}, threading.Lock()
 
     def _hold(self, _):
         return None if self.go_on.is_set() else (200, {"type": "try_again"})
 
     def _accept(self, asked):
-        request_id = self._give(next(self._submitted))
+        key = self.asking.headers["X-Idempotency-Key"]
+        with self._lock:
+            if key in self._known:
+                return 200, {"request_id": self._known[key]}
+            request_id = self._known[key] = self._give(next(self._submitted))
         (prompt,) = asked["prompt"]["chunks"]
         sequence = {"stop_reason": "length", "tokens": [prompt["tokens"][0], 0], "logprobs": [-0.5, -0.25]}
         self._results[request_id] = {"type": "sample", "sequences": [sequence]}  # in the place of what was there

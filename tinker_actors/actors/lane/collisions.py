@@ -9,6 +9,9 @@ What is stored in one place can be overwritten before the client hears of it. So
 for a while, at first and after a collision, a result waits until every submission that was out when it came has been
 answered: each could turn out to have the same id. A server that has given them is trusted once it has answered what was
 out at that time too. At first, when nothing speaks against the server, only samples wait, and for a moment.
+
+A submission whose answer was lost is sent again with its key. Where the server does not know it by that, it keeps a
+result under an id that nobody here has heard of; that one can't be guarded against.
 """
 
 from __future__ import annotations
