@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import struct
 import threading
@@ -14,6 +15,7 @@ from tinker_actors.net.http_transport import Limits
 from tinker_actors.net.transport import Request
 
 HANG = 30.0
+SHARE = 0.1
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -160,7 +162,7 @@ def test_a_server_that_closes_after_each_answer_soon_gets_no_second_request_on_a
         lane.send(transport, post()).reply()
 
     assert len(answered) == 20
-    assert len(server.requests) == 23
+    assert len(server.requests) == 26
     assert transport.idle == 0
 
 
@@ -191,3 +193,24 @@ def test_many_that_meet_a_close_at_one_moment_are_one_event(start, lane):
 
     assert again > opened
     assert server.connections == again
+
+
+@pytest.mark.parametrize("how", ["closed", "reset"])
+def test_where_some_are_closed_by_chance_connections_are_reused_all_the_same(start, lane, how):
+    luck, guard = random.Random(5), threading.Lock()
+
+    def handler(server, connection):
+        while server.read_request(connection) is not None:
+            with guard:
+                unlucky = luck.random() < SHARE
+            if unlucky:
+                end(connection, how)
+                return
+            connection.sendall(OK)
+
+    server, transport = start(handler, limits=Limits(max_connections=8))
+    answered = [lane.send(transport, post()) for _ in range(800)]
+    for each in answered:
+        each.get()
+    assert transport._reuse.allowed
+    assert server.connections < 2 * SHARE * len(server.requests) + 8

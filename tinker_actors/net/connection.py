@@ -57,7 +57,7 @@ class Connection:
         served: the number of exchanges completed.
         noisy: whether bytes came that nobody asked for.
         idle_since: when the owner last had nothing for it to carry; 0 before.
-        era: for the owner's use.
+        era: for the owner's use; -1 at first.
     """
 
     __slots__ = (
@@ -98,7 +98,7 @@ class Connection:
         self._glance: Callable[[int], object] | None = None
         self._released = 0
         self.idle_since = 0.0
-        self.era = 0
+        self.era = -1
         self.served = 0
         self.noisy = False
         try:

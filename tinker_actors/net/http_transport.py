@@ -54,7 +54,7 @@ class HttpTransport:
 
     A request on a kept-alive connection may meet its close. When the connection turns out dead before it took
     a byte, another is used. When the bytes were on their way and none of an answer came, it goes out again at once
-    on a fresh connection, once; after a few of these, connections are not reused for a while (`reuse` has the rule).
+    on a fresh connection, once; where most meet one, connections are not reused for a while (`reuse` has the rule).
     What must not be sent twice has a fresh connection from the beginning.
 
     Args:
@@ -183,7 +183,12 @@ class HttpTransport:
         assert isinstance(call, Call)
         outcome = call.outcome
         assert outcome is not None
-        if connection.release() and self._reuse.allowed:
+        reuse = self._reuse
+        if connection.release() and reuse.allowed:
+            if connection.era == reuse.era:
+                reuse.held += 1
+            else:
+                connection.era = reuse.era
             # Before the answer is delivered, so that a request sent from there finds the connection.
             self._employ(connection)
         else:
@@ -340,7 +345,6 @@ class HttpTransport:
         except (OSError, ValueError) as error:
             return Broken("connect", "connect", f"a new connection can't be used: {error}", False)
         self._reuse.look(self._now())
-        connection.era = self._reuse.era
         self._connections[connection] = None
         self._employ(connection)
         return None
@@ -349,10 +353,10 @@ class HttpTransport:
 
     def _met_its_close(self, connection: Connection, broken: Broken) -> bool:
         """Return whether a request failed because the server was closing the kept connection it was sent on."""
-        answers = connection.served - 1  # without this one
-        if not (answers or connection.idle_since) or broken.kind not in _CLOSES or broken.phase == "body":
+        before = connection.served - 1 or connection.idle_since  # answers, without this one
+        if not before or broken.kind not in _CLOSES or broken.phase == "body":
             return False
-        self._reuse.met_close(connection.era, answers, self._now())
+        self._reuse.met_close(connection.era, self._now())
         self._obey()
         return True
 
