@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import re
 from collections.abc import Iterator
@@ -16,8 +17,8 @@ ROOT = "tinker_actors"
 PACKAGE = Path(__file__).parents[1] / ROOT
 MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in sorted(PACKAGE.rglob("*.py"))}
 ROOMS = [
-    {"errors", "secrets", "types", "version", "wording"}, {"config", "events"}, {"protocol"}, {"runtime"}, {"net"},
-    {"actors"}, {"clients"},
+    {"errors", "loading", "secrets", "types", "version", "wording"}, {"config", "events"}, {"protocol"}, {"runtime"},
+    {"net"}, {"actors"}, {"clients"},
 ]  # fmt: skip
 RANK = {f"{ROOT}.{room}": rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 DOORS = len(ROOMS)  # __init__, __main__, testing, cli
@@ -26,7 +27,8 @@ LONGEST = 400
 # The embedded server stands beside the ranks.
 LOCAL = f"{ROOT}.local"
 LOCAL_IMPORTS = (
-    LOCAL, f"{ROOT}.types", f"{ROOT}.errors", f"{ROOT}.secrets", f"{ROOT}.wording", f"{ROOT}.protocol.codec",
+    LOCAL, f"{ROOT}.types", f"{ROOT}.errors", f"{ROOT}.loading", f"{ROOT}.secrets", f"{ROOT}.wording",
+    f"{ROOT}.protocol.codec",
 )  # fmt: skip
 LOCAL_IS_IMPORTED_BY = (
     LOCAL, f"{ROOT}.testing", f"{ROOT}.cli", f"{ROOT}.clients.local_door", f"{ROOT}.__init__",
@@ -180,6 +182,92 @@ def test_the_rules_catch_what_they_are_for(module: str, source: str, why: str | 
 def test_imports_for_type_checkers_do_not_count():
     source = "if TYPE_CHECKING:\n    from tinker_actors.cli import main\nelse:\n    import tinker_actors.errors"
     assert list(imports(f"{ROOT}.types.inputs", source)) == [f"{ROOT}.errors"]
+
+
+# ---------------------------------------------------------------- imports in functions
+
+# Nobody calls these in a signal handler; and a module that a running coroutine imports, its loop has imported.
+NO_HANDLER_COMES = {
+    f"{ROOT}.cli": "a program of its own",
+    f"{ROOT}.local.__main__": "the server's process",
+    f"{ROOT}.local.model_folders": "the server's process",
+}
+LOADED_BY_THE_LOOP = {"asyncio"}
+# Where modules are imported by name: behind a `load` of that name, or for `load` itself.
+BY_NAME = {f"{ROOT}.__init__", f"{ROOT}.types.__init__", f"{ROOT}.loading", f"{ROOT}.runtime.forks"}
+
+
+def needed(node: ast.Import | ast.ImportFrom) -> set[str]:
+    """The modules that an import loads."""
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    inside = {f"{node.module}.{alias.name}" for alias in node.names}
+    modules = {name for name in inside if importlib.util.find_spec(name) is not None} if is_package(node) else set()
+    return modules if modules == inside else {*modules, str(node.module)}
+
+
+def is_package(node: ast.ImportFrom) -> bool:
+    found = importlib.util.find_spec(str(node.module))
+    return found is not None and found.submodule_search_locations is not None
+
+
+def loaded_before(statement: ast.stmt) -> set[str]:
+    """What `load(...)` names, where a statement is such a call."""
+    if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)):
+        return set()
+    if ast.unparse(statement.value.func) not in ("load", "_load"):
+        return set()
+    return {argument.value for argument in statement.value.args if isinstance(argument, ast.Constant)}
+
+
+def unsafe_imports(source: str) -> list[str]:
+    """The modules that functions of a source import without `load` in the lines above."""
+    found = []
+    functions = (
+        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    for function in functions:
+        for block in (getattr(node, field, None) for node in ast.walk(function) for field in node._fields):
+            loaded: set[str] = set()
+            for statement in block if isinstance(block, list) else ():
+                if isinstance(statement, ast.Import | ast.ImportFrom):
+                    found += needed(statement) - loaded - LOADED_BY_THE_LOOP
+                elif isinstance(statement, ast.stmt):
+                    loaded = loaded_before(statement)
+    return found
+
+
+def test_an_import_in_a_function_is_safe_from_signal_handlers():
+    found = {
+        module: unsafe_imports(path.read_text())
+        for module, path in MODULES.items()
+        if not within(module, tuple(NO_HANDLER_COMES))
+    }
+    assert not {module: names for module, names in found.items() if names}
+
+
+def test_modules_are_imported_by_name_where_that_is_safe():
+    assert {
+        name for name, path in MODULES.items() if re.search(r"import_module|__import__", path.read_text())
+    } == BY_NAME
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import html", []),
+        ("def f():\n    import html", ["html"]),
+        ("def f():\n    load('html')\n    import html", []),
+        ("def f():\n    load('html')\n    print()\n    import html", ["html"]),
+        ("def f():\n    if g:\n        from email.utils import a", ["email.utils"]),
+        ("def f():\n    load('email')\n    from email import utils", ["email.utils"]),
+        ("def f():\n    load('email.utils', 'html')\n    from email import utils\n    import html", []),
+        ("def f():\n    from tinker_actors.loading import load", ["tinker_actors.loading"]),
+        ("class A:\n    async def f(self):\n        import asyncio, html", ["html"]),
+    ],
+)
+def test_unsafe_imports_are_found(source: str, found: list[str]):
+    assert unsafe_imports(source) == found
 
 
 # ---------------------------------------------------------------- pykka's private names

@@ -73,7 +73,7 @@ def test_a_program_that_trains_loads_training_with_the_names():
 def test_a_program_that_only_has_types_and_errors_loads_no_actors():
     loaded = loaded_by(GIVEN + "from tinker_actors import Config, Datum, TinkerError, types\n" + SHOW)
     rooms = {name.split(".")[1] for name in loaded if name.startswith("tinker_actors.")}
-    assert rooms == {"config", "errors", "secrets", "types", "version", "wording"}
+    assert rooms == {"config", "errors", "loading", "secrets", "types", "version", "wording"}
 
 
 def test_the_first_model_finds_its_actor():

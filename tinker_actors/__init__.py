@@ -46,6 +46,7 @@ from tinker_actors.errors import (
     UnprocessableEntityError,
     WouldDeadlockError,
 )
+from tinker_actors.loading import load as _load
 from tinker_actors.types import (
     AdamParams,
     Datum,
@@ -214,6 +215,7 @@ def local_server(
         LocalServerError: it did not start, or the extra is not installed; the message says why.
     """
     options = dict(locals())
+    _load("tinker_actors.local.process")
     from tinker_actors.local.process import LocalServer  # noqa: PLC0415 - the server is an extra
 
     return LocalServer(**options).start()
@@ -234,16 +236,17 @@ _HOMES = {
     "ServiceProxy": "clients.service_proxy",
     "TrainingClient": "clients.training",
     "TrainingProxy": "clients.training_proxy",
+    "data": "data",
 }
 
 
 def __getattr__(name: str) -> _Any:
-    if name == "data":
-        return _importlib.import_module(f"{__name__}.data")
-    home = _HOMES.get(name)
-    if home is None:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(_importlib.import_module(f"{__name__}.{home}"), name)
+    home = f"{__name__}.{_HOMES[name]}"
+    _load(home)
+    module = _importlib.import_module(home)
+    value = globals()[name] = module if name == "data" else getattr(module, name)
     return value
 
 

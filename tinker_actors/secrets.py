@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from typing import Any, SupportsIndex
 from urllib.parse import unquote
 
+from tinker_actors.loading import load
+
 STARS = "***"
 
 # A run of a secret's characters as long as this tells something about it; a shorter one could be anything.
@@ -156,6 +158,7 @@ def _meant(escape: str) -> str:
     if escape[0] == "%":
         return unquote(escape, "latin-1")
     if escape[0] == "&":
+        load("html")
         import html  # noqa: PLC0415 - its table of 2,231 names is for the few who meet one
 
         return html.unescape(escape)

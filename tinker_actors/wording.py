@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tinker_actors.loading import load
+
 _ENDS = (".", "!", "?", ":")
 
 THROUGH_PROXY = " through the proxy"
@@ -21,6 +23,7 @@ def sentence(text: str) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that somebody may have meant who wrote `name`, or None where none is near."""
+    load("difflib")
     import difflib  # noqa: PLC0415 - only for those who made a mistake
 
     plain = {each.replace("_", "").lower(): each for each in known}

@@ -30,8 +30,6 @@ def race(in_main, in_handler, every=0.0015):
     """Call `in_main` again and again while a handler interrupts it with `in_handler`; return how often each ran."""
     rounds = signals = 0
     over = False
-    in_main()  # what is loaded with the first use is loaded: a module that is being imported can't be used by a handler
-    in_handler()
 
     def handler(*_):
         nonlocal signals

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tinker_actors.config import Config, proxy_credentials
 from tinker_actors.errors import ConfigError
+from tinker_actors.loading import load
 from tinker_actors.net.transport import Transport
 from tinker_actors.protocol.endpoints import API_KEY
 from tinker_actors.runtime.actor import Executor
@@ -73,6 +74,7 @@ def _target(config: Config) -> Target:
     Raises:
         ConfigError: certificates that can't be read, or a proxy of the environment that can't be used.
     """
+    load("tinker_actors.net.target")
     from tinker_actors.net.target import Target  # noqa: PLC0415 - sockets load with the first lane
 
     url = config.url
@@ -80,6 +82,7 @@ def _target(config: Config) -> Target:
     secure = url.scheme == "https"
     context, proxy = None, config.proxy
     if secure or (proxy is None and not is_loopback(url.hostname)):
+        load("tinker_actors.net.proxies", "tinker_actors.net.tls_dialing")
         from tinker_actors.net import proxies, tls_dialing  # noqa: PLC0415 - so does TLS
 
         try:
@@ -104,6 +107,7 @@ def _target(config: Config) -> Target:
 
 
 def _transport(inbox: SelectorInbox, clock: MonotonicClock, config: Config, target: Target, version: str) -> Transport:
+    load("tinker_actors.net.http_transport")
     from tinker_actors.net.http_transport import HttpTransport, Limits  # noqa: PLC0415 - the parser, too
 
     return HttpTransport(

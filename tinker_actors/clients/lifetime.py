@@ -21,6 +21,7 @@ from tinker_actors.clients.closing import (
 from tinker_actors.clients.handle import ended_error
 from tinker_actors.clients.local_door import Visit
 from tinker_actors.errors import DeadlineExceededError, WouldDeadlockError
+from tinker_actors.loading import load
 from tinker_actors.runtime import forks
 from tinker_actors.runtime.actor import logger, tell
 from tinker_actors.runtime.actor_ref import RuntimeRef
@@ -80,6 +81,7 @@ class Lifetime:
     def _close_future(
         self, status: Status = "success", detail: str | None = None, *, timeout: float = DRAIN
     ) -> APIFuture[None]:
+        load("tinker_actors.runtime.derived")
         from tinker_actors.runtime.derived import in_thread  # noqa: PLC0415 - for proxies only
 
         check_ending(status, detail, timeout)

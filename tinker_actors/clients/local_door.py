@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from tinker_actors.config import CREDENTIALS, Config, resolve
+from tinker_actors.loading import load
 from tinker_actors.runtime.delivery import DeliveryThread
 from tinker_actors.runtime.forks import finalize, on_fork
 from tinker_actors.runtime.threads import on_own_thread
@@ -89,6 +90,7 @@ class Visit:
 def _enter(address: str, visit: int) -> str:
     house = _houses.get(address)
     if house is None:
+        load("tinker_actors.local.process")
         from tinker_actors.local.process import LocalServer  # noqa: PLC0415 - the server is an extra
 
         house = _House(LocalServer(data_dir=address.removeprefix(SCHEME) or None).start(), set())

@@ -17,6 +17,7 @@ from tinker_actors.clients.handle import ended_error
 from tinker_actors.clients.sample_request import LateRequest, Read, SampleRequest, SamplerLease
 from tinker_actors.clients.source import SampleSource
 from tinker_actors.errors import ClientClosedError, InvalidInputError, TinkerError
+from tinker_actors.loading import load
 from tinker_actors.protocol.limits.remarks import Rarely
 from tinker_actors.runtime.actor import tell
 from tinker_actors.runtime.forks import finalize
@@ -156,6 +157,7 @@ class Policy(_OfTraining):
 
     def proxy(self) -> PolicyProxy:
         """Return a proxy: this policy in pykka's words, with futures that flatten. Thread-safe."""
+        load("tinker_actors.clients.policy_proxy")
         from tinker_actors.clients.policy_proxy import PolicyProxy  # noqa: PLC0415 - it proxies this class
 
         return PolicyProxy(self)
@@ -261,6 +263,7 @@ class PinnedPolicy(_OfTraining):
 
     def proxy(self) -> PinnedPolicyProxy:
         """Return a proxy: this pin in pykka's words, with futures that flatten. Thread-safe."""
+        load("tinker_actors.clients.policy_proxy")
         from tinker_actors.clients.policy_proxy import PinnedPolicyProxy  # noqa: PLC0415 - it proxies this class
 
         return PinnedPolicyProxy(self)

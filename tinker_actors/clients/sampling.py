@@ -15,6 +15,7 @@ from tinker_actors.clients.questions import ask_server, checked_timeout, limited
 from tinker_actors.clients.sample_request import Read, SampleRequest, SamplerLease
 from tinker_actors.clients.source import SampleSource
 from tinker_actors.config import Config
+from tinker_actors.loading import load
 from tinker_actors.protocol.replies.plain import get_sampler_response
 from tinker_actors.runtime.actor_ref import RuntimeRef
 from tinker_actors.runtime.delivery import Inner
@@ -69,6 +70,7 @@ class SamplingClient(SampleSource, Handle):
             DeadlineExceededError: the time is over.
             TinkerError: the sampler could not be made, or its service was closed.
         """
+        load("tinker_actors.clients.attachment", "tinker_actors.clients.sampler_handle")
         from tinker_actors.clients.attachment import sampler_state  # noqa: PLC0415 - it makes clients of this class
         from tinker_actors.clients.sampler_handle import handle_text  # noqa: PLC0415 - same
 
@@ -78,6 +80,7 @@ class SamplingClient(SampleSource, Handle):
 
     async def get_sampler_handle_async(self, *, timeout: float | None = None) -> str:  # noqa: ASYNC109 - see result_async
         """Await this sampler as text; see `get_sampler_handle`."""
+        load("tinker_actors.clients.attachment", "tinker_actors.clients.sampler_handle")
         from tinker_actors.clients.attachment import sampler_state  # noqa: PLC0415 - it makes clients of this class
         from tinker_actors.clients.sampler_handle import handle_text  # noqa: PLC0415 - same
 
@@ -100,18 +103,21 @@ class SamplingClient(SampleSource, Handle):
             InvalidInputError: the text is no handle, or holds a credential.
             ConfigError: the handle's server is none of the trusted ones, or address and key don't fit together.
         """
+        load("tinker_actors.clients.sampler_handle")
         from tinker_actors.clients.sampler_handle import sampler_from_handle  # noqa: PLC0415 - it makes such clients
 
         return sampler_from_handle(handle, base_url=base_url, api_key=api_key, config=config)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as what a copy is made from; waits until the sampler is made."""
+        load("tinker_actors.clients.attachment")
         from tinker_actors.clients.attachment import rebuild_sampler, sampler_state  # noqa: PLC0415 - same
 
         return rebuild_sampler, (sampler_state(self, options_of(self._terms)),)
 
     def proxy(self) -> SamplingProxy:
         """Return a proxy: this client in pykka's words, with futures that flatten. Thread-safe."""
+        load("tinker_actors.clients.sampling_proxy")
         from tinker_actors.clients.sampling_proxy import SamplingProxy  # noqa: PLC0415 - it proxies this class
 
         return SamplingProxy(self)
@@ -122,6 +128,7 @@ class SamplingClient(SampleSource, Handle):
         return SampleRequest(self._service, self._lease, prompt_length, tracker, read)
 
     def _get_sampler_handle_future(self, *, timeout: float | None = None) -> APIFuture[str]:
+        load("tinker_actors.clients.attachment", "tinker_actors.clients.sampler_handle")
         from tinker_actors.clients.attachment import sampler_state  # noqa: PLC0415 - it makes clients of this class
         from tinker_actors.clients.sampler_handle import handle_text  # noqa: PLC0415 - same
 

@@ -28,6 +28,7 @@ from tinker_actors.clients.tree import Node, read_tree
 from tinker_actors.clients.twins import awaits
 from tinker_actors.config import Config, resolve
 from tinker_actors.errors import InvalidInputError
+from tinker_actors.loading import load
 from tinker_actors.protocol.replies.plain import capabilities_response
 from tinker_actors.protocol.requests.values import checked_access_token, checked_metadata
 from tinker_actors.runtime.actor import RuntimeActor, tell
@@ -223,6 +224,7 @@ class ServiceClient(Lifetime, Staying):
         )
 
     def _new_model(self, origin: Origin) -> TrainingClient:
+        load("tinker_actors.actors.model.actor", "tinker_actors.clients.training")
         from tinker_actors.actors.model.actor import Training  # noqa: PLC0415 - only for those who train
         from tinker_actors.clients.training import TrainingClient  # noqa: PLC0415 - same
 
@@ -269,6 +271,7 @@ class ServiceClient(Lifetime, Staying):
             InvalidInputError: the text is no handle, or names another server.
             ClientClosedError: this client was closed.
         """
+        load("tinker_actors.clients.sampler_handle")
         from tinker_actors.clients.sampler_handle import sampler_on  # noqa: PLC0415 - only for those who use it
 
         self._check_open("creating a sampling client")
@@ -308,6 +311,7 @@ class ServiceClient(Lifetime, Staying):
         return read_tree(self._service)
 
     def _tree_future(self) -> APIFuture[Node]:
+        load("tinker_actors.runtime.derived")
         from tinker_actors.runtime.derived import in_thread  # noqa: PLC0415 - for proxies only
 
         # Not by a timer on a thread of the runtime: the tree is asked for when one of those may stand still.
@@ -315,6 +319,7 @@ class ServiceClient(Lifetime, Staying):
 
     def proxy(self) -> ServiceProxy:
         """Return a proxy: this client in pykka's words, with futures that flatten. Thread-safe."""
+        load("tinker_actors.clients.service_proxy")
         from tinker_actors.clients.service_proxy import ServiceProxy  # noqa: PLC0415 - it proxies this class
 
         return ServiceProxy(self)

@@ -20,6 +20,7 @@ from tinker_actors.clients.options import changed_terms
 from tinker_actors.clients.sample_request import Read, SampleRequest
 from tinker_actors.clients.twins import awaits
 from tinker_actors.errors import APIResponseValidationError, TinkerError
+from tinker_actors.loading import load
 from tinker_actors.protocol.requests.checks import known_length
 from tinker_actors.protocol.requests.operations import Tail, sample
 from tinker_actors.runtime.futures import APIFuture
@@ -164,6 +165,7 @@ class SampleSource(ABC):
             InvalidInputError: an argument that can't be right. A prompt that can't be right is an error of its own.
             ClientClosedError: the service client was closed.
         """
+        load("tinker_actors.clients.fan_out")
         from tinker_actors.clients.fan_out import FanOut  # noqa: PLC0415 - only for those who use it
 
         self._keeper._check_open("map")

@@ -15,6 +15,7 @@ from tinker_actors.clients.questions import checked_timeout, limited, wait_for, 
 from tinker_actors.clients.steps import Step, StepTracker, trained_tokens
 from tinker_actors.clients.twins import awaits, submits
 from tinker_actors.errors import InvalidInputError
+from tinker_actors.loading import load
 from tinker_actors.protocol.replies.reduction import merge_outputs
 from tinker_actors.protocol.requests import operations
 from tinker_actors.runtime.actor import tell
@@ -264,6 +265,7 @@ class TrainingClient(Checkpoints, Staying):
 
     def proxy(self) -> TrainingProxy:
         """Return a proxy: this client in pykka's words, with futures that flatten. Thread-safe."""
+        load("tinker_actors.clients.training_proxy")
         from tinker_actors.clients.training_proxy import TrainingProxy  # noqa: PLC0415 - it proxies this class
 
         return TrainingProxy(self)

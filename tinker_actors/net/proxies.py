@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.request import getproxies
 
+from tinker_actors.loading import load
+
 
 def proxy_from_environment(url: str) -> str | None:
     """Return the URL of the proxy that the environment names for a URL, or None: by the same rules as requests.
@@ -13,6 +15,7 @@ def proxy_from_environment(url: str) -> str | None:
     proxies = getproxies()
     if not proxies.keys() - {"no"}:
         return None
+    load("requests.utils")
     from requests.utils import select_proxy, should_bypass_proxies  # noqa: PLC0415 - only where there is a proxy
 
     proxy = None if should_bypass_proxies(url, None) else select_proxy(url, proxies)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tinker_actors.errors import ForkedError
+from tinker_actors.loading import is_being_imported
 
 logger = logging.getLogger("tinker_actors")
 
@@ -74,7 +75,7 @@ def _unless_forked(made: int, action: Callable[..., object], *args: Any) -> None
 def _finish_imports() -> None:
     """Wait for the modules of this package that another thread is importing: a child could never get their locks."""
     for name, module in list(sys.modules.items()):
-        if name.startswith(_PACKAGE) and getattr(getattr(module, "__spec__", None), "_initializing", False):
+        if name.startswith(_PACKAGE) and is_being_imported(module):
             try:
                 importlib.import_module(name)
             except Exception:

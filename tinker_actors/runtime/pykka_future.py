@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 import pykka
 
+from tinker_actors.loading import load
+
 if TYPE_CHECKING:
     from tinker_actors.runtime.futures import APIFuture
 
@@ -79,6 +81,7 @@ class PykkaFuture(pykka.Future[T], Generic[T]):
 
 
 def _made_of(sources: list[Any], make: Callable[[list[Any]], M]) -> APIFuture[M]:
+    load("tinker_actors.runtime.derived")
     from tinker_actors.runtime.derived import Derived  # noqa: PLC0415 - only for those who use it; it needs our users
 
     return Derived(sources, make)

@@ -9,6 +9,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 from typing import Any as _Any
 
+from tinker_actors.loading import load as _load
 from tinker_actors.types.arrays import TensorDtype
 from tinker_actors.types.inputs import (
     Datum,
@@ -168,6 +169,7 @@ _READ = ("accounts", "checkpoints", "runs", "sessions")
 def __getattr__(name: str) -> _Any:
     if name in _READ or name in __all__:
         for home in _READ:
+            _load(f"{__name__}.{home}")
             module = _import_module(f"{__name__}.{home}")
             if name == home:
                 return module

@@ -10,6 +10,7 @@ import re
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from tinker_actors.errors import ConfigError
+from tinker_actors.loading import load
 from tinker_actors.secrets import Secret
 
 # What a path may hold beside letters and digits (RFC 3986, section 3.3).
@@ -98,6 +99,7 @@ def _parts(url: str, shown: str) -> SplitResult:
 
 def _check_host(host: str, shown: str) -> None:
     if not host.isascii():
+        load("encodings.idna")
         try:
             there = f" Written in ASCII it is {host.encode('idna').decode()}."
         except UnicodeError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinker_actors.errors import InvalidInputError
+from tinker_actors.loading import load
 from tinker_actors.types.arrays import (
     TENSOR_DTYPES,
     Array,
@@ -124,6 +125,7 @@ class TensorData:
 
     def to_torch(self) -> torch.Tensor:
         """Return the dense tensor as a torch tensor of its own memory. Needs PyTorch."""
+        load("torch")
         import torch  # noqa: PLC0415 - optional, and heavy
 
         return torch.from_numpy(self.to_numpy().copy())

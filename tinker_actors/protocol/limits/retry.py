@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping
 from datetime import UTC
 
+from tinker_actors.loading import load
+
 MAX_RETRY_AFTER = 600.0
 """Longest wait, in seconds, that a server can ask for; a longer wish is cut to this."""
 
@@ -85,6 +87,7 @@ def _seconds_until(http_date: str, answered: str | None, now_wall: float) -> flo
 
 
 def _moment(http_date: str) -> float | None:
+    load("email.utils")
     from email.utils import parsedate_to_datetime  # noqa: PLC0415 - loads a lot, for a form of date that is rare
 
     try:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from tinker_actors.errors import APIResponseValidationError, APIStatusError, Outcome, class_for_status
+from tinker_actors.loading import load
 from tinker_actors.protocol.codec.wire_json import UNREADABLE, Reader, preview
 from tinker_actors.protocol.limits.retry import retryable_status
 from tinker_actors.secrets import scrubbed, without_secrets
@@ -57,6 +58,7 @@ def is_html(content_type: str, body: bytes) -> bool:
 
 def html_text(body: bytes) -> str:
     """Return a sentence that says that HTML came, with the page's title if it has one."""
+    load("html")
     import html  # noqa: PLC0415 - its table of 2,231 names is for the few who come to a web page
 
     found = _TITLE.search(body[:8192])

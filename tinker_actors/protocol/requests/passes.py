@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from tinker_actors.errors import InvalidInputError
+from tinker_actors.loading import load
 from tinker_actors.protocol.codec.protobuf.requests import encode_forward_backward_tail
 from tinker_actors.protocol.codec.wire_json import encode
 from tinker_actors.protocol.requests.sampling import input_json
@@ -83,6 +84,7 @@ def to_json(body: bytes) -> bytes:
     Args:
         body: what `encode_forward_backward_tail` made.
     """
+    load("tinker_actors.protocol.codec.protobuf.serving")
     from tinker_actors.protocol.codec.protobuf import serving  # noqa: PLC0415 - loads protobuf, for a server that lacks it
 
     message = serving.parse_forward_backward_request(body)

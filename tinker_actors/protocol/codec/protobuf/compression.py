@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from tinker_actors.loading import load
+
 ENCODING = "zstd"
 """The `Content-Encoding` of such a body."""
 
@@ -35,6 +37,7 @@ def compress_zstd(body: bytes) -> bytes | None:
 @functools.cache
 def _zstandard() -> Any:
     try:
+        load("zstandard")
         import zstandard  # noqa: PLC0415 - optional, and most servers don't ask for it
     except ImportError:
         return None
@@ -53,6 +56,7 @@ def decompress_zstd(body: bytes, limit: int) -> bytes:
         ValueError: no zstd, cut short, with something behind the frame, or it asks for more memory to look back at than
             it may have bytes.
     """
+    load("zstandard")
     import zstandard  # noqa: PLC0415 - only servers need it, and only for such bodies
 
     window = max(limit, _WINDOW_BYTES)
@@ -72,6 +76,7 @@ def decompress_zstd(body: bytes, limit: int) -> bytes:
 
 def _unpacked_unsized(body: bytes, limit: int, window: int) -> bytes:
     """Return what a frame holds that does not say how much that is: counted first, then kept."""
+    load("zstandard")
     import zstandard  # noqa: PLC0415 - see above
 
     with zstandard.ZstdDecompressor(max_window_size=window).stream_reader(body) as reader:

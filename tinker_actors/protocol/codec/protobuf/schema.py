@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from tinker_actors.loading import load
 from tinker_actors.protocol.codec.protobuf.descriptor import FILE_DESCRIPTOR
 
 PACKAGE = "tinker_actors.wire"
@@ -36,6 +37,7 @@ class Messages(msgspec.Struct, frozen=True):
 @functools.cache
 def messages() -> Messages:
     """Return the message classes. Thread-safe; the first call imports protobuf."""
+    load("google.protobuf.descriptor_pool", "google.protobuf.message", "google.protobuf.message_factory")
     from google.protobuf import (  # type: ignore[import-untyped]  # noqa: PLC0415 - 10 ms that most processes save
         descriptor_pool,
         message,
