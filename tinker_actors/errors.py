@@ -279,7 +279,7 @@ class SessionLostError(TinkerError):
 
 
 class PrecedingOperationFailed(TinkerError):  # noqa: N818 - the name users read in logs: it is a consequence, not a cause
-    """An operation this one depends on failed, so this one was not applied.
+    """An operation this one depends on failed, so this one was not applied, or had nothing to apply.
 
     Attributes:
         preceding: the error of the operation that failed first, or None when only the server knows it.

@@ -1,9 +1,13 @@
-"""A server that can't discard: it applies what it is given, in the order in which it comes. Real sockets, JSON only.
+"""A server that can't discard: it applies what it is given. Real sockets.
 
-It makes up the names of its models, orders by no number, and keeps what it was given: `gathered` are the first tokens
-of the examples whose gradients wait, `steps` those that each optimizer step applied. The first token of an example
-tells what becomes of it: 400 and 403 refuse the request with that status, 500 fails it after it was accepted. So
-fails loading a checkpoint named `broken`.
+It is one of three kinds. `"plain"` has no `client/config`, makes up the names of its models, orders by no number, and
+reads JSON only. `"skyrl"` is the same, offers `client/config`, and answers data in protobuf with 500. `"official"`
+reads protobuf only, names models by their number, and does what comes in the order of its numbers, of which a request
+that it refuses takes none.
+
+It keeps what it was given: `gathered` are the first tokens of the examples whose gradients wait, `steps` those that
+each optimizer step applied. The first token of an example tells what becomes of its gradient: 400 and 403 refuse the
+request with that status, 500 fails it after it was accepted. So fails loading a checkpoint named `broken`.
 """
 
 from __future__ import annotations
@@ -13,6 +17,10 @@ import itertools
 import json
 import threading
 
+from tinker_actors.protocol.codec.protobuf.serving import decode_forward_backward_request
+from tinker_actors.types.wire import ForwardRequest
+
+KINDS = ("plain", "skyrl", "official")
 REFUSED = (400, 403)
 FAILS = 500
 COULD_NOT = "it could not be computed"
@@ -22,13 +30,16 @@ class Applying:
     """The server and what it did.
 
     Args:
+        kind: one of `KINDS`.
         config: whether it offers `client/config`.
         unreadable: what it does to a body that is no JSON: `"422"`, or `"500"`, and then it leaves the connection.
     """
 
-    def __init__(self, *, config=False, unreadable="422"):
-        self.config = config
-        self.unreadable = unreadable
+    def __init__(self, kind="plain", *, config=None, unreadable=None):
+        self.kind = kind
+        self.config = kind != "plain" if config is None else config
+        self.unreadable = unreadable or ("500" if kind == "skyrl" else "422")
+        self._turn, self._early = 1, {}  # the next number, and what came before its turn
         self.gathered, self.steps, self.saved, self.restored = [], [], [], []
         self.forwards = 0
         self.bodies = []  # what came as data: "json" or "protobuf"
@@ -49,8 +60,15 @@ class Applying:
                     self.close_connection = True
                     return
                 name = self.path.removeprefix("/api/v1/")
+                if "protobuf" in self.headers.get("content-type", "") and server.kind == "official":
+                    name, asked = read_protobuf(body)
+                    self.said(name, asked)
+                    return
                 try:
                     asked = json.loads(body) if body else {}
+                    if server.kind == "official" and name in ("forward", "forward_backward"):
+                        self.answer(415, json.dumps({"detail": "not protobuf"}).encode())
+                        return
                 except ValueError:
                     server.bodies.append("protobuf")
                     if server.unreadable == "500":
@@ -59,6 +77,9 @@ class Applying:
                     else:
                         self.answer(422, json.dumps({"detail": "not JSON"}).encode())
                     return
+                self.said(name, asked)
+
+            def said(self, name, asked):
                 if name == "retrieve_future":
                     server.may_answer.wait()
                 with server._lock:
@@ -106,28 +127,33 @@ class Applying:
         if name == "weights_info":
             return 200, {"base_model": "some/model", "is_lora": True, "lora_rank": 4}
         if name == "retrieve_future":
-            return self._results[asked["request_id"]]
+            return self._results.get(asked["request_id"], (408, {"type": "try_again", "queue_state": "active"}))
         act = getattr(self, name, None)
         if act is None:
             return 404, {"detail": "Not Found"}
-        status, said = done = act(asked)
-        if status in REFUSED and said["detail"] != COULD_NOT:
-            return done
+        if name in ("forward", "forward_backward"):
+            self.bodies.append("protobuf" if self.kind == "official" else "json")
+            for refused in set(firsts_of(asked.get("forward_backward_input"))).intersection(REFUSED):
+                return refused, {"detail": f"{refused} is not wanted"}
         request_id = str(next(self._count))
-        self._results[request_id] = done
+        if self.kind == "official" and name != "create_model":
+            self._early[asked["seq_id"]] = request_id, act, asked
+            while self._turn in self._early:
+                at, do, given = self._early.pop(self._turn)
+                self._results[at] = do(given)
+                self._turn += 1
+        else:
+            self._results[request_id] = act(asked)
         return 200, {"future_id": request_id, "status": "pending", "request_id": request_id}
 
-    def create_model(self, _):
-        return 200, {"type": "create_model", "model_id": "model_abc", "status": "created"}
+    def create_model(self, asked):
+        named = f"{asked['session_id']}:train:{asked['model_seq_id']}"
+        return 200, {"type": "create_model", "model_id": named if self.kind == "official" else "model_abc"}
 
     def _passed(self, given):
-        self.bodies.append("json")
-        firsts = [datum["model_input"]["chunks"][0]["tokens"][0] for datum in given["data"]]
-        for first in firsts:
-            if first in REFUSED:
-                return firsts, (first, {"detail": f"{first} is not wanted"})
-            if first == FAILS:
-                return firsts, (400, {"detail": COULD_NOT})
+        firsts = firsts_of(given)
+        if FAILS in firsts:
+            return firsts, (400, {"detail": COULD_NOT})
         counts = [len(datum["model_input"]["chunks"][0]["tokens"]) for datum in given["data"]]
         outputs = [{"logprobs": {"data": [-1.0] * n, "dtype": "float32", "shape": [n]}} for n in counts]
         return firsts, (200, {"loss_fn_output_type": "scalar", "loss_fn_outputs": outputs, "metrics": {}})
@@ -163,3 +189,18 @@ class Applying:
         self.gathered = []
         self.restored.append(asked["path"])
         return 200, {"type": "load_weights", "path": asked["path"], "model_id": "model_abc"}
+
+
+def firsts_of(given):
+    """Return the first token of each example; of None nothing."""
+    return [datum["model_input"]["chunks"][0]["tokens"][0] for datum in (given or {"data": []})["data"]]
+
+
+def read_protobuf(body):
+    """Return what was asked for in protobuf, by its name, as it would be in JSON."""
+    request = decode_forward_backward_request(body)
+    name = "forward" if isinstance(request, ForwardRequest) else "forward_backward"
+    given = getattr(request, f"{name}_input")
+    chunks = [[{"tokens": [int(token) for token in datum.model_input.chunks[0].tokens]}] for datum in given.data]
+    data = [{"model_input": {"chunks": each}} for each in chunks]
+    return name, {"seq_id": request.seq_id, f"{name}_input": {"data": data}}

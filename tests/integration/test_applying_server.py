@@ -1,4 +1,4 @@
-"""What a failure does on a server that can't discard gradients, and on one that hides that it reads JSON only."""
+"""What a failure does on servers that can't discard gradients, and on one that hides that it reads JSON only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 import tinker_actors as ta
 
-from .applying_server import COULD_NOT, FAILS, Applying
+from .applying_server import COULD_NOT, FAILS, KINDS, Applying
 from .conftest import HANG
 
 REFUSE, FORBID = 400, 403
@@ -57,9 +57,14 @@ def failure(awaited):
     return None
 
 
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return request.param
+
+
 @pytest.fixture
-def run():
-    with Applying() as server:
+def run(kind):
+    with Applying(kind) as server:
         run = Run(server)
         yield run
         run.service.close(timeout=0)
@@ -122,8 +127,8 @@ def test_its_step_called_and_gradients_stayed(run, bad, way_out):
 
 
 @pytest.mark.parametrize("step_called", [True, False])
-def test_applied_in_part(bad, step_called):
-    with Applying() as server:
+def test_applied_in_part(kind, bad, step_called):
+    with Applying(kind) as server:
         run = Run(server, max_chunk_len=1)
         gradient = run.gradient(1, bad, 3)
         step = run.step() if step_called else None
@@ -137,6 +142,25 @@ def test_applied_in_part(bad, step_called):
         run.trainer.acknowledge_failure()
         run.gradient(4).result(HANG)
         run.service.close(timeout=0)
+
+
+@pytest.mark.parametrize("said", ["the gradient", "the step"])
+def test_a_step_that_had_nothing_to_apply_stops_nothing_that_is_called_afterwards(run, said):
+    run.trainer.result(HANG)
+    run.server.may_answer.clear()
+    gradient, step = run.gradient(FAILS), run.step()
+    step.accepted.result(HANG)  # both are on the server before anybody knows
+    run.server.may_answer.set()
+    if said == "the gradient":
+        assert COULD_NOT in str(gradient.exception(HANG))
+    else:
+        assert isinstance(step.exception(HANG), ta.PrecedingOperationFailed)
+    run.saves()
+    run.gradient(2).result(HANG)
+    run.step().result(HANG)
+    assert isinstance(step.exception(HANG), ta.PrecedingOperationFailed)
+    assert "had no gradient" in str(step.exception(0))
+    assert run.server.steps == [[], [2]]
 
 
 def test_a_step_that_was_applied_in_ignorance_says_so_and_stops_what_builds_on_it(run):

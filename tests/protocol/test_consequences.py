@@ -62,11 +62,12 @@ def test_a_number_that_can_not_be_filled_says_what_the_server_said_and_how_to_go
 @pytest.mark.parametrize(
     ("make", "outcome"),
     [
-        (lambda error: applied_behind(error, "r1"), "applied"),
-        (lambda error: tainted("optim_step", error), "not_applied"),
+        (lambda error: applied_behind(error, "r1", empty=False), "applied"),
+        (lambda error: applied_behind(error, "r1", empty=True), "applied"),
+        (lambda error: tainted("optim_step", error, "held"), "not_applied"),
         (lambda error: preceded(STEP, error), None),
     ],
-    ids=["applied behind", "tainted", "preceded"],
+    ids=["applied behind", "nothing to apply", "tainted", "preceded"],
 )
 def test_a_consequence_leads_to_its_cause(make, outcome):
     error = make(FAILED)
@@ -76,7 +77,9 @@ def test_a_consequence_leads_to_its_cause(make, outcome):
         assert error.outcome == outcome
 
 
-@pytest.mark.parametrize("make", [lambda error: applied_behind(error, None), lambda error: preceded(STEP, error)])
+@pytest.mark.parametrize(
+    "make", [lambda error: applied_behind(error, None, empty=False), lambda error: preceded(STEP, error)]
+)
 def test_who_is_told_of_the_consequence_is_told_of_the_cause(make):
     told = []
     cause = errors.RequestFailedError("no")

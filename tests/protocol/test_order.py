@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+from typing import get_args
 
 import pytest
 
 from tinker_actors.errors import PrecedingOperationFailed, RequestFailedError, StepTaintedError
-from tinker_actors.protocol.consequences import applied_behind, preceded, tainted
+from tinker_actors.protocol.consequences import Left, applied_behind, preceded, tainted
 from tinker_actors.protocol.order import STEP_ENDS, Order, kind_of, verdict
 from tinker_actors.protocol.requests.operations import Operation
 from tinker_actors.types.failures import EVERY
@@ -269,11 +270,25 @@ STORIES = [
     ("saving does not wait for that", "grad step fails:1 told:1 save", "both", "clean"),
     (
         "it was applied",
-        "grad step fails:1 applied:2 told:1 grad=tainted step=tainted over save acknowledged grad",
+        "grad grad step fails:2 applied:3 told:2 grad=tainted step=tainted over save acknowledged grad",
         "both",
         "clean",
     ),
-    ("it was applied", "grad step fails:1 applied:2 told:1 load loaded:3 grad step", "both", "clean"),
+    ("it was applied", "grad grad step fails:2 applied:3 told:2 load loaded:4 grad step", "both", "clean"),
+    ("it was applied with what stayed", "grad step stays:1 applied:2 told:1 grad=tainted", "both", "tainted"),
+    ("it had nothing to apply", "grad step fails:1 applied:2 told:1 grad step", "both", "clean"),
+    (
+        "it had nothing to apply",
+        "grad step grad step fails:1 fails:3 applied:2 applied:4 told:1 told:3 step",
+        "both",
+        "clean",
+    ),
+    (
+        "the next one applied its own",
+        "grad step grad step fails:1 applied:2 applied:4 told:1 step=tainted",
+        "both",
+        "tainted",
+    ),
     (
         "it failed, and its gradients stayed",
         "grad grad step fails:2 failed:3 told:2 grad=tainted",
@@ -282,7 +297,8 @@ STORIES = [
     ),
     ("it failed, and its gradients stayed", "grad grad step fails:2 failed:3 told:2 grad=discard", "discards", "clean"),
     ("it failed, and nothing stayed", "grad step fails:1 failed:2 told:1 grad step", "both", "clean"),
-    ("nobody knows what became of it", "grad step fails:1 unknown:2 told:1 grad=tainted", "both", "tainted"),
+    ("nobody knows what became of it", "grad grad step fails:2 unknown:3 told:2 grad=tainted", "both", "tainted"),
+    ("nobody knows, and it had nothing to apply", "grad step fails:1 unknown:2 told:1 grad step", "both", "clean"),
     # What else others build on.
     ("a step that fails", "grad step fails:2 grad=ignorant failed:2 told:2 grad step", "both", "clean"),
     (
@@ -350,15 +366,23 @@ def test_who_goes_on_whatever_fails_is_never_stopped(discards):
     assert play.order.known(9, 9) == (EVERY,)
 
 
-def test_the_step_that_was_applied_in_ignorance_hears_of_what():
-    order = Order()
-    gradient, step = order.call(), order.call()
-    for name, place in (("grad", gradient), ("step", step)):
-        order.admit(OPERATIONS[name], place)
-    order.failed(OPERATIONS["grad"], gradient, ERROR, cause=1)
-    fault = order.step_ended(step, "applied")
-    assert fault is not None
-    assert fault.error is ERROR
+@pytest.mark.parametrize("others", [0, 1])
+def test_the_step_that_was_applied_in_ignorance_hears_of_what(others):
+    play = Play(discards=False)
+    play.tell("grad " * others + "grad step")
+    gradient, step = others + 1, others + 2
+    play.fails(gradient)
+    error = play.order.step_ended(step, "applied", "r-9")
+    assert isinstance(error, StepTaintedError if others else PrecedingOperationFailed)
+    assert (error.preceding, error.outcome, error.request_id) == (ERROR, "applied", "r-9")
+    assert ("had no gradient to apply" in str(error)) == (not others)
+
+
+@pytest.mark.parametrize("ended", ["applied", "refused", "failed", "unknown"])
+def test_a_step_that_builds_on_no_fault_is_what_the_server_says(ended):
+    play = Play(discards=False)
+    play.tell("grad step")
+    assert play.order.step_ended(2, ended) is None
 
 
 @pytest.mark.parametrize("name", ["grad", "step", "save", "load"])
@@ -449,7 +473,32 @@ def test_what_is_said_of_it():
     assert "optim_step was not sent" in str(consequence)
     assert "the cause" in str(consequence)
     consequence.on_told()
-    applied_behind(error, "r1").on_told()
-    assert told == [1, 1]
-    assert "acknowledge_failure" in str(tainted("optim_step", error))
-    assert "the cause" in str(tainted("optim_step", error))
+    for empty in (True, False):
+        applied_behind(error, "r1", empty=empty).on_told()
+    assert told == [1, 1, 1]
+
+
+@pytest.mark.parametrize("story", ["grad grad fails:2 step=ignorant told:2", "grad grad step fails:2 applied:3 told:2"])
+def test_why_nothing_may_be_built_on_it_is_said_as_it_is(story):
+    play = Play(discards=False)
+    play.tell(story + " call:grad")
+    found, error = play.order.admit(OPERATIONS["grad"], play.queue[0])
+    assert found == "tainted"
+    assert error.preceding is ERROR
+    assert ("has applied" in str(error), "may hold" in str(error)) == ("applied" in story, "applied" not in story)
+    assert "acknowledge_failure" in str(error)
+    assert "the cause" in str(error)
+
+
+def test_each_thing_that_is_left_has_words_of_its_own():
+    said = {tainted("optim_step", ERROR, left).message for left in get_args(Left)}
+    assert len(said) == len(get_args(Left))
+
+
+def test_that_gradients_may_not_have_been_discarded_is_said():
+    play = Play(discards=True)
+    play.tell("grad grad fails:2 step=ignorant told:2 grad=discard")
+    play.order.discarded(ERROR)
+    found, error = play.order.admit(OPERATIONS["grad"], play.queue[0])
+    assert found == "tainted"
+    assert "were to be discarded" in str(error)

@@ -81,6 +81,9 @@ class World:
             assert (found == "ignorant") == self.ignorant(place)
             if found == "tainted":
                 assert operation.gradient or operation.step
+                assert self.gathered or any(gradients and self.ignorant(at) for at, gradients in self.steps), (
+                    "nothing stayed"
+                )
             if found == "send":
                 assert error is None
                 assert self.discards or not any(name.startswith("load") for _, name in self.in_flight)

@@ -32,7 +32,7 @@ class SessionLost(Event, frozen=True):
 
 
 class StepRefused(Event, frozen=True):
-    """An optimizer step was not applied because a gradient operation before it failed.
+    """An optimizer step was not applied, or had nothing to apply, because a gradient operation before it failed.
 
     Attributes:
         model_id: the model.

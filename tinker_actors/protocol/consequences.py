@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from tinker_actors.errors import (
     APIConnectionError,
     APIResponseValidationError,
@@ -14,6 +16,9 @@ from tinker_actors.errors import (
 )
 from tinker_actors.protocol.requests.operations import Operation
 from tinker_actors.wording import sentence
+
+Left = Literal["held", "perhaps held", "applied", "perhaps applied"]
+"""What a failure left on the server: gradients that nobody wants, or a step with such gradients in the weights."""
 
 _REFUSED = (400, 422)
 _GATEWAY_TIMEOUT = 504
@@ -77,23 +82,55 @@ def never_filled(number: int, refusal: TinkerError) -> TinkerError:
     )
 
 
-def applied_behind(error: TinkerError, request_id: str | None) -> StepTaintedError:
-    """Return the error for an optimizer step that the server applied although what it builds on failed with `error`."""
-    tainting = StepTaintedError(
-        f"The server applied the optimizer step although an operation before it failed: {error}",
-        preceding=error,
-        request_id=request_id,
-        outcome="applied",
-    )
-    tainting.on_told = error.on_told
-    return tainting
+def applied_behind(error: TinkerError, request_id: str | None, *, empty: bool) -> TinkerError:
+    """Return the error for an optimizer step that the server applied although what it builds on failed.
+
+    Args:
+        error: the failure.
+        request_id: the step's.
+        empty: whether the step had no gradient but what failed, so that nothing wrong is in the weights.
+    """
+    consequence: TinkerError
+    if empty:
+        consequence = PrecedingOperationFailed(
+            f"The server did the optimizer step, which had no gradient to apply, because the operation that was to "
+            f"give it one failed: {error}",
+            preceding=error,
+            request_id=request_id,
+            outcome="applied",
+        )
+    else:
+        consequence = StepTaintedError(
+            f"The server applied the optimizer step although an operation before it failed: {error}",
+            preceding=error,
+            request_id=request_id,
+            outcome="applied",
+        )
+    consequence.on_told = error.on_told
+    return consequence
 
 
-def tainted(name: str, error: TinkerError | None) -> StepTaintedError:
-    """Return the error for an operation that would build on what the failure `error` left on the server."""
+_LEFT: dict[Left, str] = {
+    "held": "an operation before it failed, and the server holds, or may hold, gradients of that step, which it can't "
+    "be told to discard",
+    "perhaps held": "gradients of a step that failed were to be discarded, and it is not known whether they were",
+    "applied": "an operation before it failed, and the server has applied a step that was called before its caller "
+    "was told of that",
+    "perhaps applied": "an operation before it failed, and the server may have applied a step that was called before "
+    "its caller was told of that",
+}
+
+
+def tainted(name: str, error: TinkerError | None, left: Left) -> StepTaintedError:
+    """Return the error for an operation that would build on what the failure `error` left on the server.
+
+    Args:
+        name: of the operation.
+        error: the failure.
+        left: what that is.
+    """
     return StepTaintedError(
-        f"{name} was not sent: an operation before it failed, and the server holds, or has applied, gradients of that "
-        f"step, which it can't be told to discard: {error}",
+        f"{name} was not sent: {_LEFT[left]}: {error}",
         preceding=error,
         outcome="not_applied",
     )

@@ -11,7 +11,7 @@ that others build on: a gradient, an optimizer step, the restoring of a checkpoi
     behind a restore under way               it waits, unless the server would refuse it should the restore fail
     afterwards, and it is no gradient/step   it is sent: one must be able to save before one gives up
     afterwards, a gradient or step:
-      an ignorant step was applied           tainted, until a checkpoint is restored or a person acknowledges
+      an ignorant step applied gradients     tainted, until a checkpoint is restored or a person acknowledges
       what a fault left, or becomes of what  it waits
       was acknowledged, is not known yet
       gradients are stranded on the server   they are discarded first; where no server can do that: tainted
@@ -19,7 +19,8 @@ that others build on: a gradient, an optimizer step, the restoring of a checkpoi
 
 Gradients are *stranded* when the step that would have applied them was not sent, or when a part of an operation was
 computed and the rest was not. An ignorant operation that the server had accepted already can't be called back: a
-server that reads what its caller knew refuses it (`STEP_ENDS` has what follows from its end), others apply it.
+server that reads what its caller knew refuses it (`STEP_ENDS` has what follows from its end), others apply it. A step
+whose gradients were all refused leaves nothing there either: it had nothing to apply.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Literal
 import msgspec
 
 from tinker_actors.errors import TinkerError
-from tinker_actors.protocol.consequences import preceded, tainted
+from tinker_actors.protocol.consequences import Left, applied_behind, preceded, tainted
 from tinker_actors.protocol.requests.operations import Operation
 from tinker_actors.types.failures import EVERY
 
@@ -48,9 +49,10 @@ STEP_ENDS: dict[tuple[bool, Ended], Effect] = {
     (True, "failed"): "stranded",
     (True, "unknown"): "spoiled",
 }
-"""What an optimizer step leaves, by whether it was sent in ignorance of a fault and by how it ended.
+"""What an optimizer step leaves that had gradients, by whether it was sent in ignorance of a fault and how it ended.
 
-`"refused"` means that the server discarded its gradients, `"kept"` that they count for the next step."""
+One that had none leaves nothing, however it ended. `"refused"` means that the server discarded its gradients, `"kept"`
+that they count for the next step."""
 
 
 def verdict(
@@ -163,7 +165,7 @@ class Order:
         self._restores: set[int] = set()  # sent and not ended
         self._stranded: set[int] = set()
         self._stranded_by: TinkerError | None = None
-        self._spoiled: tuple[int, TinkerError] | None = None
+        self._spoiled: tuple[int, TinkerError, Left] | None = None
         self._discarding = False
         self._restored = -1
         self._acknowledged: list[Acknowledgement] = []
@@ -211,8 +213,10 @@ class Order:
             self._sent(kind, place)
         elif fault is not None:
             error = self._not_sent(operation, fault.error)
+        elif self._spoiled is not None:
+            error = tainted(operation.name, *self._spoiled[1:])
         else:
-            error = tainted(operation.name, self._spoiled[1] if self._spoiled else self._stranded_by)
+            error = tainted(operation.name, self._stranded_by, "held")
         self._forget()
         return found, error
 
@@ -348,19 +352,26 @@ class Order:
             self._gradients.discard(place)
             self._strand({place}, error, place)
 
-    def step_ended(self, place: int, ended: Ended) -> Fault | None:
-        """Note how a step ended that was sent. Return the fault in ignorance of which it was applied, or None."""
+    def step_ended(self, place: int, ended: Ended, request_id: str | None = None) -> TinkerError | None:
+        """Note how a step ended that was sent, when what it builds on has ended.
+
+        Returns:
+            What to fail it with if it was applied in ignorance of a fault, else None.
+        """
         gradients = self._steps.pop(place, set())
         fault = self._misled.pop(place, None)
-        effect = STEP_ENDS[fault is not None, ended]
+        effect = STEP_ENDS[fault is not None, ended] if gradients else "nothing"
         if effect == "kept":
             later = next((step for step in sorted(self._steps) if step > place), None)
             (self._gradients if later is None else self._steps[later]).update(gradients)
         elif fault is not None and effect == "stranded":
             self._strand(gradients, fault.error, place)
         elif effect == "spoiled" and fault is not None and place > self._restored and self._told_at(place) is None:
-            self._spoiled = self._spoiled or (place, fault.error)
-        return fault if ended == "applied" else None
+            left: Left = "applied" if ended == "applied" else "perhaps applied"
+            self._spoiled = self._spoiled or (place, fault.error, left)
+        if fault is None or ended != "applied":
+            return None
+        return applied_behind(fault.error, request_id, empty=not gradients)
 
     def restored(self, place: int) -> None:
         """Note that the restore at `place` succeeded: what failed before it does not matter any more."""
@@ -378,7 +389,7 @@ class Order:
         if error is None:
             self._gradients, self._stranded = set(), set()
         else:
-            self._spoiled = self._spoiled or (self._admitted, error)
+            self._spoiled = self._spoiled or (self._admitted, error, "perhaps held")
 
     def ended(self, place: int) -> None:
         """Note that nothing more comes of an operation that was sent."""

@@ -14,7 +14,7 @@ from tinker_actors.actors.model.operation import Pending, settle_error
 from tinker_actors.actors.service import Service
 from tinker_actors.errors import PrecedingOperationFailed, TinkerError
 from tinker_actors.events.records import StepRefused
-from tinker_actors.protocol.consequences import advice_behind, applied_behind
+from tinker_actors.protocol.consequences import advice_behind
 from tinker_actors.protocol.order import Ended, Order, Verdict
 from tinker_actors.protocol.requests.operations import discard
 from tinker_actors.runtime.actor import Ref, tell
@@ -159,9 +159,7 @@ class Failing:
             ended = "refused"
         elif error is not None:
             ended = "unknown" if pending.uncertain else "failed"
-        fault = self.order.step_ended(pending.place, ended)
-        if fault is not None:
-            error = applied_behind(fault.error, pending.future.request_id)
+        error = self.order.step_ended(pending.place, ended, pending.future.request_id) or error
         if isinstance(error, PrecedingOperationFailed):
             self._emit(pending, error)
         return error
