@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import tinker_actors as ta
 from tinker_actors import secrets
 from tinker_actors.config import Config, resolve
-from tinker_actors.secrets import STARS, Secret, holds_secret, keep_out, scrubbed, without_secrets
+from tinker_actors.secrets import STARS, Secret, holds_secret, keep_out, may_hold_secret, scrubbed, without_secrets
 
 KEY = "tml-Zq8+Xw/3vPfK1dRt7yLm"
 SHORT = "k3y"
@@ -183,3 +183,24 @@ def test_a_part_of_a_secret_or_a_short_one_within_is_no_reason_to_refuse_a_name(
     keep_out("1-2")
     assert not holds_secret(name)
     assert holds_secret("1-2")
+
+
+@given(
+    st.lists(st.one_of(st.text(max_size=3), st.sampled_from(("tml-TÄST-a1b2", "a1b2c3d4e5", "1-2", "%2D", "&#45;")))),
+    st.booleans(),
+)
+def test_a_json_text_with_a_name_that_holds_a_secret_is_looked_at(pieces, ascii_only):
+    for secret in ("tml-täst-a1b2", "A1B2C3D4E5", "1-2"):
+        keep_out(secret)
+    name = "".join(pieces)
+    text = json.dumps({"id": name}, ensure_ascii=ascii_only)
+    if holds_secret(name):
+        assert may_hold_secret(text.encode("utf-8", "surrogatepass"))
+
+
+def test_a_plain_text_without_a_secret_is_not_looked_at_twice(monkeypatch):
+    keep_out("tml-held-a1b2c3")
+    assert not may_hold_secret(b'{"request_id":"f17","sample_sequence_ids":["f17-0"]}')
+    assert may_hold_secret(b'{"request_id":"f17-TML-held-a1b2c3"}')
+    monkeypatch.setattr(secrets, "_whole", ())  # a process without any
+    assert not may_hold_secret(b"\\u0041")

@@ -54,6 +54,7 @@ def secret(value: Any) -> Any:
 
 _known: dict[str, tuple[str, ...]] = {}
 _whole: tuple[str, ...] = ()  # the forms of all of them
+_whole_bytes: tuple[bytes, ...] = ()
 
 
 def keep_out(value: str) -> None:
@@ -67,7 +68,10 @@ def keep_out(value: str) -> None:
         for oldest in list(_known)[:-_MOST_KNOWN]:
             _known.pop(oldest, None)
         _searched.cache_clear()
-        global _whole  # noqa: PLW0603 - replaced as a whole, so that readers need no lock
+        global _whole, _whole_bytes  # noqa: PLW0603 - replaced as a whole, so that readers need no lock
+        _whole_bytes = tuple(
+            form.encode("utf-8", "surrogatepass") for forms in tuple(_known.values()) for form in forms
+        )
         _whole = tuple(form for forms in tuple(_known.values()) for form in forms)
 
 
@@ -92,6 +96,25 @@ def without_secrets(text: str) -> str:
     Thread-safe.
     """
     return _searched(text) if _known and text else text
+
+
+def may_hold_secret(content: bytes) -> bool:
+    """Return whether a name in a JSON text could be one that `holds_secret`. Thread-safe.
+
+    Nearly always none could be, and that is known at once for all names in it.
+
+    Args:
+        content: the text, in UTF-8.
+    """
+    if not _whole:
+        return False
+    if not content.isascii() or b"\\" in content or b"%" in content or b"&" in content:
+        return True
+    lower = content.lower()
+    for form in _whole_bytes:  # noqa: SIM110 - see holds_secret
+        if form in lower:
+            return True
+    return False
 
 
 def holds_secret(name: str) -> bool:

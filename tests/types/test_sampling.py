@@ -17,6 +17,7 @@ LOGPROBS = np.array([-0.5, -1.0], np.float32)
 
 @pytest.mark.parametrize("sequence", [
     SampledSequence("stop", TOKENS, LOGPROBS, "a"),
+    SampledSequence("stop", TOKENS.astype("<i4").tobytes(), LOGPROBS.astype("<f4").tobytes(), "a"),
     SampledSequence(stop_reason="stop", tokens=[5, 6], logprobs=[-0.5, -1.0], sequence_id="a"),
 ])  # fmt: skip
 def test_a_sequence_has_lists_and_arrays_whatever_it_was_made_from(sequence):
@@ -35,6 +36,17 @@ def test_what_is_given_is_kept_and_what_is_made_is_made_once():
     sequence = SampledSequence("length", items)
     assert sequence.tokens is items
     assert sequence.tokens_np is sequence.tokens_np
+
+
+def test_an_array_that_came_as_bytes_is_made_once_and_is_the_callers_to_write_to():
+    sequence = SampledSequence("length", TOKENS.astype("<i4").tobytes(), b"")
+    assert repr(sequence) == "SampledSequence('length', 2 tokens, with logprobs)"
+    assert pickle.loads(pickle.dumps(SampledSequence("length", TOKENS.tobytes()))).tokens == [5, 6]
+    tokens = sequence.tokens_np
+    tokens[0] = 7
+    assert sequence.tokens_np is tokens
+    assert sequence.tokens == [7, 6]
+    assert sequence.logprobs == []
 
 
 def test_a_list_is_made_only_when_it_is_asked_for():

@@ -121,8 +121,12 @@ class Connection:
             owner, later.
         """
         # Where no whole round of the inbox lies between, nobody has looked since the last answer came.
-        if self.served and self._inbox.rounds - self._released < 2 and not self._is_quiet():  # noqa: PLR2004
-            return False
+        if self.served and self._inbox.rounds - self._released < 2:  # noqa: PLR2004
+            glance = self._glance
+            if glance is None:
+                glance = self._glance = make_glance(self._sock.fileno())
+            if glance(0) and not self._has_nothing_to_say():
+                return False
         self.exchange = exchange
         if self._flush(exchange):
             return True
@@ -244,12 +248,6 @@ class Connection:
         """Continue with what lies in the TLS layer, after the others had their turn."""
         if self.exchange is not None:
             self._drain(self.exchange)
-
-    def _is_quiet(self) -> bool:
-        """Look whether an idle connection is readable, and if so, why; False when it can't be used."""
-        if self._glance is None:
-            self._glance = make_glance(self._sock.fileno())
-        return not self._glance(0) or self._has_nothing_to_say()
 
     def _has_nothing_to_say(self) -> bool:
         """Find out why an idle connection is readable: a TLS message of no importance, its end, or unrequested bytes.

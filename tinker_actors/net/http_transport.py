@@ -153,8 +153,13 @@ class HttpTransport:
             return call
         self._deadlines.add(call, request.timeout)
         # What nearly all meet, an idle connection that is alive, without a call more.
-        if not self._idle or call.fresh or not self._start(call, self._idle.popitem()[0]):
-            self._place(call)
+        if self._idle and not call.fresh:
+            connection = self._idle.popitem()[0]
+            if connection.begin(call):
+                call.connection = connection
+                return call
+            self._discard(connection)
+        self._place(call)
         return call
 
     def close(self) -> None:

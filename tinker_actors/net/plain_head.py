@@ -43,21 +43,21 @@ class PlainHead(NamedTuple):
     length: int
 
 
-# One for all lanes: reading and writing a key are atomic, and what is lost by a race is read again.
-_remembered: dict[bytes, PlainHead | None] = {}
-
-
-def plain_head(head: bytes) -> PlainHead | None:
-    """Read the head of a response, the empty line included. None when the parser has to do it. Thread-safe."""
-    try:
-        return _remembered[head]
-    except KeyError:
+class _PlainHeads(dict[bytes, PlainHead | None]):
+    def __missing__(self, head: bytes) -> PlainHead | None:
         found = _read(head)
-    if len(head) <= _LONGEST_REMEMBERED:
-        if len(_remembered) >= _MOST_REMEMBERED:
-            _remembered.clear()
-        _remembered[head] = found
-    return found
+        if len(head) <= _LONGEST_REMEMBERED:
+            if len(self) >= _MOST_REMEMBERED:
+                self.clear()
+            self[head] = found
+        return found
+
+
+# One for all lanes: reading and writing a key are atomic, and what is lost by a race is read again.
+_remembered = _PlainHeads()
+
+plain_head = _remembered.__getitem__
+"""Read the head of a response, the empty line included. None when the parser has to do it. Thread-safe."""
 
 
 def _read(head: bytes) -> PlainHead | None:

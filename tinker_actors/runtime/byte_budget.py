@@ -97,14 +97,14 @@ class ByteBudget:
         """Take the bytes that `holder` needs if there is room and nobody waits; never waits itself."""
         size = holder.size
         self._hold(holder, size)
-        if self.waiting or self.held > max(self.limit, size):
+        if self.waiting or (self.held > self.limit and self.held > size):
             self._hold(holder, 0)
             return False
         return True
 
     def release(self, holder: Holder) -> None:
         """Give back what `holder` holds, if anything."""
-        self._hold(holder, 0)
+        with self._lock: self.held, self.holders, holder.held = self.held - holder.held, self.holders - (holder.held > 0), 0  # noqa: E501, E701  # fmt: skip
         if self._line:
             self._wake()
 

@@ -54,7 +54,7 @@ class APIFuture(FailedFuture[T], PykkaFuture[T], Generic[T]):  # type: ignore[mi
         on_cancel: Callable[[APIFuture[T]], None] | None = None,
         delivery: Delivery = default_delivery,
     ) -> None:
-        super().__init__()
+        # No `super().__init__()`: the base classes have nothing to make, see `LibraryFuture`.
         self._epoch = forks.epoch
         self._tracker = tracker
         self._decode = decode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -14,11 +15,16 @@ FRAMING = frozenset({
 """Headers that say how a message travels; whoever sends it has to write them."""
 
 
+@functools.lru_cache(128)
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
 def header_problem(name: str, value: str) -> str | None:
     """Return what is wrong with a header, or None. Neither its value nor an odd name is shown."""
-    if _NAME.fullmatch(name) is None:
+    if not _is_name(name):
         return "has a name that HTTP does not allow: it is made of letters, digits and a few signs, without spaces"
-    if _VALUE.fullmatch(value) is not None:
+    if (value.isascii() and value.isprintable()) or _VALUE.fullmatch(value) is not None:  # the usual without a search
         return None
     if any(ord(character) > 0xFF for character in value):  # noqa: PLR2004 - the last one of Latin-1
         return "holds a character outside Latin-1"

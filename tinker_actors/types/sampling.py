@@ -50,14 +50,22 @@ EMPTY_CELL = -99999.0
 
 
 class _Values:
-    """Numbers as a list, as an array, or as both once both were asked for. Never changed otherwise."""
+    """Numbers as a list, as an array, or as both once both were asked for. Never changed otherwise.
+
+    Args:
+        values: the numbers; bytes are those of an array, 32 bits each, little-endian.
+        dtype: what bytes hold.
+    """
 
     __slots__ = ("_array", "_items")
 
-    def __init__(self, values: list[Any] | Array) -> None:
+    def __init__(self, values: list[Any] | Array | bytes, dtype: type[np.generic] = np.float32) -> None:
         self._array: Array | None = None
         self._items: list[Any] | None = None
-        if isinstance(values, np.ndarray):
+        if isinstance(values, bytes):  # of a bytearray, and not of them, since the array is the caller's to write to
+            wire = np.dtype(dtype).newbyteorder("<")
+            self._array = np.frombuffer(bytearray(values), wire).astype(dtype, copy=False)
+        elif isinstance(values, np.ndarray):
             self._array = values
         else:
             self._items = values
@@ -83,8 +91,8 @@ class _Values:
         return self._items
 
 
-def _values(values: list[Any] | Array | _Values) -> _Values:
-    return values if type(values) is _Values else _Values(values)  # type: ignore[arg-type]  # it is one of the others
+def _values(values: list[Any] | Array | bytes | _Values, dtype: type[np.generic]) -> _Values:
+    return values if type(values) is _Values else _Values(values, dtype)  # type: ignore[arg-type]  # one of the others
 
 
 class _Topk:
@@ -124,9 +132,9 @@ class SampledSequence:
 
     Args:
         stop_reason: `"stop"` (a stop token or string) or `"length"`.
-        tokens: the new token ids, without the prompt: a list or an int32 array (N,).
-        logprobs: log-probability of each new token, same length, a list or a float32 array; or None. On the embedded
-            server at temperature 1, whatever it was drawn with.
+        tokens: the new token ids, without the prompt: a list or an int32 array (N,), or the little-endian bytes of one.
+        logprobs: log-probability of each new token, same length, a list or a float32 array or its bytes; or None. On
+            the embedded server at temperature 1, whatever it was drawn with.
         sequence_id: the server's name for the sequence, or None.
         topk_logprobs: per new token None or the likeliest `(token, logprob)`, or arrays; None when not asked for.
     """
@@ -137,28 +145,28 @@ class SampledSequence:
     def __init__(
         self,
         stop_reason: StopReason,
-        tokens: list[int] | Array,
-        logprobs: list[float] | Array | None = None,
+        tokens: list[int] | Array | bytes,
+        logprobs: list[float] | Array | bytes | None = None,
         sequence_id: str | None = None,
         topk_logprobs: list[TopkLogprobs | None] | TopkArrays | None = None,
     ) -> None:
         self.stop_reason: StopReason = stop_reason
         # As they are: most are never looked at, or as arrays only.
-        self._tokens: list[Any] | Array | _Values = tokens
-        self._logprobs: list[Any] | Array | _Values | None = logprobs
+        self._tokens: list[Any] | Array | bytes | _Values = tokens
+        self._logprobs: list[Any] | Array | bytes | _Values | None = logprobs
         self.sequence_id: str | None = sequence_id
         self._topk = None if topk_logprobs is None else _Topk(topk_logprobs)
 
     @property
     def tokens(self) -> list[int]:
         """The new token ids, without the prompt."""
-        self._tokens = tokens = _values(self._tokens)
+        self._tokens = tokens = _values(self._tokens, np.int32)
         return tokens.items()
 
     @property
     def tokens_np(self) -> npt.NDArray[np.int32]:
         """The new token ids, (N,) int32."""
-        self._tokens = tokens = _values(self._tokens)
+        self._tokens = tokens = _values(self._tokens, np.int32)
         return tokens.array(np.int32)
 
     @property
@@ -166,7 +174,7 @@ class SampledSequence:
         """Log-probability of each new token, or None."""
         if self._logprobs is None:
             return None
-        self._logprobs = logprobs = _values(self._logprobs)
+        self._logprobs = logprobs = _values(self._logprobs, np.float32)
         return logprobs.items()
 
     @property
@@ -174,7 +182,7 @@ class SampledSequence:
         """Log-probability of each new token, (N,) float32, or None."""
         if self._logprobs is None:
             return None
-        self._logprobs = logprobs = _values(self._logprobs)
+        self._logprobs = logprobs = _values(self._logprobs, np.float32)
         return logprobs.array(np.float32)
 
     @property
@@ -185,7 +193,7 @@ class SampledSequence:
     def __repr__(self) -> str:
         scored = "" if self._logprobs is None else ", with logprobs"
         name = "" if self.sequence_id is None else f", {self.sequence_id!r}"
-        return f"SampledSequence({self.stop_reason!r}, {len(self._tokens)} tokens{scored}{name})"
+        return f"SampledSequence({self.stop_reason!r}, {len(self.tokens_np)} tokens{scored}{name})"
 
 
 class SampleResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinker_actors.protocol.replies.result_checks import check_sequences, check_token_bytes, whole_outputs
+from tinker_actors.protocol.replies.result_checks import check_bytes, check_sequences, whole_outputs
 from tinker_actors.types.sampling import SampledSequence
 
 
@@ -34,13 +34,28 @@ def test_what_can_not_be_says_what_it_is(given, expected, said):
 
 @pytest.mark.parametrize("tokens", [[], [0], [2**31 - 1, 5, 255, 256]])
 def test_token_ids_from_0_on_are_right(tokens):
-    check_token_bytes(np.array(tokens, "<i4").tobytes())
+    check_bytes(np.array(tokens, "<i4").tobytes(), b"")
 
 
 @pytest.mark.parametrize("tokens", [[-1], [5, -(2**31)], [1, 2, -7, 3]])
 def test_a_token_id_below_0_is_none(tokens):
     with pytest.raises(ValueError, match="below 0"):
-        check_token_bytes(np.array(tokens, "<i4").tobytes())
+        check_bytes(np.array(tokens, "<i4").tobytes(), b"")
+
+
+@pytest.mark.parametrize(("tokens", "logprobs"), [(b"123", b""), (b"1234", b"12345")])
+def test_a_part_of_a_number_is_none(tokens, logprobs):
+    with pytest.raises(ValueError, match=f"{len(tokens)} bytes and its logprobs {len(logprobs)}: no multiple of 4"):
+        check_bytes(tokens, logprobs)
+
+
+def test_bytes_of_arrays_are_counted_as_numbers():
+    tokens = np.array([1, 2], "<i4").tobytes()
+    check_sequences([SampledSequence("length", tokens, b"12345678", None, [None, None])], 1)
+    with pytest.raises(ValueError, match="2 tokens and 1 logprobs"):
+        check_sequences([SampledSequence("length", tokens, b"1234")], 1)
+    with pytest.raises(ValueError, match="2 tokens and 1 rows"):
+        check_sequences([SampledSequence("length", tokens, None, None, [None])], 1)
 
 
 def test_outputs_are_one_for_each_example_or_left_out():

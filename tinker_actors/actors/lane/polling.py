@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
+
 from tinker_actors.actors.lane.completions import Hearing
 from tinker_actors.actors.lane.table import Desk
 from tinker_actors.actors.lane.work import Work
 from tinker_actors.errors import OutcomeUnknownError, TinkerError
 from tinker_actors.net.transport import Answer, Reply, Request
-from tinker_actors.protocol.codec.wire_json import encode
 from tinker_actors.protocol.endpoints import ENDPOINTS, JSON, REQUEST_ITERATION, REQUEST_TYPE, accept
 from tinker_actors.protocol.limits.lines import Line
 from tinker_actors.protocol.limits.pacing import next_question
@@ -53,6 +54,8 @@ _KNOWN_ITERATIONS = 8
 
 Headers = tuple[tuple[str, str], ...]
 
+_text = msgspec.json.Encoder().encode  # of a text that was read from JSON, and so has a JSON form
+
 
 def _headers(request_type: str, iteration: int, *, in_json: bool = False) -> Headers:
     return (
@@ -64,17 +67,22 @@ def _headers(request_type: str, iteration: int, *, in_json: bool = False) -> Hea
 
 
 class Polling:
-    """The polling hand of a lane; used on its thread only."""
+    """The polling hand of a lane; used on its thread only.
+
+    Attributes:
+        turns: who polls, and who waits for a connection.
+        fetch_line: who waits to fetch a result. With nobody waiting in either, there is nothing to pump.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         most = self._most_polls()
-        self._turns: Turns[Work] = Turns(most, HELD_TLS if desk.config.url.scheme == "https" else HELD)
+        self.turns: Turns[Work] = Turns(most, HELD_TLS if desk.config.url.scheme == "https" else HELD)
         self.hearing = Hearing(desk, self)
         self._most_fetches = min(most, _MOST_FETCHES)
         self._look_at_capacity = float("-inf")
         self._fetches = 0
-        self._fetch_line: Line[Work] = Line()
+        self.fetch_line: Line[Work] = Line()
         self._balance = desk.config.response_bytes
         self._firm_after = desk.config.liveness_limit / _FIRM_SHARE
         self._budget = desk.settings.limits.budget
@@ -97,9 +105,9 @@ class Polling:
         if self._desk.failing and self._held_back(work):
             return
         if way == "fetch":
-            self._fetch_line.append(work, work.rank)
+            self.fetch_line.append(work, work.rank)
             self._fetch()
-        elif self._turns.free(work.rank):
+        elif self.turns.free(work.rank):
             self._send(work, now)
         else:
             self._wait_for_turn(work, now)
@@ -111,7 +119,7 @@ class Polling:
 
     def counts(self) -> tuple[int, int]:
         """Return how many polls and fetches are out, and how many wait for a connection."""
-        return self._turns.out + self._fetches, self._turns.waiting.length + self._fetch_line.length
+        return self.turns.out + self._fetches, self.turns.waiting.length + self.fetch_line.length
 
     def dropped(self, work: Work) -> None:
         """Count out a request that was given up."""
@@ -119,13 +127,13 @@ class Polling:
             self._fetches -= 1
             self._balance += work.size
         else:
-            self._turns.release(work, work.rank)
+            self.turns.release(work, work.rank)
 
     def pump(self) -> None:
         """Send what there are connections for, as much as one turn of the lane has time for."""
-        if self._fetch_line.length:
+        if self.fetch_line.length:
             self._fetch()
-        if not self._turns.waiting.length:
+        if not self.turns.waiting.length:
             return
         now = self._desk.now()
         for _ in range(_TURN):
@@ -151,13 +159,13 @@ class Polling:
     def _wait_for_turn(self, work: Work, now: float) -> None:
         work.state = "turn"
         work.tracker.enter("waiting for its turn", now)
-        self._turns.waiting.append(work, work.rank)
+        self.turns.waiting.append(work, work.rank)
         if self._again_soon is None:
             self._again_soon = self._desk.later(0.0, self._go_on)
 
     def _begin_next(self, now: float) -> bool:
         """Poll for who is next; return False when nobody is, or there is no connection."""
-        work = self._turns.next()
+        work = self.turns.next()
         if work is None:
             return False
         if work.state == "turn":
@@ -170,9 +178,9 @@ class Polling:
 
     def _watch_turns(self, now: float) -> None:
         """Come back when a poll has been held for long enough."""
-        if not self._turns.waiting.length:
+        if not self.turns.waiting.length:
             return
-        due = now + self._turns.next_look(now)
+        due = now + self.turns.next_look(now)
         if self._shift is not None:
             if self._shift.due <= due:
                 return
@@ -184,13 +192,13 @@ class Polling:
         self._shift = None
         now = self._desk.now()
         for _ in range(_TURN):
-            work = self._turns.to_give_up(now)
+            work = self.turns.to_give_up(now)
             if work is None:
                 break
             assert work.ticket is not None
             work.ticket.cancel()
             work.ticket = None
-            self._turns.release(work, work.rank)
+            self.turns.release(work, work.rank)
             self._wait_for_turn(work, now)
             self._begin_next(now)
         else:
@@ -198,7 +206,7 @@ class Polling:
         self.pump()
 
     def _fetch(self) -> None:
-        line = self._fetch_line
+        line = self.fetch_line
         while line.length and self._fetches < self._most_fetches and self._balance >= 0:
             work = line.popleft()
             if work.state == "polling" and work.way == "fetch" and work.ticket is None:
@@ -220,7 +228,7 @@ class Polling:
                 self._known[request_type, iteration] = headers
         work.asked = now
         size = work.size
-        body = b'{"request_id":%b,"allow_metadata_only":%b}' % (encode(work.request_id), b"false" if size else b"true")
+        body = b'{"request_id":%b,"allow_metadata_only":%b}' % (_text(work.request_id), b"false" if size else b"true")
         if work.way == "fetch":
             self._fetches += 1
             self._balance -= size
@@ -228,8 +236,8 @@ class Polling:
         else:
             if now >= self._look_at_capacity:
                 self._look_at_capacity = now + _LOOK_AT_CAPACITY
-                self._turns.resize(self._most_polls())
-            self._turns.hold(work, work.rank, now, firm=now - (work.last_sign or now) > self._firm_after)
+                self.turns.resize(self._most_polls())
+            self.turns.hold(work, work.rank, now, firm=now - (work.last_sign or now) > self._firm_after)
             if work.paused:
                 tracker.enter("paused by the server", now, tracker.detail)
             else:
@@ -256,7 +264,8 @@ class Polling:
         if desk.failing and not isinstance(outcome, Retry | Unreadable):
             desk.retrying.well(_NAME)
         if isinstance(outcome, Done):
-            self._note_fetched(work)
+            if work.channel is not None:
+                self._note_fetched(work)
             if not desk.request_ids.doubted or not desk.collisions.hold(work, partial(desk.finish, work, outcome)):
                 desk.finish(work, outcome)
         elif isinstance(outcome, Failed):
@@ -271,11 +280,7 @@ class Polling:
             ticket.reject()
             self._not_read(work, outcome)
         else:
-            work.failures = work.limited = 0
-            now = desk.now()
-            if not (work.told and isinstance(outcome, FetchFull)):  # the second time it says nothing
-                work.last_sign = now
-            self._not_done(work, outcome, now)
+            self._not_done(work, outcome, desk.now())
         desk.go_on()
 
     def _note_fetched(self, work: Work) -> None:
@@ -283,6 +288,9 @@ class Polling:
             self.hearing.fetched(work.channel, work.request_id)
 
     def _not_done(self, work: Work, outcome: TryLater | FetchFull | Suspect, now: float) -> None:
+        work.failures = work.limited = 0
+        if not (work.told and isinstance(outcome, FetchFull)):  # the second time it says nothing
+            work.last_sign = now
         if isinstance(outcome, TryLater):
             self._later(work, outcome, now)
         elif isinstance(outcome, FetchFull):

@@ -15,7 +15,7 @@ from tinker_actors.actors.lane.table import Desk
 from tinker_actors.actors.lane.work import Call, Work
 from tinker_actors.actors.messages import EASED
 from tinker_actors.errors import APIResponseValidationError, OutcomeUnknownError, TinkerError, fresh
-from tinker_actors.net.transport import Answer, Reply, Request
+from tinker_actors.net.transport import Answer, Reply, Request, Ticket
 from tinker_actors.protocol.consequences import answer_lost
 from tinker_actors.protocol.endpoints import IDEMPOTENCY_KEY, JSON, SAMPLING_BACKPRESSURE, TYPE_SAMPLE
 from tinker_actors.protocol.limits.adaptive import AdaptiveLimit
@@ -51,7 +51,12 @@ _LOOK_EVERY = 0.1
 
 
 class Submitting:
-    """The submitting hand of a lane; used on its thread only."""
+    """The submitting hand of a lane; used on its thread only.
+
+    Attributes:
+        line: what is queued.
+        rooms: the rooms of views. With neither anybody in line nor a place left in a room, there is nothing to pump.
+    """
 
     def __init__(self, desk: Desk, polling: Polling) -> None:
         self._desk = desk
@@ -65,8 +70,8 @@ class Submitting:
             else Dispatch(_UNLIMITED, _UNLIMITED, _UNLIMITED)
         )
         self.limit = AdaptiveLimit() if self._limited and config.adaptive_limit else None
-        self._rooms = Rooms()
-        self._line: Line[Work] = Line()
+        self.rooms = Rooms()
+        self.line: Line[Work] = Line()
         self._parked: dict[int, list[Work]] = {}
         self._probe: Wait | None = None
         self._has_token = False
@@ -83,7 +88,7 @@ class Submitting:
         if work.session is not None and work.session.ended is not None:
             self._desk.fail(work, fresh(work.session.ended))  # it came too late to be failed with the others
             return
-        if work.terms.room is not None and not self._rooms.enter(work, now):
+        if work.terms.room is not None and not self.rooms.enter(work, now):
             return
         if work.head is None:
             assert work.admission is not None
@@ -98,7 +103,7 @@ class Submitting:
                 return
             work.head = head
         work.state = "queued"
-        self._line.append(work, work.rank)
+        self.line.append(work, work.rank)
 
     def take_later(self, work: Work, why: str) -> None:
         """Begin with a renewed work after a backoff that grows with its renewals."""
@@ -125,20 +130,21 @@ class Submitting:
 
     def pump(self) -> None:
         """Send what may be sent, as much as one turn of the lane has time for."""
-        line, rooms = self._line, self._rooms
+        line, rooms, dispatch, limit = self.line, self.rooms, self.dispatch, self.limit
         if not line.length and not rooms.left:
             return
         now = self._desk.now()
         while rooms.left and (entered := rooms.next_in()) is not None:
             self.take(entered, now)
-        while (rank := line.first_rank()) is not None:
-            spare = rank == LEAST and now < self._urgent_until
-            if not self._may_send(now, spare=spare):
+        if self._turn is not None:
+            return  # until then nothing else matters
+        while line.length:
+            spare = now < self._urgent_until and line.first_rank() == LEAST
+            if not dispatch.may_send(now, leave_free=spare) or not (limit is None or limit.allows(leave_free=spare)):
                 self._wait(now)
                 return
             if self._left <= 0:
-                if self._turn is None:
-                    self._turn = self._desk.later(0.0, self._next_turn)
+                self._turn = self._desk.later(0.0, self._next_turn)
                 return
             if self._desk.failing and not self._may_probe():
                 return
@@ -152,7 +158,7 @@ class Submitting:
 
     def counts(self) -> tuple[int, int, int]:
         """Return how many works are parked, queued and being submitted."""
-        return sum(map(len, self._parked.values())), self._line.length, self.dispatch.submits
+        return sum(map(len, self._parked.values())), self.line.length, self.dispatch.submits
 
     # ------------------------------------------------------------ for the desk
 
@@ -161,12 +167,6 @@ class Submitting:
         self.dispatch.answered(work.charge)
         if self.limit is not None:
             self.limit.lost()
-
-    def ended(self, work: Work) -> None:
-        """Take back the places that a work has at the server and in its room."""
-        self.left_server(work)
-        if work.roomed:
-            self._rooms.leave(work)
 
     def left_server(self, work: Work) -> None:
         """Take back the place that a work has at the server, if it has one."""
@@ -181,11 +181,6 @@ class Submitting:
             self.limit.server_paused(now)
 
     # ------------------------------------------------------------ whether to send
-
-    def _may_send(self, now: float, *, spare: bool) -> bool:
-        if not self.dispatch.may_send(now, leave_free=spare):
-            return False
-        return self.limit is None or self.limit.allows(leave_free=spare)
 
     def _wait(self, now: float) -> None:
         """Come back when a pause is over or the limit may be tried; what is full comes back with the next answer."""
@@ -211,7 +206,7 @@ class Submitting:
     def _look_at_limit(self) -> None:
         self._look = None
         assert self.limit is not None
-        if self._line.length and not self.limit.allows():
+        if self.line.length and not self.limit.allows():
             self.limit.try_more()
         self.pump()
 
@@ -293,13 +288,11 @@ class Submitting:
         else:
             if self.limit is not None:
                 self.limit.lost()
-            if isinstance(outcome, Retry) and isinstance(outcome.error, APIResponseValidationError):
-                assert ticket is not None
-                ticket.reject()
-            self._not_accepted(work, outcome)
+            self._not_accepted(work, outcome, ticket)
         if desk.collisions.held:
             desk.collisions.look()
-        self.pump()
+        if self.line.length or self.rooms.left:
+            self.pump()
 
     def _accepted(self, work: Work, outcome: Accepted) -> None:
         now = self._desk.now()
@@ -324,10 +317,13 @@ class Submitting:
             self.dispatch.pause(work.tail.weight, now, retry.after)
         work.state = "queued"
         work.tracker.enter("throttled", now, str(retry.error))
-        self._line.give_back(work, work.rank, work.id)
+        self.line.give_back(work, work.rank, work.id)
 
-    def _not_accepted(self, work: Work, outcome: Retry | Failed | Suspect) -> None:
+    def _not_accepted(self, work: Work, outcome: Retry | Failed | Suspect, ticket: Ticket | None) -> None:
         if isinstance(outcome, Retry):
+            if isinstance(outcome.error, APIResponseValidationError):
+                assert ticket is not None
+                ticket.reject()
             self._again(work, outcome)
         elif isinstance(outcome, Suspect):
             self._desk.suspect(work, outcome.error)
@@ -369,5 +365,5 @@ class Submitting:
         if self._budget.troubled(work.tail.request_type) and not (self._limited and now < self._window.until):
             self._send(work, now)  # it waited for this, whatever the limits are for those that come
             return
-        self._line.append(work, work.rank)
+        self.line.append(work, work.rank)
         self.pump()

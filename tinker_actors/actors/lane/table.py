@@ -179,8 +179,10 @@ class Desk:
             self.request_ids.end(work.request_id, self.now())
             if work.channel is not None:
                 work.channel.drop(work.request_id)
-        if work.at_server or work.roomed:
-            self.submitting.ended(work)
+        if work.at_server:
+            self.submitting.left_server(work)
+        if work.roomed:
+            self.submitting.rooms.leave(work)
         work.state = "done"
 
     def finish(self, item: Work | Call, outcome: Done) -> None:
@@ -257,5 +259,8 @@ class Desk:
         """Let go what an end made room for."""
         if self.collisions.held:
             self.collisions.look()
-        self.submitting.pump()
-        self.polling.pump()
+        submitting, polling = self.submitting, self.polling
+        if submitting.line.length or submitting.rooms.left:
+            submitting.pump()
+        if polling.turns.waiting.length or polling.fetch_line.length:
+            polling.pump()

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from tinker_actors.errors import APIResponseValidationError, InvalidInputError
-from tinker_actors.secrets import holds_secret
+from tinker_actors.secrets import holds_secret, may_hold_secret
 from tinker_actors.types.tensors import TensorData
 
 T = TypeVar("T")
@@ -119,8 +119,12 @@ class Reader(Generic[T]):
             except UNREADABLE:
                 raise refusal from None
             read = msgspec.convert(_as_unicode(value), self._kind, strict=False, dec_hook=_decode_special)
-        for name in self._names:
-            refuse_secret(name, getattr(read, name))
+            doubtful = True  # in whatever encoding it came
+        else:
+            doubtful = bool(self._names) and may_hold_secret(content)
+        if doubtful:
+            for name in self._names:
+                refuse_secret(name, getattr(read, name))
         return read
 
 

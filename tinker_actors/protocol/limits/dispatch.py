@@ -55,9 +55,11 @@ class Dispatch:
             now: the time.
             leave_free: keep a quarter of the limits free for others.
         """
-        if now < self.window.until:
+        until = self.window.until
+        if now < until:
             return False
-        limit = self._throttled_submits if self.throttled(now) else self._max_submits
+        # As `throttled` says, without a call: this is asked several times for each sample.
+        limit = self._throttled_submits if now < until + _RECENTLY else self._max_submits
         if leave_free:
             return self._submits < limit - limit // _FREE_SHARE and self._balance >= self._free_bytes
         return self._submits < limit and self._balance >= 0

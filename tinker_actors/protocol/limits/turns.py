@@ -78,8 +78,9 @@ class Turns(Generic[T]):
 
     def free(self, rank: int) -> bool:
         """Return whether a poll of this rank may begin without waiting."""
-        first = self.waiting.first_rank()
-        return self._room(rank) and (first is None or first > rank)
+        if self.waiting.length and (self.waiting.first_rank() or 0) <= rank:
+            return False
+        return self._room(rank) if rank == LEAST else self.out < self._most
 
     def hold(self, poll: T, rank: int, now: float, *, firm: bool = False) -> None:
         """Note that a poll holds a connection; a firm one is not given up."""
@@ -90,7 +91,8 @@ class Turns(Generic[T]):
         self.out += 1
         if rank != LEAST:
             self._urgent += 1
-        self._look_at_urgent(now)
+        if self._urgent > self._lately or now - self._since >= _KEPT_FREE:
+            self._look_at_urgent(now)
 
     def release(self, poll: T, rank: int) -> None:
         """Note that a poll holds its connection no more."""

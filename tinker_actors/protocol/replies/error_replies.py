@@ -6,6 +6,7 @@ Header values never get into a message: they may hold credentials.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -44,7 +45,12 @@ _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
 def media_type(headers: Mapping[str, str]) -> str:
     """Return the Content-Type in lower case without its parameters; empty when there is none."""
-    return headers.get("content-type", "").partition(";")[0].strip().lower()
+    return _media_type(headers.get("content-type", ""))
+
+
+@functools.lru_cache(128)  # servers know a few
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def is_html(content_type: str, body: bytes) -> bool:

@@ -14,7 +14,7 @@ from tinker_actors.errors import APIResponseValidationError
 from tinker_actors.protocol.codec.protobuf.arrays import batched, raw, tensor_parts, topk
 from tinker_actors.protocol.codec.protobuf.schema import LENGTH, STOP, messages
 from tinker_actors.protocol.codec.wire_json import not_of_that_shape
-from tinker_actors.protocol.replies.result_checks import check_sequences, check_token_bytes, whole_outputs
+from tinker_actors.protocol.replies.result_checks import check_bytes, check_sequences, whole_outputs
 from tinker_actors.types.arrays import Array
 from tinker_actors.types.sampling import EMPTY_CELL, SampledSequence, SampleResponse, StopReason, TopkArrays
 from tinker_actors.types.tensors import TensorData
@@ -134,7 +134,9 @@ def _read_sample(
         ranked = _ranked_per_prompt_token(topk(message.topk_prompt_logprobs, "topk_prompt_logprobs"), num_prompt_tokens)
     if message.HasField("target_prompt_logprobs"):
         target = _tensor(message.target_prompt_logprobs, "target_prompt_logprobs")
-    drawn = [_read_sequence(each, name) for each, name in zip(sequences, sequence_ids, strict=True)]
+    drawn = []
+    for each, name in zip(sequences, sequence_ids, strict=True):  # a list made of it would be a call more
+        drawn.append(_read_sequence(each, name))
     check_sequences(drawn, expected)
     return SampleResponse(
         sequences=drawn,
@@ -150,18 +152,15 @@ def _read_sequence(message: Any, name: str | None) -> SampledSequence:
     reason = _STOP_REASONS.get(message.stop_reason)
     if reason is None:
         raise ValueError(f"a sequence has the stop reason number {message.stop_reason}, which is not known")
-    data = message.tokens
-    check_token_bytes(data)
-    tokens = raw(data, "<i4", "a sequence's tokens")
-    logprobs = ranked = None
-    scores = message.logprobs
-    if scores:
-        logprobs = raw(scores, "<f4", "a sequence's logprobs")
-    elif message.HasField("logprobs") and not len(tokens):
-        logprobs = np.empty(0, np.float32)
+    data: bytes = message.tokens
+    scores: bytes = message.logprobs
+    check_bytes(data, scores)
+    scored = bool(scores) or (message.HasField("logprobs") and not data)
+    ranked = None
     if message.HasField("topk_sampled_logprobs"):
         ranked = topk(message.topk_sampled_logprobs, "a sequence's topk_sampled_logprobs")
-    return SampledSequence(reason, tokens, logprobs, name, ranked)
+    # As bytes: arrays and lists are made of them where they are looked at, by whoever does.
+    return SampledSequence(reason, data, scores if scored else None, name, ranked)
 
 
 def _per_prompt_token(values: Array, num_prompt_tokens: int) -> Array | None:

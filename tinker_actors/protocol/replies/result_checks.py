@@ -5,10 +5,12 @@ All raise ValueError, so that the reader of a dialect tells of what came; nothin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 from tinker_actors.types.sampling import SampledSequence
 from tinker_actors.types.training import LossFnOutput
+
+_ITEM = 4  # bytes of a token or a logprob
 
 SMALLEST_TOO_LARGE = 1 << 31
 """Token ids are below this, and not below 0: they are 32-bit integers everywhere on the wire (wire protocol 4.2)."""
@@ -28,20 +30,28 @@ def check_sequences(sequences: Sequence[SampledSequence], expected: int) -> None
     if not count or (expected and count != expected):
         raise ValueError(f"it has {count} sequences, and {expected or 'at least one'} was asked for")
     for sequence in sequences:
-        tokens, logprobs = sequence._tokens, sequence._logprobs
-        number = len(tokens)
-        if logprobs is not None and len(logprobs) != number:
-            raise ValueError(f"a sequence has {number} tokens and {len(logprobs)} logprobs")
-        if sequence._topk is not None and len(sequence._topk) != number:
-            raise ValueError(f"a sequence has {number} tokens and {len(sequence._topk)} rows of likeliest tokens")
+        # Both are arrays' bytes, or neither: as long as they are, there are as many of them.
+        tokens, logprobs, ranked = sequence._tokens, sequence._logprobs, sequence._topk
+        if logprobs is not None and len(logprobs) != len(tokens):
+            raise ValueError(f"a sequence has {_number(tokens)} tokens and {_number(logprobs)} logprobs")
+        if ranked is not None and len(ranked) != _number(tokens):
+            raise ValueError(f"a sequence has {_number(tokens)} tokens and {len(ranked)} rows of likeliest tokens")
 
 
-def check_token_bytes(tokens: bytes) -> None:
-    """Check token ids as they come in protobuf, little-endian 32-bit integers; in JSON their type says the same.
+def _number(values: Sized) -> int:
+    return len(values) // _ITEM if isinstance(values, bytes) else len(values)
+
+
+def check_bytes(tokens: bytes, logprobs: bytes) -> None:
+    """Check a sequence as it comes in protobuf, little-endian 32-bit numbers; in JSON their types say the same.
 
     Raises:
-        ValueError: one is below 0.
+        ValueError: they are no whole number of numbers, or a token is below 0.
     """
+    if len(tokens) % _ITEM or len(logprobs) % _ITEM:
+        raise ValueError(
+            f"a sequence's tokens have {len(tokens)} bytes and its logprobs {len(logprobs)}: no multiple of {_ITEM}"
+        )
     # The sign is in every fourth byte. This is a tenth of what it costs to ask the array.
     if not tokens[3::4].isascii():
         raise ValueError("a sequence has a token below 0")
