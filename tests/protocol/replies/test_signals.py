@@ -62,6 +62,13 @@ FAILURES = [
     {"ok": False, "detail": TEXT},
     {"detail": TEXT},
     {"detail": [{"loc": ["body"], "msg": TEXT}]},
+    {"type": "about:blank", "title": "Server error", "status": 500, "detail": TEXT},  # RFC 9457
+    {"status": 500, "message": TEXT},
+    {"state": "failed", "message": TEXT},
+    {"status": "aborted", "message": TEXT},
+    {"status": "REJECTED", "message": TEXT},
+    {"errors": [TEXT]},
+    {"exception": TEXT},
 ]
 
 
@@ -76,9 +83,16 @@ def test_a_failure_never_passes_as_done(asked, failure):
 
 
 @pytest.mark.parametrize("asked", OPERATIONS)
-@pytest.mark.parametrize("failure", [each for each in FAILURES if "detail" not in each], ids=json.dumps)
+@pytest.mark.parametrize("failure", FAILURES, ids=json.dumps)
 def test_nor_does_it_beside_what_looks_like_a_result(asked, failure):
     assert isinstance(poll(asked, RESULTS[asked] | failure), Failed)
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=json.dumps)
+@pytest.mark.parametrize("asked", ["OptimStep", "LoadWeights"])
+def test_nor_beside_a_result_that_is_nothing_but_its_name(asked, failure):
+    """Of these everything but the name is optional."""
+    assert isinstance(poll(asked, {"type": TYPES[asked], "metrics": {}, "path": None} | failure), Failed)
 
 
 @pytest.mark.parametrize(
@@ -124,12 +138,14 @@ def test_a_result_of_something_else_is_none(asked, named):
 
 SUCCESSES = [
     ("OptimStep", {"metrics": None}),
+    ("OptimStep", {"metrics": {}}),
     ("OptimStep", {"type": "optim_step"}),
     ("OptimStep", {"type": "OptimStep", "metrics": {}}),
     ("OptimStep", {"type": "optim_step_completed", "metrics": {"x": None}}),
     ("OptimStep", {"metrics": {"skyrl.ai/grad_norm": 2.3}, "message": "stepped", "status": "completed"}),
-    ("LoadWeights", {"type": "load_weights"}),
+    ("LoadWeights", {"type": "load_weights"}),  # all that SkyRL says
     ("LoadWeights", {"path": None, "model_id": None, "type": None}),
+    ("LoadWeights", {"model_id": "m"}),
     ("LoadWeights", {"path": "tinker://m/weights/a", "type": "weights_loaded"}),
     ("SaveWeights", {"path": "tinker://m-samp-1", "sampling_session_id": "s", "type": "save_weights"}),
     ("SaveWeightsForSampler", {"path": "tinker://m/a", "type": "save_weights_for_sampler"}),
@@ -143,6 +159,9 @@ SUCCESSES = [
 @pytest.mark.parametrize(("asked", "body"), [*SUCCESSES, *RESULTS.items()], ids=str)
 def test_no_servers_success_is_refused(asked, body):
     assert isinstance(poll(asked, body), Done)
+    # Some write all fields that they have, also those that say nothing.
+    nothing = {"detail": None, "errors": [], "exception": None, "error_message": None, "state": None, "message": "fine"}
+    assert isinstance(poll(asked, nothing | {"status": "completed", "success": True} | body), Done)
 
 
 @pytest.mark.parametrize("asked", OPERATIONS)

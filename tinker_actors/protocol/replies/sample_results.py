@@ -52,7 +52,7 @@ _SAMPLE = msgspec.json.Decoder(_Sample)
 _SAMPLE_WITH_NULLS = Reader(_SampleWithNulls)
 _A_SAMPLE = ("sample", None, msgspec.UNSET)
 # What nearly all samples say beside themselves: nothing. The others are looked at with care.
-_SAID = (msgspec.UNSET, None, None, None, None)
+_SAID = (msgspec.UNSET, None, None, None, None, None, None, None, None)
 
 
 def sample_response(
@@ -83,7 +83,18 @@ def sample_response(
         return protobuf_results.sample_response(body, num_prompt_tokens, weights_version, sequence_ids, expected)
     try:
         said: _Sample | _SampleWithNulls = _SAMPLE.decode(body)
-        if said.type not in _A_SAMPLE or (said.error, said.error_message, said.status, said.success, said.ok) != _SAID:
+        also = (
+            said.error,
+            said.error_message,
+            said.errors,
+            said.exception,
+            said.detail,
+            said.status,
+            said.state,
+            said.success,
+            said.ok,
+        )
+        if also != _SAID or said.type not in _A_SAMPLE:
             named(said, TYPE_SAMPLE)
     except UNREADABLE:
         # Where a logprob is null or bare NaN, which is rare, and for whatever is wrong.

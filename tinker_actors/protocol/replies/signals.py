@@ -17,10 +17,18 @@ from tinker_actors.protocol.codec.wire_json import UNREADABLE, Reader
 from tinker_actors.protocol.replies.error_replies import error_text
 
 NOT_YET = frozenset({"pending", "queued", "running", "processing", "inprogress", "notready"})
-"""What `status` says of an operation that is not over. All words here are compared as `plain_word` writes them."""
+"""What `status` or `state` says of an operation that is not over. All words here are compared as `plain_word` writes
+them."""
 
-FAILED = frozenset({"failed", "failure", "error", "errored", "cancelled", "canceled", "expired"})
-"""What `status` says of an operation that is over and did not succeed."""
+FAILED = frozenset(
+    {
+        "failed", "failure", "error", "errored", "exception", "cancelled", "canceled", "aborted", "rejected", "refused",
+        "killed", "crashed", "expired", "unsuccessful",
+    }
+)  # fmt: skip
+"""What `status` or `state` says of an operation that is over and did not succeed."""
+
+_FIRST_ERROR_STATUS = 400  # where `status` is that of HTTP, as in problem details (RFC 9457)
 
 _FAILED_TYPES = ("fail", "error")
 """Parts of a `type` that names a failure: `RequestFailedResponse`, `request_failed`, `error`."""
@@ -45,12 +53,15 @@ class Signals(msgspec.Struct, kw_only=True):
 
     Attributes:
         type: the kind of result, or `try_again`, or of failure.
-        status: a word about the operation.
+        status: a word about the operation, or a status as in HTTP.
+        state: the same.
         success: False for a failure.
         ok: the same.
         error: the official word for a failure; that it is there counts, even with null.
         error_message: text of a failure.
-        detail: FastAPI's word for one.
+        errors: texts of failures.
+        exception: text of a failure.
+        detail: FastAPI's word for one, and that of problem details.
         message: text for people, about a failure or not.
         category: whose failure it is.
         preceding_seq_id: the failed operation because of which this one was not applied.
@@ -62,10 +73,13 @@ class Signals(msgspec.Struct, kw_only=True):
 
     type: Any = msgspec.UNSET
     status: Any = None
+    state: Any = None
     success: Any = None
     ok: Any = None
     error: Any = msgspec.UNSET
     error_message: Any = None
+    errors: Any = None
+    exception: Any = None
     detail: Any = None
     message: Any = None
     category: Any = None
@@ -101,7 +115,8 @@ def word_of(signals: Signals) -> Word | None:
     The order is the official client's: what says "try again" is that, whatever else it says.
     """
     status = plain_word(signals.status)
-    if signals.type == "try_again" or status in NOT_YET:
+    words = {status, plain_word(signals.state)}
+    if signals.type == "try_again" or not words.isdisjoint(NOT_YET):
         return "later"
     if status == "completemetadata" and type(signals.response_payload_size) is int:
         return "too_large"
@@ -109,7 +124,11 @@ def word_of(signals: Signals) -> Word | None:
     if (
         signals.error is not msgspec.UNSET
         or signals.error_message
-        or status in FAILED
+        or signals.errors
+        or signals.exception
+        or signals.detail
+        or not words.isdisjoint(FAILED)
+        or _is_error_status(signals.status)
         or signals.success is False
         or signals.ok is False
         or any(part in kind for part in _FAILED_TYPES)
@@ -118,14 +137,25 @@ def word_of(signals: Signals) -> Word | None:
     return None
 
 
+def _is_error_status(status: Any) -> bool:
+    return type(status) is int and status >= _FIRST_ERROR_STATUS
+
+
 def says_failure(signals: Signals) -> bool:
-    """Return whether an answer that is not what was asked for is a failure: FastAPI's `detail` alone is one, too."""
-    return bool(signals.detail) or word_of(signals) == "failed"
+    """Return whether an answer is a failure, or says so beside what looks like a result."""
+    return word_of(signals) == "failed"
 
 
 def failure(signals: Signals, request_id: str | None) -> TinkerError:
     """Return the error for an operation that the server failed."""
-    said = (signals.error, signals.error_message, signals.detail, signals.message)
+    said = (
+        signals.error,
+        signals.error_message,
+        signals.detail,
+        signals.errors,
+        signals.exception,
+        signals.message,
+    )
     text = next(filter(None, map(error_text, said)), "The server failed the operation without saying why.")
     if signals.preceding_seq_id is not None:
         return PrecedingOperationFailed(
