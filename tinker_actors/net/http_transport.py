@@ -18,10 +18,7 @@ from msgspec import structs
 from tinker_actors.net.call import Call, Limits
 from tinker_actors.net.connection import Connection
 from tinker_actors.net.connection_limit import ConnectionLimit
-from tinker_actors.net.connector import (
-    Connector,
-    shared_connector,
-)
+from tinker_actors.net.connector import Connector, shared_connector
 from tinker_actors.net.deadlines import Deadlines
 from tinker_actors.net.openings import Openings
 from tinker_actors.net.redirects import path_to_follow
