@@ -28,7 +28,7 @@ def test_a_copy_joins_once_and_has_what_the_original_knew():
     assert (made.state, made.clone_id, made.sampling_session_id) == ("ready", 5, SAMPLER)
     assert (made.base_model, made.weights_version) == ("b", 7)
     assert made.model_path == "tinker://x/sampler_weights/y"
-    assert stage.sent() == ["heartbeat"]
+    assert stage.sent() == ["session_heartbeat"]
 
 
 def test_where_the_server_counts_no_copies_the_number_is_drawn():
@@ -36,7 +36,7 @@ def test_where_the_server_counts_no_copies_the_number_is_drawn():
     for _ in range(20):
         stage = Stage(session_id="session-1", said=b"{}")
         drawn.add(stage.copy()().clone_id)
-        assert stage.sent() == ["heartbeat"]
+        assert stage.sent() == ["session_heartbeat"]
     assert len(drawn) == 20
     assert all(1 <= number <= CLONE_RANGE for number in drawn)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tinker_actors.actors.lane.work import Call
+from tinker_actors.actors.ask import ask
 from tinker_actors.actors.messages import (
     Adopt,
     AdoptionFailed,
@@ -28,17 +28,10 @@ from tinker_actors.actors.messages import (
 from tinker_actors.actors.service import SamplerEntry, Service
 from tinker_actors.actors.session.messages import Meet, Met
 from tinker_actors.errors import ClientClosedError, SessionLostError, TinkerError, fresh
-from tinker_actors.protocol.codec.wire_json import encode_body
-from tinker_actors.protocol.endpoints import ENDPOINTS
-from tinker_actors.protocol.replies.outcomes import Read
-from tinker_actors.protocol.replies.plain import (
-    CLONE_RANGE,
-    create_sampling_session_response,
-    join_sampling_session_response,
-)
+from tinker_actors.protocol.replies.plain import CLONE_RANGE
 from tinker_actors.runtime.actor import RuntimeActor, tell
 from tinker_actors.runtime.futures import APIFuture
-from tinker_actors.types.wire import CreateSamplingSessionRequest, JoinSamplingSessionRequest
+from tinker_actors.types.wire import Body, CreateSamplingSessionRequest, JoinSamplingSessionRequest
 
 
 class Sampling(RuntimeActor):
@@ -146,33 +139,21 @@ class Sampling(RuntimeActor):
             base_model=self._base_model,
             model_path=self._model_path,
         )
-        self._call("create_sampling_session", encode_body(body), create_sampling_session_response)
+        self._ask_server("create_sampling_session", body)
 
     def _join(self, met: Met) -> None:
         """Get a number for this copy, so that no other copy of the sampler numbers its samples alike."""
         assert self._copied is not None
         if met.server.sample_join_sampling_session:
-            body = encode_body(JoinSamplingSessionRequest(sampling_session_id=self._copied))
-            self._call("join_sampling_session", body, join_sampling_session_response)
+            self._ask_server("join_sampling_session", JoinSamplingSessionRequest(sampling_session_id=self._copied))
         else:
             # From the system, not from a seed that processes may share.
             self._open(self._copied, self._weights_version, random.SystemRandom().randint(1, CLONE_RANGE))
 
-    def _call(self, what: str, body: bytes, read: Read) -> None:
-        ref = self.actor_ref
-        self._service.lanes.call(
-            "control",
-            Call(
-                what,
-                ENDPOINTS[what],
-                body,
-                on_done=lambda outcome: tell(ref, Replied(what, outcome)),
-                on_failed=lambda error: tell(ref, CallFailed(what, error)),
-                read=read,
-                session=self._service.link,
-                patience=max(0.0, self._began + self._service.config.creation_timeout - self.now()),
-            ),
-        )
+    def _ask_server(self, endpoint: str, body: Body) -> None:
+        service = self._service
+        patience = max(0.0, self._began + service.config.creation_timeout - self.now())
+        ask(service.lanes, self.actor_ref, endpoint, body, session=service.link, patience=patience)
 
     def _replied(self, message: Replied) -> None:
         value = message.outcome.value

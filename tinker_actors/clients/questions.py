@@ -6,12 +6,9 @@ import math
 import weakref
 from typing import Any, TypeVar
 
-from tinker_actors.actors.lane.work import Call, SessionLink
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.supervisor import Expire
 from tinker_actors.errors import DeadlineExceededError, InvalidInputError, fresh
-from tinker_actors.protocol.endpoints import ENDPOINTS
-from tinker_actors.protocol.replies.outcomes import Read
 from tinker_actors.runtime.actor import tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.types.scalars import plain_number
@@ -81,37 +78,3 @@ async def wait_for_async(future: APIFuture[T], timeout: float | None) -> T:  # n
     except DeadlineExceededError as error:
         future._settle(error=fresh(error))
         raise
-
-
-def ask_server(
-    service: Service,
-    endpoint: str,
-    future: APIFuture[Any],
-    read: Read,
-    *,
-    session: SessionLink | None = None,
-    **ids: str,
-) -> None:
-    """Send a GET on the control lane, and settle a future with what comes of it.
-
-    Args:
-        service: whose lanes carry it.
-        endpoint: its name.
-        future: settled with `read`'s result, or with the error.
-        read: reads Content-Type and body.
-        session: what a 404 or 410 makes suspect, or None when it is final.
-        **ids: what stands in the path.
-    """
-    asked = ENDPOINTS[endpoint]
-    call = Call(
-        endpoint,
-        asked,
-        b"",
-        lambda done: future._settle(done.value),
-        lambda error: future._settle(error=error),
-        path=asked.at(**ids) if ids else None,
-        read=read,
-        session=session,
-        patience=service.config.creation_timeout,
-    )
-    service.lanes.call("control", call)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tinker_actors.actors.ask import ask_for
 from tinker_actors.actors.service import SamplerEntry, Service
 from tinker_actors.clients.handle import Handle
 from tinker_actors.clients.options import options_of
-from tinker_actors.clients.questions import ask_server, checked_timeout, limited, question, wait_for, wait_for_async
+from tinker_actors.clients.questions import checked_timeout, limited, question, wait_for, wait_for_async
 from tinker_actors.clients.sample_request import Read, SampleRequest, SamplerLease
 from tinker_actors.clients.source import SampleSource
 from tinker_actors.config import Config
 from tinker_actors.loading import load
-from tinker_actors.protocol.replies.plain import get_sampler_response
 from tinker_actors.runtime.actor_ref import RuntimeRef
 from tinker_actors.runtime.delivery import Inner
 from tinker_actors.runtime.forks import check_not_forked
@@ -150,8 +150,15 @@ class SamplingClient(SampleSource, Handle):
             if entry.base_model is not None:
                 name._settle(entry.base_model)
                 return
-            sampler = str(entry.sampling_session_id)
-            ask_server(service, "get_sampler", name, _base_model, session=service.link, sampler_id=sampler)
+            ask_for(
+                service.lanes,
+                name,
+                "get_sampler",
+                take=lambda sampler: sampler.base_model,
+                session=service.link,
+                patience=service.config.creation_timeout,
+                sampler_id=str(entry.sampling_session_id),
+            )
 
         self._ready.add_done_callback(Inner(ask))
         return limited(service, name, timeout)
@@ -162,7 +169,3 @@ class SamplingClient(SampleSource, Handle):
             return f"<SamplingClient {'retired' if self._ready.done() else 'creating'}>"
         why = "" if entry.error is None else f": {getattr(entry.error, 'message', entry.error)}"
         return f"<SamplingClient {entry.state}: {entry.model_path or entry.base_model or 'saved weights'}{why}>"
-
-
-def _base_model(content_type: str, body: bytes) -> str:
-    return get_sampler_response(content_type, body).base_model

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from tinker_actors.actors.ask import ask_for
 from tinker_actors.actors.messages import Shutdown
 from tinker_actors.actors.model.origin import Origin
 from tinker_actors.actors.platform import Platform
@@ -22,14 +23,13 @@ from tinker_actors.clients.handle import closed_error
 from tinker_actors.clients.lifetime import Lifetime
 from tinker_actors.clients.machine import machine
 from tinker_actors.clients.place import callers_place
-from tinker_actors.clients.questions import ask_server, checked_timeout, limited, question, wait_for, wait_for_async
+from tinker_actors.clients.questions import checked_timeout, limited, question, wait_for, wait_for_async
 from tinker_actors.clients.sampling import SamplingClient
 from tinker_actors.clients.tree import Node, read_tree
 from tinker_actors.clients.twins import awaits
 from tinker_actors.config import Config, resolve
 from tinker_actors.errors import InvalidInputError
 from tinker_actors.loading import load
-from tinker_actors.protocol.replies.plain import capabilities_response
 from tinker_actors.protocol.requests.values import checked_access_token, checked_metadata
 from tinker_actors.runtime.actor import RuntimeActor, tell
 from tinker_actors.runtime.actor_ref import RuntimeRef
@@ -303,7 +303,8 @@ class ServiceClient(Lifetime, Staying):
         timeout = checked_timeout(timeout)
         self._check_open("get_server_capabilities")
         future: APIFuture[GetServerCapabilitiesResponse] = question(self._service, "get_server_capabilities")
-        ask_server(self._service, "get_server_capabilities", future, capabilities_response)
+        service = self._service
+        ask_for(service.lanes, future, "get_server_capabilities", patience=service.config.creation_timeout)
         return limited(self._service, future, timeout)
 
     def tree(self) -> Node:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import quote
 
+from tinker_actors.protocol.replies import plain
+from tinker_actors.protocol.replies.plain import Read
+
 API_KEY = "X-API-Key"
 IDEMPOTENCY_KEY = "X-Idempotency-Key"
 REQUEST_TYPE = "X-Tinker-Request-Type"
@@ -43,6 +46,7 @@ class Endpoint(NamedTuple):
         request_type: the `X-Tinker-Request-Type` of the polls for its result, for endpoints that answer with a
             future; None otherwise.
         retried: whether a failed attempt is repeated. Where not, the next beat or poll is the repetition.
+        read: reads the answer, for endpoints that answer at once. Default: all but a failure will do.
     """
 
     method: str
@@ -50,6 +54,7 @@ class Endpoint(NamedTuple):
     creates: bool
     request_type: str | None = None
     retried: bool = True
+    read: Read = plain.acknowledgement
 
     def at(self, **ids: str) -> str:
         """Return the path with its ids filled in, percent-encoded (a slash too)."""
@@ -57,18 +62,24 @@ class Endpoint(NamedTuple):
 
 
 ENDPOINTS: dict[str, Endpoint] = {
-    "client_config": Endpoint("POST", API + "client/config", creates=False),
-    "create_session": Endpoint("POST", API + "create_session", creates=True),
+    "client_config": Endpoint("POST", API + "client/config", creates=False, read=plain.client_config_response),
+    "create_session": Endpoint("POST", API + "create_session", creates=True, read=plain.create_session_response),
     "session_heartbeat": Endpoint("POST", API + "session_heartbeat", creates=False, retried=False),
     "finish_session": Endpoint("POST", API + "sessions/{session_id}/finish", creates=False),
     "create_model": Endpoint("POST", API + "create_model", creates=True, request_type=TYPE_CREATE_MODEL),
-    "get_info": Endpoint("POST", API + "get_info", creates=False),
+    "get_info": Endpoint("POST", API + "get_info", creates=False, read=plain.get_info_response),
     "unload_model": Endpoint("POST", API + "unload_model", creates=False),
-    "weights_info": Endpoint("POST", API + "weights_info", creates=False),
-    "create_sampling_session": Endpoint("POST", API + "create_sampling_session", creates=True),
-    "join_sampling_session": Endpoint("POST", API + "join_sampling_session", creates=True),
-    "get_sampler": Endpoint("GET", API + "samplers/{sampler_id}", creates=False),
-    "get_server_capabilities": Endpoint("GET", API + "get_server_capabilities", creates=False),
+    "weights_info": Endpoint("POST", API + "weights_info", creates=False, read=plain.weights_info_response),
+    "create_sampling_session": Endpoint(
+        "POST", API + "create_sampling_session", creates=True, read=plain.create_sampling_session_response
+    ),
+    "join_sampling_session": Endpoint(
+        "POST", API + "join_sampling_session", creates=True, read=plain.join_sampling_session_response
+    ),
+    "get_sampler": Endpoint("GET", API + "samplers/{sampler_id}", creates=False, read=plain.get_sampler_response),
+    "get_server_capabilities": Endpoint(
+        "GET", API + "get_server_capabilities", creates=False, read=plain.capabilities_response
+    ),
     "retrieve_future": Endpoint("POST", API + "retrieve_future", creates=False, retried=False),
     "cancel_future": Endpoint("POST", API + "cancel_future", creates=False),
 }

@@ -17,7 +17,7 @@ from .stage import SAID, Stage
 
 def test_an_attached_session_is_neither_asked_about_nor_created_and_beats_at_once():
     stage = Stage(session_id="session-1", said=SAID)
-    assert stage.sent() == ["heartbeat"]
+    assert stage.sent() == ["session_heartbeat"]
     assert stage.service.session_id == "session-1"
     assert msgspec.json.decode(stage.service.said) == msgspec.json.decode(SAID)
     assert stage.service.server.sample_join_sampling_session is True
@@ -29,7 +29,7 @@ def test_it_asks_for_what_it_was_not_told():
     entry = stage.copy()
     assert stage.sent() == ["client_config"]
     stage.answer("client_config", sample_join_sampling_session=True)
-    assert stage.sent() == ["heartbeat", "join_sampling_session"]
+    assert stage.sent() == ["session_heartbeat", "join_sampling_session"]
     stage.answer("join_sampling_session", client_counter=3)
     assert entry().clone_id == 3
 
@@ -37,7 +37,7 @@ def test_it_asks_for_what_it_was_not_told():
 def test_a_session_that_is_gone_fails_the_copies_and_later_ones():
     stage = Stage(session_id="session-1", said=SAID)
     entry = stage.copy()
-    stage.fail("heartbeat", TinkerError("gone", status_code=410))
+    stage.fail("session_heartbeat", TinkerError("gone", status_code=410))
     assert len(stage.lanes.dropped) == 1
     for copied in (entry, stage.copy()):
         with pytest.raises(SessionLostError):
@@ -73,9 +73,9 @@ def test_a_session_of_our_own_is_told_to_the_server_and_met_when_it_is_there():
     assert stage.service.session_id == "session-9"
     assert stage.sent() == []  # the first heartbeat has its time
     stage.close()
-    assert stage.sent() == ["finish"]
+    assert stage.sent() == ["finish_session"]
     assert not stage.service.over.done()
-    stage.answer("finish")
+    stage.answer("finish_session")
     assert stage.service.over.done()
     assert not stage.service.session.is_alive()
 

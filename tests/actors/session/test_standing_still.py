@@ -16,15 +16,15 @@ def jump(runtime, seconds):
 
 def test_a_session_asks_before_it_is_given_up():
     stage = Stage(session_id="session-1", said=SAID)
-    stage.answer("heartbeat", type="session_heartbeat")
+    stage.answer("session_heartbeat", type="session_heartbeat")
     jump(stage.runtime, HOUR)
-    stage.runtime.run_until(lambda: stage.sent() == ["heartbeat"])
+    stage.runtime.run_until(lambda: stage.sent() == ["session_heartbeat"])
     assert not stage.lanes.dropped
-    stage.answer("heartbeat", type="session_heartbeat")
+    stage.answer("session_heartbeat", type="session_heartbeat")
     jump(stage.runtime, HOUR)
-    stage.runtime.run_until(lambda: stage.sent() == ["heartbeat"])
-    stage.fail("heartbeat", TinkerError("the connection was cut long ago"))
-    stage.runtime.run_until(lambda: stage.sent() == ["heartbeat"])
+    stage.runtime.run_until(lambda: stage.sent() == ["session_heartbeat"])
+    stage.fail("session_heartbeat", TinkerError("the connection was cut long ago"))
+    stage.runtime.run_until(lambda: stage.sent() == ["session_heartbeat"])
     assert not stage.lanes.dropped
 
 
@@ -33,7 +33,9 @@ def test_without_a_single_question_that_stayed_unanswered_nothing_is_known():
     limit = stage.service.config.silence_limit
     end = stage.runtime.clock.now() + 5 * limit
     stage.runtime.run_until(lambda: stage.runtime.clock.now() > end)
-    assert stage.sent() == ["heartbeat"]  # it is on its way all the time: the lane that carries it may stand still
+    assert stage.sent() == [
+        "session_heartbeat"
+    ]  # it is on its way all the time: the lane that carries it may stand still
     assert not stage.lanes.dropped
 
 
@@ -43,7 +45,7 @@ def test_unanswered_questions_for_the_whole_limit_are_an_answer():
 
     def dropped():
         if stage.sent():
-            stage.fail("heartbeat", TinkerError("nobody answers"))
+            stage.fail("session_heartbeat", TinkerError("nobody answers"))
         return bool(stage.lanes.dropped)
 
     stage.runtime.run_until(dropped)

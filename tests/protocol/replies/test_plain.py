@@ -38,7 +38,7 @@ def test_the_control_endpoints_answers_are_read():
     assert plain.create_sampling_session_response(JSON, body).sampling_session_id == "x"
     assert plain.get_sampler_response(JSON, js({"sampler_id": "x", "base_model": "b"})).model_path is None
     assert plain.weights_info_response(JSON, js({"base_model": "b", "lora_rank": 8})).lora_rank == 8
-    config = plain.client_config_response(JSON, js({"pjwt_auth_enabled": False, "fwdbwd_max_chunk_len": 5}))
+    config, _ = plain.client_config_response(JSON, js({"pjwt_auth_enabled": False, "fwdbwd_max_chunk_len": 5}))
     assert (config.fwdbwd_max_chunk_len, config.fwdbwd_max_chunk_bytes_count) == (5, 5_000_000)
 
 
@@ -53,4 +53,11 @@ def test_an_acknowledgement_may_be_anything_else():
     assert plain.acknowledgement(JSON, b"") is None
     for body in (b'{"status":"accepted"}', b"OK", b"null", b"[]", b"\xff"):
         assert plain.acknowledgement(JSON, body) is None
-    assert plain.client_config_response(JSON, b"{}").fwdbwd_max_chunk_len == 1024
+    assert plain.client_config_response(JSON, b"{}")[0].fwdbwd_max_chunk_len == 1024
+
+
+def test_of_the_servers_settings_all_is_kept_for_copies():
+    said = {"proto_compress_fwdbwd": True, "something_new": 1}
+    read, kept = plain.client_config_response(JSON, js(said))
+    assert read.proto_compress_fwdbwd is True
+    assert json.loads(kept) == said

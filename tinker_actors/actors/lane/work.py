@@ -16,8 +16,8 @@ from tinker_actors.errors import TinkerError
 from tinker_actors.net.transport import Ticket
 from tinker_actors.protocol.endpoints import Endpoint
 from tinker_actors.protocol.replies.completions import Channel
-from tinker_actors.protocol.replies.outcomes import Accepted, Done, Read
-from tinker_actors.protocol.replies.plain import acknowledgement
+from tinker_actors.protocol.replies.outcomes import Accepted, Done
+from tinker_actors.protocol.replies.plain import Read
 from tinker_actors.protocol.requests.operations import Tail
 from tinker_actors.protocol.work_life import State
 from tinker_actors.runtime.actor import Ref
@@ -217,7 +217,7 @@ class Call:
         on_done: called on the lane's thread with the reply.
         on_failed: called on the lane's thread with the error.
         path: the path with its ids filled in, where it has any.
-        read: reads the reply; what can't be read is asked for again. Default: all but a failure will do.
+        read: reads the reply; what can't be read is asked for again. Default: as the endpoint says.
         session: the session it belongs to, or None when 404 and 410 are final.
         patience: seconds after the first send at which it is given up, whatever is under way then.
         timeout: seconds for one attempt; default: the lane's.
@@ -258,7 +258,7 @@ class Call:
         on_failed: Callable[[TinkerError], Any],
         *,
         path: str | None = None,
-        read: Read = acknowledgement,
+        read: Read | None = None,
         session: SessionLink | None = None,
         patience: float | None = None,
         timeout: float | None = None,
@@ -271,7 +271,7 @@ class Call:
         self.body = body
         self.on_done = on_done
         self.on_failed = on_failed
-        self.read = read
+        self.read = read or endpoint.read
         self.session = session
         self.retried = endpoint.retried
         self.patience = patience

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tinker_actors.actors.ask import ask
 from tinker_actors.actors.lane.options import Terms
-from tinker_actors.actors.lane.work import Call, SessionLink, Work
+from tinker_actors.actors.lane.work import Work
 from tinker_actors.actors.messages import (
     CallFailed,
     ChunkAccepted,
@@ -25,8 +26,6 @@ from tinker_actors.actors.service import Service
 from tinker_actors.errors import SessionLostError, TinkerError, fresh
 from tinker_actors.protocol.codec.wire_json import encode_body
 from tinker_actors.protocol.endpoints import ENDPOINTS, TYPE_CREATE_MODEL
-from tinker_actors.protocol.replies.outcomes import Read
-from tinker_actors.protocol.replies.plain import get_info_response, weights_info_response
 from tinker_actors.protocol.requests.operations import JSON, Tail, load_weights
 from tinker_actors.runtime.actor import guarded, tell
 from tinker_actors.runtime.delivery import Inner
@@ -69,8 +68,8 @@ class Creation:
         if self._origin.path is None:
             self._take_number()
         else:
-            body = encode_body(WeightsInfoRequest(tinker_path=self._origin.path))
-            self._call("weights_info", "weights_info", body, weights_info_response)
+            body = WeightsInfoRequest(tinker_path=self._origin.path)
+            ask(self._service.lanes, self._owner.actor_ref, "weights_info", body, patience=self._left())
 
     def unfinished(self) -> list[str]:
         """Return what its owner has not been told the end of."""
@@ -145,8 +144,10 @@ class Creation:
             self._ask_about(self.model_id, future)
 
     def _ask_about(self, model_id: str, future: APIFuture[Any]) -> None:
-        body = encode_body(ModelRequest(model_id=model_id))
-        self._call("get_info", future, body, get_info_response, session=self._service.link)
+        service = self._service
+        body = ModelRequest(model_id=model_id)
+        patience = service.config.creation_timeout
+        ask(service.lanes, self._owner.actor_ref, "get_info", body, to=future, session=service.link, patience=patience)
 
     # ------------------------------------------------------------ steps
 
@@ -212,22 +213,6 @@ class Creation:
     def _left(self) -> float:
         """Return how many seconds are left for the creation."""
         return max(0.0, self._ready._tracker.born + self._service.config.creation_timeout - self._owner.now())
-
-    def _call(self, what: str, to: Any, body: bytes, read: Read, *, session: SessionLink | None = None) -> None:
-        ref = self._owner.actor_ref
-        self._service.lanes.call(
-            "control",
-            Call(
-                what,
-                ENDPOINTS[what],
-                body,
-                on_done=lambda outcome: tell(ref, Replied(to, outcome)),
-                on_failed=lambda error: tell(ref, CallFailed(to, error)),
-                read=read,
-                session=session,
-                patience=self._left() if what == "weights_info" else self._service.config.creation_timeout,
-            ),
-        )
 
 
 class _Inline:

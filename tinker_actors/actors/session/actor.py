@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tinker_actors.actors.lane.work import Call
+from tinker_actors.actors.ask import ask
 from tinker_actors.actors.messages import (
     CallFailed,
     DropSession,
@@ -25,17 +25,13 @@ from tinker_actors.actors.messages import (
 from tinker_actors.actors.platform import PROTOCOL_VERSION
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.session.messages import FinishSession, Meet, Met, SessionSettings
-from tinker_actors.actors.session.requests import ENDPOINT_OF, READERS, CallName, configuration
 from tinker_actors.errors import SessionLostError, TinkerError
 from tinker_actors.events.records import SessionCreated, SessionLost
-from tinker_actors.protocol.codec.wire_json import encode_body
-from tinker_actors.protocol.endpoints import ENDPOINTS
 from tinker_actors.protocol.limits.pacing import Spacing
 from tinker_actors.protocol.limits.rounds import Rounds
-from tinker_actors.protocol.replies.plain import acknowledgement
+from tinker_actors.protocol.replies.plain import client_config_response
 from tinker_actors.runtime.actor import Ref, RuntimeActor, logger, tell
 from tinker_actors.types.wire import (
-    Body,
     ClientConfigRequest,
     ClientConfigResponse,
     CreateSessionRequest,
@@ -108,11 +104,13 @@ class Session(RuntimeActor):
             self._end(self._settings.refusal)
         elif self._settings.said:
             try:
-                self._configured(*configuration("", self._settings.said))
+                self._configured(*client_config_response("", self._settings.said))
             except TinkerError as error:
                 self._end(error)
         else:
-            self._call(
+            ask(
+                self._lanes,
+                self.actor_ref,
                 "client_config",
                 ClientConfigRequest(sdk_version=PROTOCOL_VERSION),
                 patience=self._config.creation_timeout,
@@ -179,9 +177,9 @@ class Session(RuntimeActor):
             self._configured(*message.outcome.value)
         elif message.to == "create_session":
             self._opened(message.outcome.value)
-        elif message.to == "heartbeat":
+        elif message.to == "session_heartbeat":
             self._alive()
-        elif message.to == "finish":
+        elif message.to == "finish_session":
             self._finished()
 
     def _configured(self, server: ClientConfigResponse, said: bytes) -> None:
@@ -195,7 +193,9 @@ class Session(RuntimeActor):
             self._send_heartbeat()
             return
         self._creating = True
-        self._call(
+        ask(
+            self._lanes,
+            self.actor_ref,
             "create_session",
             CreateSessionRequest(
                 tags=list(self._config.tags),
@@ -264,7 +264,7 @@ class Session(RuntimeActor):
             self._beating = True
             self._spacing.asked(self.now())
             body = SessionHeartbeatRequest(session_id=self._session_id)
-            self._call("heartbeat", body, timeout=self._config.heartbeat_timeout)
+            ask(self._lanes, self.actor_ref, "session_heartbeat", body, timeout=self._config.heartbeat_timeout)
 
     def _suspect(self, suspicion: Suspicion) -> None:
         if self._error is not None or self._session_id is None:
@@ -302,9 +302,9 @@ class Session(RuntimeActor):
             self._end(message.error)
             if self._finishing is not None:
                 self._finished()
-        elif message.to == "heartbeat":
+        elif message.to == "session_heartbeat":
             self._heartbeat_failed(message.error)
-        elif message.to == "finish":
+        elif message.to == "finish_session":
             logger.debug("The server could not be told that the session is over: %s", message.error)
             self._finished()
 
@@ -356,38 +356,18 @@ class Session(RuntimeActor):
             self._say_farewell(self._session_id, message)
 
     def _say_farewell(self, session_id: str, message: FinishSession) -> None:
-        path = ENDPOINTS["finish_session"].at(session_id=session_id)
         body = FinishSessionRequest(reason=FinishReason(type=message.status), detail=message.detail)
         patience = max(message.patience, _FIRST_ATTEMPT)
-        self._call("finish", body, path=path, patience=patience, timeout=patience)
+        ask(
+            self._lanes,
+            self.actor_ref,
+            "finish_session",
+            body,
+            patience=patience,
+            timeout=patience,
+            session_id=session_id,
+        )
 
     def _finished(self) -> None:
         self._story.ended(self._session_id)
         self.end(self._service.ended or SessionLostError("The session was ended."))
-
-    # ------------------------------------------------------------ requests
-
-    def _call(
-        self,
-        what: CallName,
-        body: Body,
-        *,
-        path: str | None = None,
-        timeout: float | None = None,
-        patience: float | None = None,
-    ) -> None:
-        ref = self.actor_ref
-        self._lanes.call(
-            "control",
-            Call(
-                what,
-                ENDPOINTS[ENDPOINT_OF[what]],
-                encode_body(body),
-                on_done=lambda outcome: tell(ref, Replied(what, outcome)),
-                on_failed=lambda error: tell(ref, CallFailed(what, error)),
-                path=path,
-                read=READERS.get(what, acknowledgement),
-                patience=patience,
-                timeout=timeout,
-            ),
-        )

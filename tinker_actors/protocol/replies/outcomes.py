@@ -6,7 +6,7 @@ settling a future) is decided by whoever sent the request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -30,6 +30,7 @@ from tinker_actors.protocol.replies.error_replies import (
     not_understood,
     status_error,
 )
+from tinker_actors.protocol.replies.plain import Read
 from tinker_actors.protocol.replies.signals import Signals, failure, read_signals, says_failure, word_of
 from tinker_actors.secrets import without_secrets
 from tinker_actors.types.wire import UntypedAPIFuture
@@ -163,10 +164,6 @@ class Suspect(msgspec.Struct, frozen=True):
 SubmitOutcome = Accepted | Retry | Failed | Suspect
 PollOutcome = Done | Unreadable | TryLater | FetchFull | Retry | Failed | Suspect
 ReplyOutcome = Done | Unreadable | Retry | Failed | Suspect
-
-Read = Callable[[str, bytes], Any]
-"""Reads an answer's Content-Type and body into a value; raises `APIResponseValidationError` when it is not that."""
-
 
 _FUTURE = Reader(UntypedAPIFuture, "request_id", "model_id", "sample_sequence_ids")
 

@@ -6,11 +6,13 @@ reply that was asked for. Servers call JSON by many names, so its name is not lo
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from tinker_actors.protocol.codec.wire_json import UNREADABLE, Reader, not_of_that_shape, refuse_secret
+from tinker_actors.protocol.codec.wire_json import UNREADABLE, Reader, encode, not_of_that_shape, refuse_secret
+from tinker_actors.protocol.replies.error_replies import json_body
 from tinker_actors.protocol.replies.signals import read_signals, says_failure
 from tinker_actors.types.service import GetServerCapabilitiesResponse, SupportedModel
 from tinker_actors.types.training import GetInfoResponse, ModelData
@@ -24,6 +26,9 @@ from tinker_actors.types.wire import (
 )
 
 T = TypeVar("T")
+
+Read = Callable[[str, bytes], Any]
+"""Reads an answer's Content-Type and body into a value; raises `APIResponseValidationError` when it is not that."""
 
 CLONE_RANGE = 1_000_000_000
 """Sample numbers per copy of a sampler, and the greatest clone id (wire protocol 6.4)."""
@@ -92,8 +97,11 @@ def acknowledgement(_content_type: str, body: bytes) -> None:
         raise not_of_that_shape(body, "answer", "it is a failure")
 
 
-def client_config_response(_content_type: str, body: bytes) -> ClientConfigResponse:
+def client_config_response(_content_type: str, body: bytes) -> tuple[ClientConfigResponse, bytes]:
     """Read the answer of `client/config`. All of it is optional, so that a failure has to be looked for.
+
+    Returns:
+        What is understood here, and all that the server said, as plain JSON: copies of samplers take it along.
 
     Raises:
         APIResponseValidationError: not understood, or a failure.
@@ -101,7 +109,7 @@ def client_config_response(_content_type: str, body: bytes) -> ClientConfigRespo
     signals = read_signals(body)
     if signals is not None and says_failure(signals):
         raise not_of_that_shape(body, "client/config answer", "it is a failure")
-    return _read(body, _CLIENT_CONFIG, "client/config")
+    return _read(body, _CLIENT_CONFIG, "client/config"), encode(json_body(body))
 
 
 def create_session_response(_content_type: str, body: bytes) -> CreateSessionResponse:
