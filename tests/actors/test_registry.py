@@ -24,18 +24,23 @@ class Stage:
     """A registry of a service that has nothing else."""
 
     def __init__(self):
-        self.runtime, self.woken, self.passed_on, self.said = StepRuntime(seed=1), [], [], []
+        self.runtime, self.woken, self.seen, self.passed_on, self.said = StepRuntime(seed=1), [], [], [], []
         self.policy = SimpleNamespace(key=POLICY, name="main", remarks=Rarely())
         self.samplers = Snapshot()
         self.service = SimpleNamespace(
             platform=SimpleNamespace(control=self.runtime),
             samplers=self.samplers,
-            lanes=SimpleNamespace(wake_sampling=lambda message: self.woken.append(message.key)),
+            lanes=SimpleNamespace(wake_sampling=lambda message: self.wake(message.key)),
             ended=None,
             story=SimpleNamespace(says=lambda _level, said, *facts: self.said.append(said % facts)),
             tell_registry=self.passed_on.append,
         )
         self.start()
+
+    def wake(self, key):
+        entry = self.samplers.current.get(key)
+        self.woken.append(key)
+        self.seen.append(None if entry is None else entry.state)
 
     def start(self):
         registry = Registry(self.service)
@@ -67,11 +72,40 @@ def ready(version, order=0):
 
 
 def test_entries_are_there_before_anybody_is_woken(stage):
-    stage.tell(Publish(1, SamplerEntry("creating")), Publish(1, ready(3)))
+    stage.tell(Publish(1, SamplerEntry("creating")))
+    stage.tell(Publish(1, ready(3)))
     assert stage.samplers.current[1].weights_version == 3
-    assert stage.woken == [1, 1]
     stage.tell(Retire(1))
     assert 1 not in stage.samplers.current
+    assert list(zip(stage.woken, stage.seen, strict=True)) == [(1, "creating"), (1, "ready"), (1, None)]
+
+
+def test_what_comes_together_is_published_in_one_state(stage):
+    """A state is a copy of all entries: with thousands of samplers, one for each change took seconds."""
+    states = []
+
+    class Counted(Snapshot):
+        def change(self, *changes):
+            super().change(*changes)
+            states.append(dict(self.current))
+
+    stage.samplers = stage.service.samplers = Counted()
+    stage.start()
+    publications = [stage.publication(key) for key in range(1, 4)]
+    together = [[publication, Publish(key, ready(key, order=key))] for key, publication in enumerate(publications, 1)]
+    stage.tell(*(message for pair in together for message in pair), Retire(2))
+    assert len(states) == 1
+    assert set(states[0]) == {1, 3, POLICY}
+    assert states[0][POLICY].weights_version == 3
+    assert [publication.future.result(0) for publication in publications] == [1, 2, 3]
+    assert stage.woken == [1, POLICY, 2, 3]
+
+
+def test_a_publication_is_told_when_it_can_be_sampled_from(stage):
+    publication, seen = stage.publication(1), []
+    publication.future.add_done_callback(lambda _: seen.append(POLICY in stage.samplers.current))
+    stage.tell(publication, Publish(1, ready(1)))
+    assert seen == [True]
 
 
 @pytest.mark.parametrize("first", ["publication", "sampler"])
@@ -113,10 +147,12 @@ def test_the_first_publication_that_fails_fails_the_policy_until_another_is_call
 
 def test_a_barrier_is_lifted_when_nothing_is_being_published(stage):
     publication, barrier = stage.publication(1), Barrier(stage.future())
+    barrier.future.add_done_callback(lambda _: stage.said.append(f"lifted with {stage.samplers.current[POLICY].state}"))
     stage.tell(publication, barrier)
     assert not barrier.future.done()
     stage.tell(Publish(1, ready(1)))
     assert barrier.future.done()
+    assert stage.said[-1] == "lifted with ready"
 
 
 def test_training_that_ends_fails_the_policies_that_nobody_will_publish(stage):

@@ -74,6 +74,35 @@ def test_a_published_state_is_read_only():
         snapshot.put("a", 1)
 
 
+def test_a_change_of_many_keys_is_one_state():
+    snapshot: Snapshot[str, int] = Snapshot()
+    snapshot.change({"a": 1, "b": 2})
+    before = snapshot.current
+    snapshot.change({"b": 3, "c": 4}, ["a", "nowhere"])
+    assert (dict(before), dict(snapshot.current)) == ({"a": 1, "b": 2}, {"b": 3, "c": 4})
+    now = snapshot.current
+    snapshot.change({}, ["nowhere"])
+    assert snapshot.current is now
+
+
+def test_a_write_copies_the_table_and_does_not_go_by_keys():
+    """With thousands of samplers, each of which is written a few times, closing took seconds of that."""
+    asked = 0
+
+    class Key(int):
+        def __hash__(self):
+            nonlocal asked
+            asked += 1
+            return super().__hash__()
+
+    snapshot: Snapshot[Key, int] = Snapshot()
+    snapshot.change({Key(number): number for number in range(1000)})
+    asked = 0
+    snapshot.put(Key(7), 8)
+    snapshot.remove(Key(8))
+    assert asked < 20
+
+
 def test_removing_what_is_not_there_publishes_nothing():
     snapshot: Snapshot[str, int] = Snapshot()
     snapshot.put("a", 1)

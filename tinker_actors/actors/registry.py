@@ -3,12 +3,17 @@
 Sampling configuration is published here as frozen entries, one per sampler, in a snapshot that any thread reads
 without asking anybody. Writing an entry also wakes the samples that are parked for it. A policy has an entry too: that
 of its newest sampler, which is swapped when the next one is ready.
+
+A new state is a copy of all entries, so what has come meanwhile is written in one: the registry notes changes and
+publishes them behind the messages that it finds waiting. Nobody is told of a change before it is published.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -24,7 +29,7 @@ from tinker_actors.actors.messages import (
 )
 from tinker_actors.actors.service import SamplerEntry, Service
 from tinker_actors.errors import TinkerError
-from tinker_actors.runtime.actor import RuntimeActor
+from tinker_actors.runtime.actor import RuntimeActor, tell
 from tinker_actors.runtime.futures import APIFuture
 
 sampler_keys = itertools.count(1)
@@ -43,6 +48,10 @@ class PolicyEntry(SamplerEntry, frozen=True, eq=False):
     lease: Any = None
 
 
+class _PublishNow(msgspec.Struct, frozen=True, eq=False):
+    """To the registry, from itself: publish what has changed."""
+
+
 class Registry(RuntimeActor):
     """Publishes entries.
 
@@ -58,7 +67,11 @@ class Registry(RuntimeActor):
         self._snapshot = service.samplers
         self._lanes = service.lanes
         self._coming: dict[int, PublishPolicy] = {}
+        self._expected: Counter[int] = Counter()  # of these, how many each policy has
         self._barriers: list[APIFuture[None]] = []
+        self._changes: dict[int, SamplerEntry | None] = {}  # not published yet; None is gone
+        self._to_tell: list[Callable[[], object]] = []  # when they are
+        self._due = False
         self._last: Any = None  # what killed it would kill its successor
 
     def receive(self, message: Any) -> Any:
@@ -68,8 +81,9 @@ class Registry(RuntimeActor):
             self._put(message.key, message.entry)
             self._decide(message.key, message.entry)
         elif isinstance(message, Retire):
-            self._snapshot.remove(message.key)
-            self._lanes.wake_sampling(SamplerChanged(message.key))
+            self._put(message.key, None)
+        elif isinstance(message, _PublishNow):
+            self._publish()
         elif isinstance(message, PublishPolicy):
             self._expect(message)
         elif isinstance(message, TrainingEnded):
@@ -89,8 +103,11 @@ class Registry(RuntimeActor):
 
     def settle(self, error: TinkerError) -> None:
         """Fail what is being published. The successor goes on with what is; in a service that ends there is none."""
-        while self._coming:
-            self._not_published(self._coming.popitem()[1], error)
+        for key in list(self._coming):
+            message = self._no_longer_coming(key)
+            if message is not None:
+                self._not_published(message, error)
+        self._publish()
         if self._service.ended is not None:
             self._fail_entries(self._service.ended)
 
@@ -104,35 +121,71 @@ class Registry(RuntimeActor):
             assert self.ending is not None
             message.future._settle(error=self.ending.replica())
 
-    def _put(self, key: int, entry: SamplerEntry) -> None:
-        self._snapshot.put(key, entry)
-        self._lanes.wake_sampling(SamplerChanged(key))
+    # ------------------------------------------------------------ entries
+
+    def _put(self, key: int, entry: SamplerEntry | None) -> None:
+        self._changes[key] = entry
+        self._publish_soon()
+
+    def _entry(self, key: int) -> SamplerEntry | None:
+        """Return the newest entry, published or not."""
+        return self._changes[key] if key in self._changes else self._snapshot.current.get(key)
+
+    def _publish_soon(self) -> None:
+        if not self._due:
+            self._due = True
+            tell(self.actor_ref, _PublishNow())
+
+    def _publish(self) -> None:
+        self._due = False
+        changes, self._changes = self._changes, {}
+        there = {key: entry for key, entry in changes.items() if entry is not None}
+        self._snapshot.change(there, changes.keys() - there.keys())
+        for key in changes:
+            self._lanes.wake_sampling(SamplerChanged(key))
+        to_tell, self._to_tell = self._to_tell, []
+        for each in to_tell:
+            each()
+        self._lift_barriers()
+
+    def _settle_then(self, future: APIFuture[Any], version: int | None, error: TinkerError | None = None) -> None:
+        """Settle a publication's future when everything before is published."""
+        self._to_tell.append(lambda: future._settle(version, error))
+        self._publish_soon()
 
     # ------------------------------------------------------------ policies
 
     def _expect(self, message: PublishPolicy) -> None:
-        current = self._snapshot.current.get(message.policy.key)
+        current = self._entry(message.policy.key)
         if current is not None and current.state == "failed":
-            self._snapshot.remove(message.policy.key)  # there is hope again
+            self._put(message.policy.key, None)  # there is hope again
+        self._expected[message.policy.key] += message.lease.key not in self._coming
         self._coming[message.lease.key] = message
-        entry = message.lease.entry()
+        entry = self._entry(message.lease.key)
         if entry is not None:
             self._decide(message.lease.key, entry)
 
     def _decide(self, key: int, entry: SamplerEntry) -> None:
         """Swap the policy's entry, if the sampler is for one and is decided."""
-        if entry.state == "creating" or (message := self._coming.pop(key, None)) is None:
+        if entry.state == "creating" or (message := self._no_longer_coming(key)) is None:
             return
         if entry.error is not None:
             self._not_published(message, entry.error)
             return
-        current = self._snapshot.current.get(message.policy.key)
+        current = self._entry(message.policy.key)
         if not isinstance(current, PolicyEntry) or current.order < entry.order:
             fields = msgspec.structs.asdict(entry)
             self._put(message.policy.key, PolicyEntry(**fields, lease=message.lease))
         self._tell(message.policy, entry.weights_version)
-        message.future._settle(entry.weights_version)
-        self._lift_barriers()
+        self._settle_then(message.future, entry.weights_version)
+
+    def _no_longer_coming(self, key: int) -> PublishPolicy | None:
+        message = self._coming.pop(key, None)
+        if message is not None:
+            self._expected[message.policy.key] -= 1
+            if not self._expected[message.policy.key]:
+                del self._expected[message.policy.key]
+        return message
 
     def _tell(self, policy: Any, version: int | None) -> None:
         """Say in the log which version a policy has, now and then: some publish a thousand times a day."""
@@ -145,11 +198,10 @@ class Registry(RuntimeActor):
         """Leave the old version in place; when there never was one and none is coming, samples need not wait for it."""
         if self._hopeless(message.policy.key):
             self._put(message.policy.key, PolicyEntry("failed", error=error))
-        message.future._settle(error=error.replica())
-        self._lift_barriers()
+        self._settle_then(message.future, None, error.replica())
 
     def _hopeless(self, key: int) -> bool:
-        return key not in self._snapshot.current and all(key != other.policy.key for other in self._coming.values())
+        return self._entry(key) is None and key not in self._expected
 
     def _training_ended(self, message: TrainingEnded) -> None:
         """Have what waits for newer weights look again, and fail what waits for the first that nobody will publish."""
@@ -160,15 +212,18 @@ class Registry(RuntimeActor):
                 self._lanes.wake_sampling(SamplerChanged(key))
 
     def _fail_entries(self, error: TinkerError) -> None:
-        # A policy's entry holds its sampler's lease, and that the service: nobody would ever let go of either.
+        failed, gone = {}, []
         for key, entry in self._snapshot.current.items():
             if isinstance(entry, PolicyEntry):
-                self._snapshot.remove(key)
+                gone.append(key)  # it holds its sampler's lease, and that the service: nobody would let go of either
             elif entry.error is None:
-                self._put(key, msgspec.structs.replace(entry, state="failed", error=error))
+                failed[key] = msgspec.structs.replace(entry, state="failed", error=error)
+        self._snapshot.change(failed, gone)  # at once: for each of them all of them would be copied
+        for key in failed:
+            self._lanes.wake_sampling(SamplerChanged(key))
 
     def _lift_barriers(self) -> None:
-        if not self._coming:
+        if not self._coming and not self._due:
             barriers, self._barriers = self._barriers, []
             for future in barriers:
                 future._settle(None)

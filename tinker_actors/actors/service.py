@@ -8,7 +8,7 @@ import msgspec
 
 from tinker_actors.actors.lane.keeper import Lanes, release_lanes
 from tinker_actors.actors.lane.work import SessionLink
-from tinker_actors.actors.messages import Shutdown
+from tinker_actors.actors.messages import Barrier, Shutdown
 from tinker_actors.actors.platform import Platform
 from tinker_actors.actors.story import Story
 from tinker_actors.config import Config
@@ -119,7 +119,9 @@ class Service:
 
     def let_go(self) -> None:
         """Take the last step of the service's end, behind the session: let go of registry and lanes. Idempotent."""
+        release_lanes(self.lanes, self.link)
         if self.ended is not None:  # else it never began
             tell(self.registry, Shutdown(self.ended))
-        release_lanes(self.lanes, self.link)
+            if tell(self.registry, Barrier(self.over)):
+                return  # it is over when the registry has failed what is being published
         self.over._settle(None)

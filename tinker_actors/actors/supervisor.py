@@ -116,6 +116,7 @@ class Supervisor(RuntimeActor):
         super().__init__(service.platform.control)
         self._service = service
         self._children: dict[str, Ref] = {}
+        self._names: dict[str, str] = {}  # of the others than registry and session, by what pykka calls them
         self._restarts = RestartIntensity()
         self._farewell: Close | None = None
         self._deadline = math.inf
@@ -134,6 +135,7 @@ class Supervisor(RuntimeActor):
         if isinstance(message, Watch):
             if message.ref.is_alive():
                 self._children[message.name] = message.ref
+                self._names[message.ref.actor_urn] = message.name
         elif isinstance(message, Terminated):
             self._ended(message)
         elif isinstance(message, Close):
@@ -187,7 +189,9 @@ class Supervisor(RuntimeActor):
         registry.executor.run(registry)
 
     def _ended(self, message: Terminated) -> None:
-        name = next((name for name, ref in self._children.items() if ref is message.ref), None)
+        name = self._names.pop(message.ref.actor_urn, None)
+        if name is None:
+            name = next((name for name in ("registry", "session") if self._children.get(name) is message.ref), None)
         if name is None:
             return
         del self._children[name]

@@ -15,7 +15,7 @@ from tinker_actors.actors.messages import Unfinished
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.supervisor import Children, Close
 from tinker_actors.clients.local_door import Visit
-from tinker_actors.clients.tree import answer_of
+from tinker_actors.clients.tree import answer_of, answers_of
 from tinker_actors.errors import ClientClosedError, DeadlineExceededError, InvalidInputError
 from tinker_actors.runtime.actor import logger, tell
 from tinker_actors.runtime.futures import APIFuture
@@ -92,13 +92,13 @@ def tell_cost(service: Service) -> None:
 
 
 def unfinished(service: Service) -> list[str]:
-    """Return the names of the operations that are not finished. Waits for a second at most for each training actor."""
+    """Return the names of the operations that are not finished. Waits for two seconds at most for its actors."""
     works = [item for item in service.lanes.under_way(service.link) if isinstance(item, Work)]
     samples = [work.tracker.what for work in works if work.sink.owed() is not None]
     questions = [question._tracker.what for question in service.questions.copy()]
     children = answer_of(service.supervisor.ask(Children(), block=False), {})
     asked = [ref.ask(Unfinished(), block=False) for name, ref in children.items() if name.startswith("training-")]
-    return [*(name for each in asked for name in answer_of(each, [])), *samples, *questions]
+    return [*(name for names in answers_of(asked, []) for name in names), *samples, *questions]
 
 
 def tell_patience(service: Service, left: float) -> None:
@@ -124,7 +124,7 @@ def wait_for_end(over: APIFuture[None], service: Service, timeout: float, grace:
         over: the end of the service.
         service: which.
         timeout: seconds that what is in flight has.
-        grace: seconds on top of that, to wait for the end, and for each lane.
+        grace: seconds on top of that, to wait for the end and the lanes.
 
     Raises:
         DeadlineExceededError: it has not ended in time.
@@ -140,10 +140,11 @@ def wait_for_end(over: APIFuture[None], service: Service, timeout: float, grace:
                 raise
         tell_patience(service, max(0.0, left - silent - grace))
         silent *= _MORE_RARELY
+    ends = began + timeout + grace
     for answer in lane_states(service.lanes).values():
         # One that has ended has done it, or its successor begins with that.
         with contextlib.suppress(pykka.ActorDeadError, pykka.Timeout):
-            answer.get(timeout=timeout + grace)
+            answer.get(timeout=max(0.0, ends - time.monotonic()))
 
 
 def abandon(service: Service, visit: Visit | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -39,14 +41,13 @@ class Node(msgspec.Struct, frozen=True):
 
 
 def read_tree(service: Service) -> Node:
-    """Ask every actor of a service how it is; one that does not answer within a second is said not to."""
+    """Ask every actor of a service how it is; those that do not answer within a second or two are said not to."""
     children = answer_of(service.supervisor.ask(Children(), block=False), {})
-    asked = {name: _describe(ref) for name, ref in children.items()}
     lanes = lane_states(service.lanes)
-    lane_nodes = tuple(Node(f"{name} lane", answer_of(state)) for name, state in lanes.items())
-    nodes = tuple(Node(name, answer_of(state)) for name, state in asked.items())
-    keeper = Node("lanes", answer_of(_describe(service.lanes.keeper)), lane_nodes)
-    return Node("supervisor", answer_of(_describe(service.supervisor)), (keeper, *nodes))
+    refs = (service.supervisor, service.lanes.keeper, *children.values())
+    supervisor, keeper, *states = answers_of([*map(_describe, refs), *lanes.values()])
+    nodes = tuple(map(Node, (*children, *(f"{name} lane" for name in lanes)), states))
+    return Node("supervisor", supervisor, (Node("lanes", keeper, nodes[len(children) :]), *nodes[: len(children)]))
 
 
 def _describe(ref: pykka.ActorRef[Any]) -> pykka.Future[Any]:
@@ -55,9 +56,18 @@ def _describe(ref: pykka.ActorRef[Any]) -> pykka.Future[Any]:
 
 def answer_of(future: pykka.Future[Any], otherwise: Any = "does not answer") -> Any:
     """Return an actor's answer, or something else where it does not answer within a second."""
-    try:
-        return future.get(timeout=_PATIENCE)
-    except pykka.Timeout:
-        return otherwise
-    except pykka.ActorDeadError:
-        return "ended" if isinstance(otherwise, str) else otherwise
+    return answers_of([future], otherwise)[0]
+
+
+def answers_of(futures: Iterable[pykka.Future[Any]], otherwise: Any = "does not answer") -> list[Any]:
+    """Return the answers of many actors, or something else for each that does not answer within a second from now."""
+    ends = time.monotonic() + _PATIENCE
+    answers = []
+    for future in futures:
+        try:
+            answers.append(future.get(timeout=max(0.0, ends - time.monotonic())))
+        except pykka.Timeout:
+            answers.append(otherwise)
+        except pykka.ActorDeadError:
+            answers.append("ended" if isinstance(otherwise, str) else otherwise)
+    return answers

@@ -7,7 +7,7 @@ rebinding an attribute is atomic in CPython.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
@@ -22,16 +22,30 @@ class Snapshot(Generic[K, V]):
         current: the newest published state, read-only. Readable from any thread.
     """
 
-    __slots__ = ("current",)
+    __slots__ = ("_published", "current")
 
     def __init__(self) -> None:
-        self.current: Mapping[K, V] = MappingProxyType({})
+        self._publish({})
 
     def put(self, key: K, value: V) -> None:
         """Publish a state in which `key` has `value`. Only by the one writer."""
-        self.current = MappingProxyType({**self.current, key: value})
+        self.change({key: value})
 
     def remove(self, key: K) -> None:
         """Publish a state without `key`; nothing happens when it is not there. Only by the one writer."""
-        if key in self.current:
-            self.current = MappingProxyType({k: v for k, v in self.current.items() if k != key})
+        self.change({}, (key,))
+
+    def change(self, values: Mapping[K, V], gone: Iterable[K] = ()) -> None:
+        """Publish one state with new values and without what is gone. Only by the one writer."""
+        found = [key for key in gone if key in self._published]
+        if not values and not found:
+            return
+        following = self._published.copy()  # a dict copies a dict by its table; through the proxy it would go by keys
+        following.update(values)
+        for key in found:
+            del following[key]
+        self._publish(following)
+
+    def _publish(self, state: dict[K, V]) -> None:
+        self._published = state
+        self.current: Mapping[K, V] = MappingProxyType(state)

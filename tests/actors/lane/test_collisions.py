@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from tinker_actors.actors.lane.collisions import Collisions
 from tinker_actors.actors.messages import Suspicion, Verdict
 from tinker_actors.errors import APIResponseValidationError, OutcomeUnknownError
 from tinker_actors.runtime.actor import RuntimeActor, tell
@@ -371,3 +374,19 @@ def test_an_answer_that_can_not_be_read_ends_what_it_came_on():
     bench.settle()
 
     assert bench.peer.rejected == [sent, poll]
+
+
+def test_callers_may_add_to_the_table_while_it_is_looked_through():
+    table = {}
+
+    class MeanwhileAnother:
+        id = 1
+
+        @property
+        def what(self):
+            table[len(table) + 1] = self
+            return "something else"
+
+    table[1] = MeanwhileAnother()
+    assert Collisions(SimpleNamespace(table=table))._out() == set()
+    assert len(table) == 2

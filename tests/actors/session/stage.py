@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tinker_actors.actors.lane.work import Call, SessionLink
-from tinker_actors.actors.registry import sampler_keys
+from tinker_actors.actors.registry import Registry, sampler_keys
 from tinker_actors.actors.sampler import Sampling
 from tinker_actors.actors.service import Service
 from tinker_actors.actors.session.actor import Session
@@ -72,7 +72,7 @@ class Stage:
         config = resolve(base_url="http://127.0.0.1:1", env={})
         self.service = Service(config, platform, self.lanes, SessionLink())  # type: ignore[arg-type]
         self.ear = Ear(self.runtime)
-        self.service.registry = self.ear.actor_ref
+        self.service.registry = Registry.start(self.service)
         self.service.session = Session.start(self.service, SessionSettings(**settings))
         self.settle()
 

@@ -111,7 +111,8 @@ class Collisions:
         return True
 
     def _out(self) -> set[int]:
-        return {item.id for item in self._desk.table.values() if _is_out(item)}
+        # Of a copy, made in one call into the interpreter: callers add to the table meanwhile.
+        return {item.id for item in list(self._desk.table.values()) if _is_out(item)}
 
     def _still_out(self, numbers: set[int]) -> set[int]:
         table = self._desk.table

@@ -102,8 +102,9 @@ class Lanes:
             self._wake(lane, Forget(work_ids))
 
     def wake_sampling(self, message: Any) -> None:
-        """Tell the sample lane."""
-        self._wake("sample", message)
+        """Tell the sample lane that samples may go that wait for something; where it carries none, nothing waits."""
+        if self.tables["sample"]:
+            self._wake("sample", message)
 
     def broadcast(self, message: Any) -> None:
         """Tell every lane."""
