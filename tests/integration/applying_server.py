@@ -32,13 +32,15 @@ class Applying:
     Args:
         kind: one of `KINDS`.
         config: whether it offers `client/config`.
+        refuses: whether it refuses a step behind a gradient that failed, and names that by its number.
         unreadable: what it does to a body that is no JSON: `"422"`, or `"500"`, and then it leaves the connection.
     """
 
-    def __init__(self, kind="plain", *, config=None, unreadable=None):
+    def __init__(self, kind="plain", *, config=None, unreadable=None, refuses=False):
         self.kind = kind
         self.config = kind != "plain" if config is None else config
         self.unreadable = unreadable or ("500" if kind == "skyrl" else "422")
+        self.refuses, self._failed = refuses, None
         self._turn, self._early = 1, {}  # the next number, and what came before its turn
         self.gathered, self.steps, self.saved, self.restored = [], [], [], []
         self.forwards = 0
@@ -166,9 +168,16 @@ class Applying:
         firsts, done = self._passed(asked["forward_backward_input"])
         if done[0] == 200:
             self.gathered += firsts
+        else:
+            self._failed = asked["seq_id"]
         return done
 
     def optim_step(self, _):
+        failed, self._failed = self._failed, None
+        if failed is not None and self.refuses:
+            self.gathered = []
+            said = {"error": "optim_step was not applied", "category": "user", "preceding_seq_id": failed}
+            return 200, said
         self.steps.append(self.gathered)
         self.gathered = []
         return 200, {"type": "optim_step", "metrics": {}}

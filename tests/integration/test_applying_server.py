@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import tinker_actors as ta
+from tinker_actors.runtime.unseen import cause_of
 
 from .applying_server import COULD_NOT, FAILS, KINDS, Applying
 from .conftest import HANG
@@ -219,6 +220,37 @@ def test_who_goes_on_whatever_fails_gets_what_the_server_does():
         futures = [run.gradient(1), run.gradient(REFUSE), run.step()]
         assert [future.exception(HANG) is None for future in futures] == [True, False, True]
         assert server.steps == [[1]]
+        run.service.close(timeout=0)
+
+
+# ---------------------------------------------------------------- a server that refuses by itself
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("on_step_failure", ["stop", "continue"])
+def test_what_a_server_refuses_because_of_a_failure_that_it_names_leads_to_that_failure(on_step_failure, told):
+    with Applying("official", refuses=True) as server:
+        run = Run(server, on_step_failure=on_step_failure)
+        run.trainer.result(HANG)
+        server.may_answer.clear()
+        gradient = run.gradient(FAILS)
+        step = None if told else run.step()
+        if step is not None:
+            step.accepted.result(HANG)
+        server.may_answer.set()
+        if told:
+            assert COULD_NOT in str(gradient.exception(HANG))
+            step = run.step()
+        run.trainer.barrier(HANG)
+        assert isinstance(step._failure(), ta.PrecedingOperationFailed)
+        assert step._failure().preceding_seq_id == 1
+        assert COULD_NOT in str(step._failure().preceding)
+        assert cause_of(step._failure()).message == cause_of(gradient._failure()).message, "it is told once"
+        # Nobody is stopped by it for ever: who is told of the step is told of all.
+        assert step.exception(HANG)
+        run.gradient(2).result(HANG)
+        run.step().result(HANG)
+        assert server.steps == [[2]]
         run.service.close(timeout=0)
 
 

@@ -432,7 +432,7 @@ def test_what_was_acknowledged_is_said_as_all_numbers_before_it():
         order.admit(OPERATIONS["save"], place)
     for place in (1, 2):
         order.ended(place)
-    assert order._acknowledged == []
+    assert order._told._acknowledged == []
     assert order.known(later, 9) == (range(4, 7),)
 
 
@@ -459,7 +459,7 @@ def test_nothing_is_remembered_for_longer_than_somebody_can_be_ignorant():
         order.ended(place)
         order.told(place)
         order.accepted(place)
-        assert len(order._faults) <= 2
+        assert len(order._told.faults) <= 2
 
 
 def test_what_is_said_of_it():

@@ -151,4 +151,4 @@ def test_nothing_is_sent_in_ignorance_and_nobody_who_knows_is_stopped(events, di
         world.turn()
         world.end()
     assert world.steps[-1][0] == max(world.knew)
-    assert world.order._faults == []
+    assert world.order._told.faults == []

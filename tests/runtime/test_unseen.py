@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tinker_actors.errors import ActorCrashedError, ClientClosedError, PrecedingOperationFailed, RequestFailedError
+from tinker_actors.errors import (
+    ActorCrashedError,
+    ClientClosedError,
+    PrecedingOperationFailed,
+    RequestFailedError,
+    StepTaintedError,
+)
 from tinker_actors.runtime.unseen import Unseen, count_cost, counted
 
 
@@ -57,6 +63,33 @@ def test_copies_of_an_error_and_what_was_not_done_because_of_it_are_one_failure(
     first, second = lines(caplog)
     assert "101 operations (100 optim_step, 1 forward_backward): out of memory" in first
     assert "failure of sample: it broke" in second
+
+
+def test_what_builds_on_a_failed_step_is_the_same_failure(unseen, later, caplog):
+    """Also at several removes, and where it was the server that applied what it should not have."""
+    reason = RequestFailedError("out of memory")
+    refused = PrecedingOperationFailed("Not applied, because operation 3 before it failed", preceding=reason)
+    unseen.note("optim_step", StepTaintedError("applied all the same", preceding=reason))
+    unseen.note("forward_backward", StepTaintedError("not sent", preceding=refused))
+    unseen.note("optim_step", refused)
+    later.go_on()
+    (line,) = lines(caplog)
+    assert line == "Nobody looked at the failure of 3 operations (2 optim_step, 1 forward_backward): out of memory"
+
+
+@pytest.mark.parametrize("first", ["the cause", "a consequence"])
+def test_what_comes_later_of_a_cause_that_was_told_is_no_news(unseen, later, caplog, first):
+    reason = RequestFailedError("out of memory")
+    consequence = PrecedingOperationFailed("not done", preceding=reason)
+    unseen.note("forward_backward", reason if first == "the cause" else consequence)
+    later.go_on()
+    assert len(lines(caplog)) == 1
+    unseen.note("optim_step", consequence)
+    later.go_on()
+    assert lines(caplog) == []
+    unseen.note("forward_backward", RequestFailedError("out of memory"))
+    later.go_on()
+    assert len(lines(caplog)) == 1, "it has happened again"
 
 
 def test_of_many_reasons_the_most_frequent_are_told_and_the_rest_is_counted(unseen, later, caplog):

@@ -27,11 +27,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
-
-from tinker_actors.errors import TinkerError
-from tinker_actors.protocol.consequences import Left, applied_behind, preceded, tainted
+from tinker_actors.errors import PrecedingOperationFailed, TinkerError
+from tinker_actors.protocol.consequences import Left, advice_behind, applied_behind, preceded, tainted
 from tinker_actors.protocol.requests.operations import Operation
+from tinker_actors.protocol.told import Fault, Told
 from tinker_actors.types.failures import EVERY
 
 Kind = Literal["gradient", "step", "restore", "other"]
@@ -100,42 +99,6 @@ def kind_of(operation: Operation) -> Kind:
     return "restore" if operation.restores else "other"
 
 
-class Fault(msgspec.Struct, eq=False):
-    """A failure that others build on, until nobody can be ignorant of it any more.
-
-    Attributes:
-        place: of the operation that failed.
-        cause: which failure it is; several operations can fail of one.
-        error: what to name as the reason.
-        numbers: the `seq_id`s of the operation; empty for one that was not sent.
-        told_at: the place of the last operation called before its caller was told, or None while he is not.
-        announced: the server accepted an operation that said that this was known.
-    """
-
-    place: int
-    cause: int
-    error: TinkerError
-    numbers: range
-    told_at: int | None = None
-    announced: bool = False
-
-    def known_to(self, place: int) -> bool:
-        """Return whether the operation at `place` was called after this was told."""
-        return self.told_at is not None and self.told_at < place
-
-
-class Acknowledgement(msgspec.Struct, eq=False):
-    """That the user goes on whatever becomes of what he called before, until nothing can come of that any more.
-
-    Attributes:
-        place: of the last operation called before it.
-        first: the number of the first operation behind it that was sent; 0 while none was.
-    """
-
-    place: int
-    first: int = 0
-
-
 class Order:
     """Where the operations of one model stand. Plain state for the one actor that owns it.
 
@@ -157,7 +120,7 @@ class Order:
         self.calls = 0
         self._admitted = 0
         self._in_flight: dict[int, Kind] = {}
-        self._faults: list[Fault] = []
+        self._told = Told()
         self._gradients: set[int] = set()  # on the server, for the step that was not called yet
         self._steps: dict[int, set[int]] = {}  # sent and not ended, with their gradients
         self._misled: dict[int, Fault] = {}  # of these, the ignorant ones
@@ -168,14 +131,13 @@ class Order:
         self._spoiled: tuple[int, TinkerError, Left] | None = None
         self._discarding = False
         self._restored = -1
-        self._acknowledged: list[Acknowledgement] = []
 
     @property
     def state(self) -> Literal["clean", "failed", "tainted"]:
         """`"tainted"`: only a restore or an acknowledgement helps; `"failed"`: somebody has yet to be told."""
         if self._spoiled is not None or (self._stranded and not self.discards):
             return "tainted"
-        return "failed" if any(fault.told_at is None for fault in self._faults) else "clean"
+        return "failed" if any(fault.told_at is None for fault in self._told.faults) else "clean"
 
     # ------------------------------------------------------------ calls and turns
 
@@ -186,7 +148,7 @@ class Order:
 
     def ignorant_of(self, place: int) -> Fault | None:
         """Return a fault that the caller of the operation at `place` had not been told of, or None."""
-        return next((each for each in self._faults if each.place < place and not each.known_to(place)), None)
+        return self._told.ignorant_of(place)
 
     def admit(self, operation: Operation, place: int) -> tuple[Verdict, TinkerError | None]:
         """Decide about the next operation, and return the verdict with the error to fail it with, if it fails.
@@ -249,7 +211,7 @@ class Order:
 
     def _strand(self, places: set[int], error: TinkerError | None, by: int) -> None:
         """Note that gradients stay on the server because of an operation."""
-        if not self.discards and self._told_at(by) is not None:
+        if not self.discards and self._told.told_at(by) is not None:
             self._gradients |= places  # acknowledged: what can't be discarded counts
         elif places:
             self._stranded |= places
@@ -257,7 +219,7 @@ class Order:
 
     def _unsettled(self, place: int) -> bool:
         misled = any(step > self._restored for step in self._misled)
-        covered = max((each.place for each in self._acknowledged if each.place < place), default=0)
+        covered = self._told.acknowledged_before(place)
         acknowledged = any(at <= covered and kind != "other" for at, kind in self._in_flight.items())
         return self._discarding or bool(self._undecided) or misled or acknowledged
 
@@ -272,32 +234,24 @@ class Order:
         """
         if not self._stops:
             return (EVERY,)
-        covered = 0
-        for each in self._acknowledged:
-            if each.place < place:
-                covered = each.first = each.first or first
-        known = [fault.numbers for fault in self._faults if fault.known_to(place) and fault.numbers]
-        return (*([range(1, covered)] if covered > 1 else []), *known)
+        return self._told.known(place, first)
 
     def accepted(self, place: int) -> None:
         """Note that the server accepted the operation at `place`, and so has heard what its caller knew."""
-        for fault in self._faults:
-            fault.announced = fault.announced or fault.known_to(place)
+        self._told.announced(place)
         self._forget()
 
     def told(self, cause: int) -> None:
         """Note that the user was told of a failure: what he calls from now on, he calls knowing it."""
-        for fault in self._faults:
-            if fault.cause == cause and fault.told_at is None:
-                fault.told_at = self.calls
+        self._told.tell(cause, self.calls)
         self._forget()
 
     def acknowledge(self) -> None:
         """Note that the user goes on with the weights as they are, whatever becomes of what he called so far."""
-        for fault in self._faults:
-            self.told(fault.cause)
+        for fault in self._told.faults:
+            self._told.tell(fault.cause, self.calls)
         if self._stops:
-            self._acknowledged.append(Acknowledgement(self.calls))
+            self._told.acknowledge(self.calls)
         self._spoiled = None
         if not self.discards:
             self._gradients |= self._stranded
@@ -306,36 +260,43 @@ class Order:
 
     def last_ignorant(self, place: int) -> int:
         """Return the place of the last call that is ignorant, if the operation at `place` fails now."""
-        told_at = self._told_at(place)
+        told_at = self._told.told_at(place)
         return self.calls if told_at is None else told_at
 
-    def _told_at(self, place: int) -> int | None:
-        """Return the place of the last call before the user said that he goes on whatever becomes of this one."""
-        return next((each.place for each in self._acknowledged if each.place >= place), None)
-
     def _forget(self) -> None:
-        """Drop the faults that no operation can be ignorant of any more, and that need not be announced."""
-        if not self._faults and not self._acknowledged:
-            return
-        oldest = min((self._admitted + 1, *self._in_flight))
-        self._faults = [fault for fault in self._faults if not self._is_over(fault, oldest)]
-        if self._acknowledged:
-            self._acknowledged = [each for each in self._acknowledged if each.place >= oldest]
-
-    def _is_over(self, fault: Fault, oldest: int) -> bool:
-        return fault.known_to(oldest) and (fault.announced or not self.discards or not fault.numbers)
+        if self._told:
+            self._told.forget(min((self._admitted + 1, *self._in_flight)), announces=self.discards)
 
     # ------------------------------------------------------------ failures and ends
+
+    def refused_behind(self, operation: Operation, place: int, error: PrecedingOperationFailed) -> Fault | None:
+        """Take a server's word that it refused an operation because of one before it; `error` is what it said.
+
+        The error is made to lead to its cause, so that one failure is told once. Who is told of the refusal is told of
+        the cause where he was not.
+
+        Returns:
+            The fault of which its caller was ignorant; None where the server refused what was called knowingly, or
+            names a failure that nobody here has heard of: then the refusal is another fault.
+        """
+        error.advice = advice_behind(operation) or error.advice
+        fault = self._told.ignorant_of(place, error.preceding_seq_id)
+        if fault is not None:
+            error.preceding, error.on_told = fault.error, fault.error.on_told
+        else:
+            error.preceding = self._told.named(error.preceding_seq_id)
+        return fault
 
     def failed(
         self, operation: Operation, place: int, error: TinkerError, cause: int, numbers: range = range(0)
     ) -> None:
         """Note that an operation failed for good; of a gradient more may come until its `gradient_ended`."""
+        self._told.remember(numbers, error)
         kind = kind_of(operation)
         if not self._stops or kind == "other" or place < self._restored:
             return
-        fault = Fault(place, cause, error, numbers, self._told_at(place))
-        self._faults.append(fault)
+        fault = Fault(place, cause, error, numbers)
+        self._told.failed(fault)
         if kind == "gradient":
             self._undecided.add(place)
         for step in self._steps:
@@ -366,7 +327,7 @@ class Order:
             (self._gradients if later is None else self._steps[later]).update(gradients)
         elif fault is not None and effect == "stranded":
             self._strand(gradients, fault.error, place)
-        elif effect == "spoiled" and fault is not None and place > self._restored and self._told_at(place) is None:
+        elif effect == "spoiled" and fault is not None and place > self._restored and self._told.told_at(place) is None:
             left: Left = "applied" if ended == "applied" else "perhaps applied"
             self._spoiled = self._spoiled or (place, fault.error, left)
         if fault is None or ended != "applied":
@@ -376,7 +337,7 @@ class Order:
     def restored(self, place: int) -> None:
         """Note that the restore at `place` succeeded: what failed before it does not matter any more."""
         self._restored = place
-        self._faults = [fault for fault in self._faults if fault.place > place]
+        self._told.restored(place)
         for places in (self._gradients, self._stranded, self._undecided):
             places.difference_update([each for each in places if each < place])
         self._misled = {step: fault for step, fault in self._misled.items() if step < place or fault.place > place}

@@ -1,7 +1,8 @@
 """Failures that nobody looked at, and what a failure cost: one line for one failure, however many operations it ended.
 
 A future that is freed with a failure nobody has seen says so here. What has the same cause within a moment is told
-together. At the end of the program nothing will be looked at any more, so the futures that are left are told of then.
+together, and what comes later of a cause that was told is not told again. At the end of the program nothing will be
+looked at any more, so the futures that are left are told of then.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from tinker_actors.errors import PrecedingOperationFailed
+from tinker_actors.errors import PrecedingOperationFailed, StepTaintedError
 from tinker_actors.runtime.threads import log_failure
 
 logger = logging.getLogger("tinker_actors")
@@ -20,15 +21,19 @@ logger = logging.getLogger("tinker_actors")
 # Seconds for which failures are gathered from the first on. Where they keep coming, twice as long each time.
 _GATHERED_FOR = 1.0
 _GATHERED_AT_MOST = 60.0
+# Causes that were told lately and are remembered.
+_TOLD = 64
 # Lines for what was gathered; what is behind them is counted only.
 _MOST_LINES = 10
 
 _COST = "_cost"
 
+_Key = tuple[type[BaseException], str]
+
 
 def cause_of(error: BaseException) -> BaseException:
     """Return the failure that an error is a consequence of; often the error itself."""
-    while isinstance(error, PrecedingOperationFailed) and error.preceding is not None:
+    while isinstance(error, PrecedingOperationFailed | StepTaintedError) and error.preceding is not None:
         error = error.preceding
     return error
 
@@ -82,6 +87,7 @@ class Unseen:
         self._gathering = False
         self._watching = False
         self._pause = _GATHERED_FOR
+        self._told: deque[_Key] = deque(maxlen=_TOLD)  # whose consequences are no news
 
     def watch(self) -> None:
         """Report at the end of the program what nobody has looked at by then. To be called when something failed."""
@@ -110,14 +116,17 @@ class Unseen:
 
     def report(self) -> int:
         """Log what was gathered, a line for each cause, and return how many lines there are."""
-        causes: dict[tuple[type[BaseException], str], tuple[BaseException, list[str]]] = {}
+        causes: dict[_Key, tuple[BaseException, list[str]]] = {}
         while self._found:
             try:
                 what, error = self._found.popleft()
             except IndexError:
                 break  # the program ends meanwhile
             cause = cause_of(error)
-            causes.setdefault((type(cause), _text(cause)), (cause, []))[1].append(what)
+            key = (type(cause), _text(cause))
+            if cause is error or key in causes or key not in self._told:
+                causes.setdefault(key, (cause, []))[1].append(what)
+        self._told.extend(causes)
         groups = sorted(causes.values(), key=lambda group: -len(group[1]))
         for cause, operations in groups[:_MOST_LINES]:
             whose = operations[0] if len(operations) == 1 else counted(operations)

@@ -14,7 +14,6 @@ from tinker_actors.actors.model.operation import Pending, settle_error
 from tinker_actors.actors.service import Service
 from tinker_actors.errors import PrecedingOperationFailed, TinkerError
 from tinker_actors.events.records import StepRefused
-from tinker_actors.protocol.consequences import advice_behind
 from tinker_actors.protocol.order import Ended, Order, Verdict
 from tinker_actors.protocol.requests.operations import discard
 from tinker_actors.runtime.actor import Ref, tell
@@ -116,12 +115,9 @@ class Failing:
 
     def failed(self, pending: Pending, error: TinkerError) -> None:
         """Note why an operation that was sent failed for good."""
-        numbers = pending.numbers
-        if isinstance(error, PrecedingOperationFailed) and error.preceding_seq_id is not None:
-            numbers = range(error.preceding_seq_id, error.preceding_seq_id + 1)
         if isinstance(error, PrecedingOperationFailed) and isinstance(error.preceding, TinkerError):
             error = error.preceding  # what is behind this one fails for the same reason
-        self.order.failed(pending.operation, pending.place, error, self.cause_of(error), numbers)
+        self.order.failed(pending.operation, pending.place, error, self.cause_of(error), pending.numbers)
 
     def conclude(self, pending: Pending) -> TinkerError | None:
         """Note how an operation ended of which nothing more will come; return the error to fail it with, or None."""
@@ -145,12 +141,11 @@ class Failing:
         """Take a server's word that it refused an operation because of one before it."""
         error = pending.error
         assert isinstance(error, PrecedingOperationFailed)
-        error.advice = advice_behind(pending.operation) or error.advice
-        fault = self.order.ignorant_of(pending.place)
-        if fault is not None:
-            error.preceding, error.on_told = fault.error, fault.error.on_told
-        else:  # of a failure that nobody here has heard of
-            self.failed(pending, error)
+        number = error.preceding_seq_id
+        assert number is not None
+        if self.order.refused_behind(pending.operation, pending.place, error) is None:
+            numbers = range(number, number + 1)
+            self.order.failed(pending.operation, pending.place, error, self.cause_of(error), numbers)
 
     def _step_ended(self, pending: Pending) -> TinkerError | None:
         error = pending.error
