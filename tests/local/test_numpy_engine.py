@@ -169,3 +169,21 @@ def test_several_targets_per_position_are_each_scored_where_the_loss_takes_them(
     inputs = {name: np.zeros(targets.shape) for name in ("logprobs", "advantages")}
     with pytest.raises(ValueError, match="one target per position"):
         model.forward_backward([Example(tokens, targets, inputs)], "ppo", {})
+
+
+@pytest.mark.parametrize(("count", "prompt", "most"), [(1, 3, 40), (4, 3, 300), (8, 100, 700), (2, 1900, 148)])
+def test_samples_take_no_more_memory_than_is_said_of_their_tokens(engine, count, prompt, most):
+    task = SampleTask(
+        prompt=np.full(prompt, 7), num_samples=count, max_tokens=most, temperature=1.0, top_k=None, top_p=1.0, seed=0,
+        stop=(), prompt_logprobs=False, topk_prompt_logprobs=0,
+    )  # fmt: skip
+    decoding = engine.decoding(engine.weights(TINY_NAME, None, None))
+    assert decoding.admit([(0, task)]) == []
+    largest = 0
+    while not decoding.step():
+        stores = decoding._decoder._cache._stores
+        # What grows is there twice for a moment, a layer at a time.
+        largest = max(largest, sum(array.nbytes for pair in stores for array in pair) + stores[0][0].nbytes * 2)
+    info = engine.base_models[TINY_NAME]
+    said = count * ((prompt + most) * info.token_bytes + info.sequence_bytes)
+    assert 0.5 * said < largest < 1.2 * said + 64 * count * info.token_bytes

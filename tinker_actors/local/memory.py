@@ -12,8 +12,8 @@ _CONTROL_GROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.li
 
 
 def usable_memory() -> int:
-    """Return how many bytes this process can have: what the machine has, or a lower limit on the process."""
-    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    """Return how many bytes this process can have: what it is limited to, or three quarters of what the machine has."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 3 // 4]  # other programs run there, too
     for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
         soft, _ = resource.getrlimit(limit)
         if soft != resource.RLIM_INFINITY:

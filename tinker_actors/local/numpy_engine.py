@@ -13,7 +13,7 @@ from tinker_actors.local.core.ports import (
     Example,
     PassOutput,
 )
-from tinker_actors.local.decoding import Detokenise, NumpyDecoding, Precise
+from tinker_actors.local.decoding import Detokenise, NumpyDecoding, Precise, cache_bytes, row_bytes
 from tinker_actors.local.engine.adamw import AdamParams as EngineAdamParams
 from tinker_actors.local.engine.base import BaseModel
 from tinker_actors.local.engine.data import Datum, Output
@@ -22,6 +22,7 @@ from tinker_actors.local.engine.losses import LOSSES
 from tinker_actors.local.engine.model import LoraModel
 from tinker_actors.local.engine.peft import peft_config
 from tinker_actors.local.engine.tiny import SPECIAL_TOKENS, TINY_NAME, tiny_base
+from tinker_actors.local.engine.workspace import Workspace
 from tinker_actors.types.training import AdamParams, LoraConfig
 
 _ADAPTER_ARRAYS = 4
@@ -56,12 +57,13 @@ class NumpyModel:
     Args:
         served: the base model.
         spec: what is trained.
+        workspace: where it computes.
     """
 
-    def __init__(self, served: ServedModel, spec: LoraSpec) -> None:
+    def __init__(self, served: ServedModel, spec: LoraSpec, workspace: Workspace) -> None:
         self._served = served
         self._spec = spec
-        self._model = LoraModel(served.base, spec)
+        self._model = LoraModel(served.base, spec, workspace=workspace)
 
     def forward(self, data: Sequence[Example], loss_fn: str, config: Mapping[str, Any]) -> PassOutput:
         """Compute a loss.
@@ -113,11 +115,13 @@ class NumpyEngine:
 
     Args:
         models: further base models by name, beside the built-in `local/tiny`.
+        computing_bytes: memory for passes that are computed at the same time; None for as much as they take.
     """
 
     loss_functions: Sequence[str] = tuple(sorted(LOSSES))
 
-    def __init__(self, models: Mapping[str, ServedModel] | None = None) -> None:
+    def __init__(self, models: Mapping[str, ServedModel] | None = None, *, computing_bytes: int | None = None) -> None:
+        self._workspace = Workspace(computing_bytes)
         self._precise = Precise()
         self._served = {TINY_NAME: ServedModel(tiny_base(), detokenise=_tiny_text), **(models or {})}
         self.base_models: Mapping[str, BaseModelInfo] = {
@@ -128,13 +132,15 @@ class NumpyEngine:
                 arch=served.arch,
                 tokenizer_id=name,
                 stand_in=served.stand_in,
+                token_bytes=cache_bytes(served.base),
+                sequence_bytes=row_bytes(served.base),
             )
             for name, served in self._served.items()
         }
 
     def create(self, base_model: str, config: LoraConfig) -> NumpyModel:
         """Return a new adapter on a base model."""
-        return NumpyModel(self._served[base_model], _spec(config))
+        return NumpyModel(self._served[base_model], _spec(config), self._workspace)
 
     def adapter_bytes(self, base_model: str, config: LoraConfig) -> int:
         """Return the bytes of an adapter, its gradient and its two moments; 0 for a configuration that can't be one."""
@@ -158,7 +164,8 @@ class NumpyEngine:
 
     def decoding(self, weights: NumpyWeights) -> NumpyDecoding:
         """Return a new decoding, still without tasks."""
-        return NumpyDecoding(self._precise.of(weights.served.base), weights.adapter, weights.served.detokenise)
+        base = self._precise.of(weights.served.base)
+        return NumpyDecoding(base, weights.adapter, weights.served.detokenise, self._workspace)
 
     def text(self, base_model: str, tokens: Sequence[int]) -> str | None:
         """Return the text of tokens, or None where there is no tokenizer."""

@@ -15,11 +15,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import msgspec
 import uvicorn
 
 from tinker_actors.errors import ConfigError, TinkerError
@@ -27,6 +25,7 @@ from tinker_actors.local.core import Limits, ServiceCore
 from tinker_actors.local.core.access.authentication import Access
 from tinker_actors.local.core.access.origins import Origins
 from tinker_actors.local.core.ports import Engine
+from tinker_actors.local.decoding import model_bytes
 from tinker_actors.local.engine.tiny import TINY_NAME
 from tinker_actors.local.faults.connection import ConnectionProtocol
 from tinker_actors.local.faults.setup import make_faults
@@ -41,6 +40,7 @@ from tinker_actors.local.model_folders import load_model_folders
 from tinker_actors.local.numpy_engine import NumpyEngine, ServedModel
 from tinker_actors.local.options import ServerOptions
 from tinker_actors.local.quiet import Quiet
+from tinker_actors.local.shares import limits_within
 from tinker_actors.local.stand_ins import ARCH as STAND_IN_ARCH
 from tinker_actors.local.stand_ins import stand_in, vocab_sizes
 from tinker_actors.local.store.files import FileStore
@@ -75,7 +75,7 @@ def serve(options: ServerOptions, *, announce: Callable[[dict[str, Any]], None] 
         OSError: the folder can't.
     """
     host, data_dir = options.host, options.data_dir
-    bounds = _limits(options.limits)
+    _require_known(options.limits)
     access = Access(take_keys(options.api_keys, options.api_key_files), jwt=options.jwt)
     if not (options.insecure or access.guarded or is_loopback(host)):
         raise ConfigError(
@@ -91,13 +91,19 @@ def serve(options: ServerOptions, *, announce: Callable[[dict[str, Any]], None] 
     for handler in logging.getLogger().handlers:
         handler.addFilter(quiet)
     _allow_many_connections()
-    made = _make_engine(options.engine, options.models, options.stand_ins)
+    models = _models(options)
+    bounds = limits_within(usable_memory() - sum(model_bytes(each.base) for each in models.values()), options.limits)
+    made = _make_engine(options, models, bounds)
     with (
         _listen(host, options.port) as listener,
         temporary_folder() if data_dir is None else contextlib.nullcontext(data_dir) as folder,
         contextlib.closing(
             FileStore(
-                folder, result_bytes=bounds.stored_result_bytes, futures=bounds.stored_futures, adopt=options.adopt
+                folder,
+                result_bytes=bounds.stored_result_bytes,
+                futures=bounds.stored_futures,
+                unwritten_bytes=bounds.unwritten_bytes,
+                adopt=options.adopt,
             )
         ) as store,
     ):
@@ -114,20 +120,15 @@ def serve(options: ServerOptions, *, announce: Callable[[dict[str, Any]], None] 
             asyncio.run(_run(app, protocol, listener, options, lambda: (announce or _print_line)(ready)))
 
 
-def _limits(given: Mapping[str, float]) -> Limits:
-    """Return the limits; their memory for weights is a part of what there is, where it is not given.
+def _require_known(given: Mapping[str, float]) -> None:
+    """Check the names of limits.
 
     Raises:
-        ConfigError: one is no limit.
+        ConfigError: one is none.
     """
     unknown = given.keys() - set(Limits.__struct_fields__)
     if unknown:
         raise ConfigError(f"There is no limit {', '.join(sorted(unknown))}; see tinker_actors.local.core.Limits.")
-    limits = Limits(**given)  # type: ignore[arg-type]  # whole numbers where they are meant
-    memory = usable_memory()
-    parts = {"adapter_bytes": memory // 4, "sampler_bytes": memory // 8}
-    unsaid = {name: size for name, size in parts.items() if getattr(limits, name) is None}
-    return msgspec.structs.replace(limits, **unsaid)
 
 
 class PortError(TinkerError, OSError):
@@ -226,14 +227,25 @@ def _stop_at_eof(server: uvicorn.Server, loop: asyncio.AbstractEventLoop) -> Non
     threading.Thread(target=watch, name="tinker-local-lifeline", daemon=True).start()
 
 
-def _make_engine(name: str, models: Mapping[str, Path], stand_ins: Mapping[str, int | None]) -> Engine:
-    sizes = vocab_sizes(stand_ins, (LEDGER_NAME, TINY_NAME, *models))
-    if name == "ledger":
-        return LedgerEngine((LEDGER_NAME, *models), sizes)
+def _stand_ins(options: ServerOptions) -> dict[str, int]:
+    return vocab_sizes(options.stand_ins, (LEDGER_NAME, TINY_NAME, *options.models))
+
+
+def _models(options: ServerOptions) -> dict[str, ServedModel]:
+    """Load the models, beside the built-in one."""
+    if options.engine == "ledger":
+        return {}
     small = {
-        called: ServedModel(stand_in(called, size), arch=STAND_IN_ARCH, stand_in=True) for called, size in sizes.items()
+        called: ServedModel(stand_in(called, size), arch=STAND_IN_ARCH, stand_in=True)
+        for called, size in _stand_ins(options).items()
     }
-    return NumpyEngine({**load_model_folders(models), **small})
+    return {**load_model_folders(options.models), **small}
+
+
+def _make_engine(options: ServerOptions, models: Mapping[str, ServedModel], bounds: Limits) -> Engine:
+    if options.engine == "ledger":
+        return LedgerEngine((LEDGER_NAME, *options.models), _stand_ins(options))
+    return NumpyEngine(models, computing_bytes=bounds.computing_bytes)
 
 
 def _allow_many_connections() -> None:

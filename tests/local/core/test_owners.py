@@ -114,3 +114,20 @@ def test_training_data_that_wait_count_and_the_operation_that_all_wait_for_is_le
     driver.work()
     number = 2 + statuses.index(429)
     assert driver.call("forward_backward", bodies.forward_backward(model, number))[0] == 200
+
+
+def test_of_what_is_larger_than_those_that_wait_for_it_one_is_let_in_at_a_time(owners, bodies):
+    """Any number of models may each have such a one."""
+    driver = owners(held_bytes=20_000)
+    session = driver.session()
+    models = [driver.model(session, number) for number in range(4)]
+    for model in models:
+        driver.good("optim_step", bodies.optim_step(model, 2))
+    large = [bodies.forward_backward(model, 1, *[bodies.datum()] * 20) for model in models]
+    asked = [driver.call("forward_backward", body) for body in large]
+    assert [status for status, _ in asked] == [200, 429, 429, 429]
+    driver.work()
+    for body in large[1:]:
+        assert driver.call("forward_backward", body)[0] == 200
+        driver.work()
+    driver.result(asked[0][1]["request_id"])

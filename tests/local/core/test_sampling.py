@@ -126,7 +126,7 @@ def test_max_tokens_left_out_is_the_engines_choice(driver, bodies, sampler):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"sampling_params": {"max_tokens": 0}}, "max_tokens must be at least 1, got 0"),
+        ({"sampling_params": {"max_tokens": 0}}, "max_tokens must be 1 to 9223372036854775807, got 0"),
         ({"sampling_params": {"max_tokens": 1, "temperature": -0.5}}, "temperature"),
         ({"sampling_params": {"max_tokens": 1, "top_p": 0}}, "top_p"),
         ({"sampling_params": {"max_tokens": 1, "top_k": -7}}, "top_k"),

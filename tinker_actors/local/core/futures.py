@@ -92,6 +92,9 @@ class FutureTable:
     Request ids carry the number of the server's start and a running number, so that an id that was forgotten or lost
     can be told from one that never was.
 
+    Attributes:
+        beyond: the last one whose request was let in although there was no memory for it, if any.
+
     Args:
         limits: see `Limits`.
         new_id: returns a new random id.
@@ -115,6 +118,12 @@ class FutureTable:
         self._fetched: dict[str, Future] = {}
         self._unfetched: dict[str, Future] = {}
         self._decided: set[str] = set()
+        self.beyond: Future | None = None
+
+    @property
+    def is_one_beyond(self) -> bool:
+        """Whether `beyond` is pending."""
+        return self.beyond is not None and self.beyond.state == "pending"
 
     def __len__(self) -> int:
         return len(self._futures)
@@ -127,14 +136,27 @@ class FutureTable:
     def require_room(self, weight: int = 0) -> None:
         """Check that the caller may have one more pending future.
 
-        An owner's requests may take as much memory as is still free, so that some is left for others; a request that is
-        the only one there is taken whatever its size.
-
         Args:
             weight: bytes that its request takes.
 
         Raises:
             RefusedError: 429, there are as many as the limit allows, or their requests take all the memory there is.
+        """
+        self.require_memory(weight)
+        pending, most = self._open[self._caller.name], self._limits.open_futures
+        if pending >= most:
+            raise RefusedError(
+                429, f"{pending} of your requests are not done yet; this server takes {most}.", ("retry-after", "1")
+            )
+
+    def require_memory(self, weight: int) -> None:
+        """Check that there is memory for one more of the caller's requests.
+
+        An owner's requests may take as much memory as is still free, so that some is left for others; a request that is
+        the only one there is taken whatever its size.
+
+        Raises:
+            RefusedError: 429, the requests there are take all of it.
         """
         held, mine, limit = self._held.total(), self._held[self._caller.name], self._limits.held_bytes
         if not is_room(weight, mine, held, limit):
@@ -142,11 +164,6 @@ class FutureTable:
                 429,
                 f"Requests that are not done yet take {held} bytes; this server keeps {limit}.",
                 ("retry-after", "1"),
-            )
-        pending, most = self._open[self._caller.name], self._limits.open_futures
-        if pending >= most:
-            raise RefusedError(
-                429, f"{pending} of your requests are not done yet; this server takes {most}.", ("retry-after", "1")
             )
 
     def create(self, kind: str, session_id: str | None, weight: int = 0) -> Future:

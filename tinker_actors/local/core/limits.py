@@ -13,6 +13,9 @@ _MIB = 2**20
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers that bound the server.
 
+    Those of memory are the most of it that is of use; `serve` makes each of them a share of what there is
+    (`local/shares.py`), so that all of them together fit.
+
     Attributes:
         body_bytes: largest request body, of training data; beyond it 413.
         sample_bytes: largest body of a sample request; beyond it 413.
@@ -22,6 +25,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             arriving longest is answered with 408.
         body_seconds: how long a body may take to arrive; beyond it 408.
         held_bytes: memory for what waits to be done. An owner gets as much of it as is still free; beyond it 429.
+        computing_bytes: memory for passes that are computed at the same time: training's and prompts'. Others wait; one
+            that needs more is computed alone. None for as much as they take.
+        drawing_bytes: memory for samples that are being drawn. A request for more than half of it is answered with 400;
+            what finds no room waits. None for as much as they take.
         datums_per_request: most datums of one forward or forward_backward; beyond it 400.
         samples_per_request: largest `num_samples`; beyond it 400.
         topk_logprobs: largest `topk_prompt_logprobs` and `topk_sample_logprobs`; beyond it 400.
@@ -45,12 +52,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         stops: most stop sequences of a sample; beyond it 400.
         sessions_per_owner: most sessions of one owner that live at once; beyond it 403.
         adapter_bytes: memory for models in training. An owner gets as much of it as is still free; beyond it 403. None
-            for as much as they take; `serve` makes it a quarter of the memory there is.
+            for as much as they take.
         samplers_per_owner: most samplers of one owner; beyond it the ones used longest ago are given up: 410.
-        sampler_bytes: memory for weights that only samplers have, because they were saved without a name, and as much
-            again for those read from checkpoints. An owner's newest weights get as much of it as is still free; beyond
-            it his samplers used longest ago are given up likewise. None for as much as they take; `serve` makes it an
-            eighth of the memory there is.
+        sampler_bytes: memory for weights that only samplers have, because they were saved without a name. An owner's
+            newest weights get as much of it as is still free; beyond it his samplers used longest ago are given up
+            likewise. None for as much as they take.
+        checkpoint_bytes: memory for weights that were read from checkpoints to be sampled from. Those used longest ago
+            are read again when they are needed. None for as much as they take.
+        unwritten_bytes: memory for results that wait to be written to disk; beyond it they are kept in memory only.
         past_records: most sessions of an owner that are remembered when they are over, and most training runs without a
             checkpoint; the ones that ended first are forgotten.
         past_bytes: most bytes of what is remembered of the sessions, and of the runs.
@@ -71,6 +80,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     arriving_bytes: int = 160 * _MIB
     body_seconds: float = 60.0
     held_bytes: int = 384 * _MIB
+    computing_bytes: int | None = None
+    drawing_bytes: int | None = None
     datums_per_request: int = 4096
     samples_per_request: int = 1024
     topk_logprobs: int = 64
@@ -92,6 +103,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     adapter_bytes: int | None = None
     samplers_per_owner: int = 10_000
     sampler_bytes: int | None = None
+    checkpoint_bytes: int | None = None
+    unwritten_bytes: int = 64 * _MIB
     past_records: int = 10_000
     past_bytes: int = 16 * _MIB
     note_bytes: int = 64 * 1024

@@ -36,6 +36,8 @@ class BaseModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         arch: name of the architecture.
         tokenizer_id: name of its tokenizer.
         stand_in: whether it only bears the name: small, with random weights and the real vocabulary's size.
+        token_bytes: memory that a token takes while its sequence is drawn.
+        sequence_bytes: memory that a sequence takes beside its tokens.
     """
 
     name: str
@@ -44,6 +46,8 @@ class BaseModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     arch: str
     tokenizer_id: str
     stand_in: bool = False
+    token_bytes: int = 0
+    sequence_bytes: int = 0
 
 
 class Example(msgspec.Struct, frozen=True, eq=False):

@@ -77,7 +77,7 @@ class CoreState:
         self.turns = Turns()
         self.sample_queue = SampleQueue(limits)
         self.samplers = Samplers(limits, self.sample_queue.is_busy)
-        self.weights = Weights(engine, store, limits.sampler_bytes)
+        self.weights = Weights(engine, store, limits.checkpoint_bytes)
         self.steps_applied = 0
 
     @property

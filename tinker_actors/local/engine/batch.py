@@ -56,20 +56,24 @@ class Packing:
         return flat if self._full else flat[self._cells]
 
 
+def activation_bytes(count: int, longest: int, config: ModelConfig) -> int:
+    """About how many bytes backward needs, in float32, of so many sequences that are padded to one length."""
+    # Per token and layer: residual and norm twice, q, k, v and their rotation, attention output, six MLP arrays.
+    per_token = 4 * config.hidden_size + 4 * (config.q_size + config.kv_size) + 6 * config.intermediate_size
+    return 4 * count * longest * (per_token + config.n_heads * longest) * config.n_layers
+
+
 def microbatches(lengths: Sequence[int], config: ModelConfig, limit_bytes: int = ACTIVATION_BYTES) -> list[range]:
     """Cut a request into runs of neighbouring sequences that fit the memory limit; at least one sequence each.
 
     The cut depends on the lengths alone, so the same request is always the same computation.
     """
-    # Per token and layer: residual and norm twice, q, k, v and their rotation, attention output, six MLP arrays.
-    per_token = 4 * config.hidden_size + 4 * (config.q_size + config.kv_size) + 6 * config.intermediate_size
     runs: list[range] = []
     start, longest = 0, 0
     for i, length in enumerate(lengths):
         widest = max(longest, length)
         rows = i + 1 - start
-        floats = rows * widest * (per_token + config.n_heads * widest) * config.n_layers
-        if rows > 1 and 4 * floats > limit_bytes:
+        if rows > 1 and activation_bytes(rows, widest, config) > limit_bytes:
             runs.append(range(start, i))
             start, widest = i, length
         longest = widest

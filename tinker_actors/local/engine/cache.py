@@ -13,7 +13,7 @@ from tinker_actors.local.engine.attention import softmax_in_place
 from tinker_actors.local.engine.config import ModelConfig
 
 SPARE_POSITIONS = 32
-"""Positions that a growing cache takes beyond those needed now, beside doubling."""
+"""Positions that a growing cache takes beyond those needed now, and beyond a quarter more than it had."""
 
 
 class KeyValueCache:
@@ -123,7 +123,7 @@ class KeyValueCache:
         if rows > have_rows:
             self._lengths = np.concatenate([self._lengths, np.zeros(rows - have_rows, np.int64)])
         if positions > have_positions:
-            wanted = max(positions + SPARE_POSITIONS, 2 * have_positions)
+            wanted = max(positions + SPARE_POSITIONS, have_positions + have_positions // 4)
             positions = min(wanted, self._config.context_length)
         shape = self._shape(max(rows, have_rows), max(positions, have_positions))
         for layer, (keys, values) in enumerate(self._stores):

@@ -15,13 +15,14 @@ from tinker_actors.local.engine.adamw import AdamParams, AdamW
 from tinker_actors.local.engine.arrays import Floats
 from tinker_actors.local.engine.backward import BackwardPass, Tape
 from tinker_actors.local.engine.base import BaseModel
-from tinker_actors.local.engine.batch import ACTIVATION_BYTES, Packing, microbatches
+from tinker_actors.local.engine.batch import ACTIVATION_BYTES, Packing, activation_bytes, microbatches
 from tinker_actors.local.engine.data import CheckedDatum, CheckedRequest, Datum, Output, check_request
 from tinker_actors.local.engine.layers import rms_norm_backward
 from tinker_actors.local.engine.lora import HEAD, Adapter, Groups, Layout, LoraSpec
 from tinker_actors.local.engine.losses import Values, evaluate
 from tinker_actors.local.engine.transformer import Linears, final_norm, hidden_states, no_tape, projections
 from tinker_actors.local.engine.unembed import TargetLogprobs
+from tinker_actors.local.engine.workspace import Workspace
 
 
 class ModelState(msgspec.Struct, frozen=True, eq=False):
@@ -49,12 +50,21 @@ class LoraModel:
         base: The frozen base model.
         spec: What is trained.
         activation_bytes: Memory limit of a microbatch; part of what fixes the bits of a result.
+        workspace: Where microbatches wait for memory.
     """
 
-    def __init__(self, base: BaseModel, spec: LoraSpec, *, activation_bytes: int = ACTIVATION_BYTES) -> None:
+    def __init__(
+        self,
+        base: BaseModel,
+        spec: LoraSpec,
+        *,
+        activation_bytes: int = ACTIVATION_BYTES,
+        workspace: Workspace | None = None,
+    ) -> None:
         self.base = base
         self.spec = spec
         self._activation_bytes = activation_bytes
+        self._workspace = workspace or Workspace()
         self._layout = Layout(base.config, spec)
         self._parameters = self._layout.initial(base.dtype)
         self._groups = self._layout.groups(self._parameters)
@@ -185,7 +195,8 @@ class LoraModel:
         # What overflows ends in a loss or gradient that is not finite, which is refused.
         with np.errstate(over="ignore", invalid="ignore"):
             for run in microbatches(lengths, self.base.config, self._activation_bytes):
-                part, losses = self._run_microbatch(self._linears, [request.data[i] for i in run], request, grads)
+                with self._workspace.taken(self._bytes_of([lengths[i] for i in run])):
+                    part, losses = self._run_microbatch(self._linears, [request.data[i] for i in run], request, grads)
                 logprobs += part
                 loss_sum += losses
         if not math.isfinite(loss_sum):
@@ -196,6 +207,10 @@ class LoraModel:
             "datums:sum": float(len(lengths)),
         }
         return Output([lp.astype(np.float32) for lp in logprobs], metrics)
+
+    def _bytes_of(self, lengths: Sequence[int]) -> int:
+        # Half as much again for what backward computes.
+        return activation_bytes(len(lengths), max(lengths), self.base.config) * 3 // 2
 
     def _run_microbatch(
         self, linears: Linears, data: list[CheckedDatum], request: CheckedRequest, grads: Groups | None

@@ -180,6 +180,7 @@ def hidden_states(
     for layer in range(base.config.n_layers):
         x, tape = block(base, layer, linears, x, rotation=rotation, attend=attend)
         on_layer(layer, tape)
+        del tape  # or it would be there beside the next layer's
     return x
 
 

@@ -35,7 +35,7 @@ from tinker_actors.local.store.adopting import adopted, refuse_unlisted, run_of
 from tinker_actors.local.store.checkpoint_folders import CheckpointFolders, contents
 from tinker_actors.local.store.database import Change, Database
 from tinker_actors.local.store.tar_files import write_archive
-from tinker_actors.local.store.writer import Writer
+from tinker_actors.local.store.writer import MOST_WAITING_BYTES, Writer
 from tinker_actors.types.paths import ParsedCheckpointTinkerPath
 
 _LOG = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ class FileStore:
         root: the folder; made if it is not there.
         result_bytes: most bytes of results that are kept; the oldest go first.
         futures: most finished futures that are remembered at all.
+        unwritten_bytes: most bytes of results that wait to be written.
         adopt: whether checkpoints that the database does not list are taken into it.
 
     Raises:
@@ -74,7 +75,15 @@ class FileStore:
             database does not list, and `adopt` is not set. Nothing has changed then.
     """
 
-    def __init__(self, root: Path, *, result_bytes: int = 2**30, futures: int = 1_000_000, adopt: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        result_bytes: int = 2**30,
+        futures: int = 1_000_000,
+        unwritten_bytes: int = MOST_WAITING_BYTES,
+        adopt: bool = False,
+    ) -> None:
         _make_root(root)
         with contextlib.ExitStack() as undo:
             self._lock_file = undo.enter_context(_locked(root / _LOCK))
@@ -93,7 +102,7 @@ class FileStore:
                 refuse_unlisted(root, unlisted)
             self._folders.clear({folder for _, folder in self._index.values()})
             undo.pop_all()
-        self._writer = Writer(self._database, self._folders.remove)
+        self._writer = Writer(self._database, self._folders.remove, unwritten_bytes)
 
     def note_start(self) -> int:
         """Note that a server starts, and return how many did before."""

@@ -25,10 +25,14 @@ class Writer:
     Args:
         database: where notes go.
         remove: removes a folder, for a reason. What it can't remove now is removed when the store is opened again.
+        most_waiting: most bytes of results that wait to be written.
     """
 
-    def __init__(self, database: Database, remove: Callable[[Path, str], None]) -> None:
+    def __init__(
+        self, database: Database, remove: Callable[[Path, str], None], most_waiting: int = MOST_WAITING_BYTES
+    ) -> None:
         self._database = database
+        self._most_waiting = most_waiting
         self._remove = remove
         self._work: SimpleQueue[tuple[Path, str] | Literal["write", "end"]] = SimpleQueue()
         # A daemon: a store that nobody closed must not keep the interpreter alive.
@@ -38,7 +42,7 @@ class Writer:
     def note(self, change: FutureRecord | Change) -> None:
         """Have something written."""
         size = len(change.body or b"") if isinstance(change, FutureRecord) else 0
-        if size and self._database.waiting_bytes + size > MOST_WAITING_BYTES:
+        if size and self._database.waiting_bytes + size > self._most_waiting:
             _LOG.warning("the disk is full or too slow: a result of %d bytes is kept in memory only", size)
             return
         self._database.note(change)

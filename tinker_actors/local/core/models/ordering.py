@@ -7,7 +7,7 @@ so numbers arrive early, late and twice; a number that has left never leaves aga
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -69,6 +69,11 @@ class Sequencer(Generic[T]):
     def missing(self) -> int | None:
         """The number that everything inside waits for, or None when nothing waits for one."""
         return self.next_number if self._early and not self._ready else None
+
+    @property
+    def early(self) -> Collection[T]:
+        """What waits for a number before its own."""
+        return self._early.values()
 
     def skip_missing(self, change: Callable[[T, Sequence[range]], T]) -> list[range]:
         """Let everything that waits leave in its order, and return the numbers that were missing, which may be many.

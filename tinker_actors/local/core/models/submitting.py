@@ -114,9 +114,7 @@ def submit_read(
     if earlier is not None:
         return earlier
     weight = len(request.body) * (_BUILT if sent_in_protobuf(request) else _BUILT_FROM_JSON)
-    # The number that all others wait for is always let in, or none of them would ever leave.
-    if body.seq_id is None or body.seq_id != model.sequencer.missing:
-        _require_room(core, model, weight)
+    beyond = _let_in(core, model, body.seq_id, weight)
     filler = model.numbers.was_refused(body.seq_id)
     if filler and kind != FILLER:
         raise model.numbers.conflict(body.seq_id)
@@ -134,6 +132,8 @@ def submit_read(
         return claimed
     arrival = _arrival(request, body.seq_id, plan.datums) if plan.gradient else None
     future = enqueue(core, model, kind, plan, None if filler else body.seq_id, knows, weight, arrival)
+    if beyond:
+        core.futures.beyond = future
     answer = model.numbers.record(body.seq_id, request, accepted(future))
     if body.seq_id is not None:
         future.seq_id, future.digest = body.seq_id, model.numbers.digest(body.seq_id)
@@ -193,10 +193,27 @@ def enqueue(
     return future
 
 
-def _require_room(core: CoreState, model: Model, weight: int) -> None:
-    if len(model.sequencer) >= core.limits.queued_per_model:
-        raise RefusedError(429, f"{len(model.sequencer)} operations of this model wait already.", ("retry-after", "1"))
-    core.futures.require_room(weight)
+def _let_in(core: CoreState, model: Model, number: int | None, weight: int) -> bool:
+    """Check that there is room for an operation, and return whether it is let in without.
+
+    The number that all others wait for is, or none of them would ever leave. If it is larger than they are, then one at
+    a time: any number of models may each have such a one.
+
+    Raises:
+        RefusedError: 429, there is none.
+    """
+    waiting = len(model.sequencer)
+    if number is None or number != model.sequencer.missing:
+        if waiting >= core.limits.queued_per_model:
+            raise RefusedError(429, f"{waiting} operations of this model wait already.", ("retry-after", "1"))
+        core.futures.require_room(weight)
+        return False
+    if weight <= sum(operation.future.weight for operation in model.sequencer.early if operation.future is not None):
+        return False
+    if core.futures.is_one_beyond:
+        core.futures.require_memory(weight)
+        return False
+    return True
 
 
 def next_train_job(core: CoreState) -> Job | None:

@@ -6,6 +6,8 @@ one go; only what does not is looked at a second time without its nulls.
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, TypeVar
@@ -13,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from tinker_actors.local.core.requests.dialects import sent_in_protobuf
-from tinker_actors.local.core.requests.intake import too_large
+from tinker_actors.local.core.requests.intake import SMALL_BYTES, too_large
 from tinker_actors.local.core.requests.messages import CoreRequest, RefusedError
 from tinker_actors.protocol.codec import wire_json
 from tinker_actors.protocol.codec.protobuf import compression, serving
@@ -140,23 +142,46 @@ def _read(body: bytes, kind: type[T], nulls: bool) -> T:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         if not nulls:
-            raise _of_another_form(error) from error
+            raise _of_another_form(error, body) from error
         return _read_without_nulls(body, kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RefusedError(400, f"The body is not valid JSON: {_shortened(error)}") from error
+        raise _not_json(error, body) from error
 
 
 def _read_without_nulls(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.convert(wire_json.without_nulls(msgspec.json.decode(body)), kind)
     except msgspec.ValidationError as error:
-        raise _of_another_form(error) from error
+        raise _of_another_form(error, body) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RefusedError(400, f"The body is not valid JSON: {_shortened(error)}") from error
+        raise _not_json(error, body) from error
 
 
-def _of_another_form(error: Exception) -> RefusedError:
-    return RefusedError(422, f"The body does not have the expected form: {_shortened(error)}")
+def _of_another_form(error: Exception, body: bytes) -> RefusedError:
+    place = _place_of_no_number(body) if "out of range" in str(error) else None
+    why = _shortened(error) if place is None else f"the number at {place} is too large"
+    return RefusedError(422, f"The body does not have the expected form: {why}")
+
+
+def _not_json(error: Exception, body: bytes) -> RefusedError:
+    place = _place_of_no_number(body)
+    why = _shortened(error) if place is None else f"the number at {place} is not finite"
+    return RefusedError(400, f"The body is not valid JSON: {why}")
+
+
+def _place_of_no_number(body: bytes) -> str | None:
+    """Return where a body has a number that is not finite, written as such or too large; None if nowhere.
+
+    msgspec does not say where it is. A large body is not read again for that.
+    """
+    if len(body) > SMALL_BYTES:
+        return None
+    try:
+        whole = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    places = (place for place, value in _values(whole) if isinstance(value, float) and not math.isfinite(value))
+    return next((place[:_DETAIL_LENGTH] for place in places), None)
 
 
 def _values(record: Any) -> Iterator[tuple[str, Any]]:

@@ -23,6 +23,7 @@ import msgspec
 from tinker_actors.local.core.futures import Future
 from tinker_actors.local.core.limits import Limits
 from tinker_actors.local.core.ports import Decoding, Engine, SampleOutput, SampleTask
+from tinker_actors.local.core.samples.footprint import Footprint, Room
 from tinker_actors.local.core.samples.samplers import Weights, WeightsRef
 from tinker_actors.local.core.samples.streams import TokenStream
 from tinker_actors.types.wire import WireTensor
@@ -41,6 +42,9 @@ PROMPT_TOKENS_PER_TURN = 8192
 """About how many tokens of prompts are run in a turn."""
 
 
+_NOTHING = Footprint(0, 0, 0)
+
+
 class Sample(msgspec.Struct, frozen=True, eq=False):
     """A sample request that was accepted.
 
@@ -50,6 +54,7 @@ class Sample(msgspec.Struct, frozen=True, eq=False):
         weights: from what.
         stream: where each token goes as it is drawn; None for a sample whose result is wanted as a whole.
         targets: the request's `target_prompt_logprobs`, for the layout of the answer.
+        footprint: what it takes while it is drawn.
     """
 
     future: Future
@@ -57,6 +62,7 @@ class Sample(msgspec.Struct, frozen=True, eq=False):
     weights: WeightsRef
     stream: TokenStream | None = None
     targets: WireTensor | None = None
+    footprint: Footprint = _NOTHING
 
     @property
     def wanted(self) -> bool:
@@ -208,6 +214,7 @@ class SampleQueue:
     def __init__(self, limits: Limits) -> None:
         self._most = limits.batched_sequences
         self._most_batches = limits.live_batches
+        self._room = Room(limits.drawing_bytes)
         self._keys = itertools.count()
         self._waiting = 0
         # By identity of the weights, which the batches keep alive, or by a negative number for a batch that nobody else
@@ -251,17 +258,23 @@ class SampleQueue:
 
     def take_turn(self) -> Turn | None:
         """Return the next turn, to be run and then given to `end_turn`; None when there is nothing to draw."""
-        while True:
-            self._let_in()
-            idle = [batch for batch in self._live.values() if not batch.running]
-            if not idle:
-                return None
-            batch = min(idle, key=self._least_had)
-            del self._live[batch.key]
-            turn = self._begin(batch)
-            if turn is not None:
-                self._live[batch.key] = batch  # behind the others
-                return turn
+        without_room: dict[int, Batch] = {}
+        try:
+            while True:
+                self._let_in()
+                idle = [batch for batch in self._live.values() if not batch.running]
+                if not idle:
+                    return None
+                batch = min(idle, key=self._least_had)
+                del self._live[batch.key]
+                turn = self._begin(batch)
+                if turn is not None:
+                    self._live[batch.key] = batch  # behind the others
+                    return turn
+                if batch.waiting:
+                    without_room[batch.key] = batch
+        finally:
+            self._line.update(without_room)
 
     def end_turn(self, turn: Turn, finished: Collection[int] | None) -> list[Sample]:
         """Take a turn back.
@@ -343,7 +356,8 @@ class SampleQueue:
             self._had[sample.future.owner] += sample.task.num_samples * STEPS_PER_TURN
         for sample in joining.values():
             self._had[sample.future.owner] += len(sample.task.prompt)
-        return Turn(batch, joining, leaving, None if self._line else self._most)
+        closed = bool(self._line) or self._room.is_short
+        return Turn(batch, joining, leaving, None if closed else self._most)
 
     def _join(self, batch: Batch) -> dict[int, Sample]:
         joining: dict[int, Sample] = {}
@@ -371,10 +385,11 @@ class SampleQueue:
         if joining and tokens + len(sample.task.prompt) > PROMPT_TOKENS_PER_TURN:
             return False
         owners = {one.future.owner for one in batch.live.values()}
-        if sample.future.owner not in owners:
-            return True
         # While other weights wait for a place, a batch takes nobody in: it is to become empty.
-        return (not self._line or bool(joining)) and batch.fits(sample, self._most)
+        may = sample.future.owner not in owners or (
+            (not self._line or bool(joining)) and batch.fits(sample, self._most)
+        )
+        return may and self._room.is_for(sample, batch, self._live.values())
 
     def _retire(self, batch: Batch) -> None:
         """Give up an empty batch's place and memory; what waits in it goes behind the others that wait."""

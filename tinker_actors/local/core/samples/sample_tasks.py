@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TARGETS = "target_prompt_logprobs"
 _MATRIX = 2  # dimensions
 _LONGEST_STOP = 1024
+_MOST = 2**63 - 1  # what official clients and engines have for an integer
 
 
 class WholeSampleRequest(SampleRequest, tag_field="type", tag="sample"):
@@ -87,13 +88,14 @@ def targets_layout(tensor: WireTensor, values: npt.NDArray[np.float32]) -> WireT
 
 def _check_params(params: SamplingParams) -> None:
     _require(
-        params.max_tokens is None or params.max_tokens >= 1, f"max_tokens must be at least 1, got {params.max_tokens}."
+        params.max_tokens is None or 1 <= params.max_tokens <= _MOST,
+        f"max_tokens must be 1 to {_MOST}, got {params.max_tokens}.",
     )
     _require(
         math.isfinite(params.temperature) and params.temperature >= 0,
         f"temperature must be 0 or more, got {params.temperature}.",
     )
-    _require(params.top_k >= -1, f"top_k must be -1 (no limit) or more, got {params.top_k}.")
+    _require(-1 <= params.top_k <= _MOST, f"top_k must be -1 (no limit) to {_MOST}, got {params.top_k}.")
     _require(0 < params.top_p <= 1, f"top_p must be above 0 and at most 1, got {params.top_p}.")
 
 

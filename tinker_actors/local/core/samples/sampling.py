@@ -15,6 +15,7 @@ from tinker_actors.local.core.requests.numbers import require_number
 from tinker_actors.local.core.requests.reading import read
 from tinker_actors.local.core.samples.batches import Drawn, Sample
 from tinker_actors.local.core.samples.completions import CLONE_RANGE
+from tinker_actors.local.core.samples.footprint import Footprint, footprint, memory_of
 from tinker_actors.local.core.samples.sample_tasks import WholeSampleRequest, sample_task, targets_layout
 from tinker_actors.local.core.samples.samplers import Sampler, WeightsRef
 from tinker_actors.local.core.samples.streams import Stream, TokenStream
@@ -147,15 +148,29 @@ def _accept(
 ) -> Sample:
     if len(core.sample_queue) >= core.limits.queued_samples:
         raise RefusedError(429, f"{len(core.sample_queue)} samples wait already.", ("retry-after", "1"))
-    task = sample_task(core, body, core.base_model(weights.base_model))
+    info = core.base_model(weights.base_model)
+    task = sample_task(core, body, info)
+    taken = footprint(task, info)
+    _require_drawable(core, taken)
     weight = _OVERHEAD + task.prompt.nbytes
     if task.target_prompt_logprobs is not None:
         weight += 2 * task.target_prompt_logprobs.nbytes  # beside them, as they were given
     core.futures.require_room(weight)
     future = core.futures.create("sample", None if sampler is None else sampler.session_id, weight)
-    sample = Sample(future, task, weights, tokens, body.target_prompt_logprobs)
+    sample = Sample(future, task, weights, tokens, body.target_prompt_logprobs, taken)
     core.sample_queue.put(sample)
     return sample
+
+
+def _require_drawable(core: CoreState, taken: Footprint) -> None:
+    size, most = memory_of([taken]), core.limits.drawing_bytes
+    if most is not None and size > most // 2:
+        raise RefusedError(
+            400,
+            f"num_samples={taken.sequences} with {taken.tokens} tokens of prompt and completion each, and "
+            f"{taken.listed} listed log-probabilities, take {size} bytes; this server has {most // 2} for a request. "
+            "Lower num_samples, max_tokens or what is listed, and send several.",
+        )
 
 
 def _weights(core: CoreState, base_model: str | None, model_path: str | None) -> WeightsRef:
