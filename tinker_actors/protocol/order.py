@@ -25,17 +25,17 @@ whose gradients were all refused leaves nothing there either: it had nothing to 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from tinker_actors.errors import PrecedingOperationFailed, TinkerError
 from tinker_actors.protocol.consequences import Left, advice_behind, applied_behind, preceded, tainted
 from tinker_actors.protocol.requests.operations import Operation
+from tinker_actors.protocol.sending import Ended, Sending
 from tinker_actors.protocol.told import Fault, Told
 from tinker_actors.types.failures import EVERY
 
 Kind = Literal["gradient", "step", "restore", "other"]
 Verdict = Literal["send", "wait", "discard", "ignorant", "tainted"]
-Ended = Literal["applied", "refused", "failed", "unknown"]
 Effect = Literal["nothing", "kept", "stranded", "spoiled"]
 
 STEP_ENDS: dict[tuple[bool, Ended], Effect] = {
@@ -351,6 +351,21 @@ class Order:
             self._gradients, self._stranded = set(), set()
         else:
             self._spoiled = self._spoiled or (self._admitted, error, "perhaps held")
+
+    def conclude(self, sent: Sending[Any], request_id: str | None = None) -> TinkerError | None:
+        """Note how an operation ended of which nothing more will come; return what to fail it with, or None."""
+        operation, error = sent.operation, sent.error
+        if operation.discards:
+            self.discarded(error)
+            return error
+        if operation.gradient and error is not None:
+            self.gradient_ended(sent.place, error, stayed=sent.stayed)
+        if operation.step:
+            error = self.step_ended(sent.place, sent.ended, request_id) or error
+        if operation.restores and error is None:
+            self.restored(sent.place)
+        self.ended(sent.place)
+        return error
 
     def ended(self, place: int) -> None:
         """Note that nothing more comes of an operation that was sent."""

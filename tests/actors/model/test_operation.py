@@ -1,71 +1,67 @@
-"""Pending operations: which numbers they take, in which stages they go, and what a failure leaves open."""
+"""Pending operations: what the lane's story becomes for their actor, and who is told of an end."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from tinker_actors.actors.model.operation import Pending
-from tinker_actors.protocol.requests.operations import Operation, Tail
+from tinker_actors.actors.messages import AdoptionFailed, ChunkFailed
+from tinker_actors.actors.model.operation import ActorSink, Pending, settle_error
+from tinker_actors.errors import APIStatusError, OutcomeUnknownError, RequestFailedError
+from tinker_actors.protocol.requests.operations import Operation
+from tinker_actors.runtime.actor import RuntimeActor
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import Tracker
-
-TAIL = Tail("/api/v1/forward_backward", b'"x":1}', "application/json", 1, "ForwardBackward")
-
-
-def pending(chunks):
-    operation = Operation("forward_backward", (TAIL,) * chunks, gradient=True)
-    return Pending(operation, APIFuture(Tracker("forward_backward", 0.0)))
+from tinker_actors.testing.step import StepRuntime
 
 
-@pytest.mark.parametrize(
-    ("first", "chunks", "accepted", "open_numbers"),
-    [
-        (7, 1, set(), [7]),
-        (7, 1, {0}, []),
-        (7, 4, set(), [7, 8, 9, 10]),
-        (7, 4, {0}, [8, 9, 10]),
-        (7, 4, {3}, [7, 8, 9]),
-        (7, 4, {1, 2}, [7, 10]),
-        (7, 4, {1, 2, 3}, [7]),
-        (7, 4, {0, 1, 2, 3}, []),
-    ],
-)
-def test_every_number_that_the_server_did_not_accept_is_open(first, chunks, accepted, open_numbers):
-    operation = pending(chunks)
-    operation.first, operation.accepted = first, accepted
-    assert operation.open_numbers() == open_numbers
+class Ear(RuntimeActor):
+    """Keeps what it is told."""
+
+    def __init__(self, runtime):
+        super().__init__(runtime)
+        self.heard = []
+
+    def receive(self, message):
+        self.heard.append(message)
 
 
-@pytest.mark.parametrize(
-    ("chunks", "server_orders", "stages"),
-    [
-        (1, True, [[0]]),
-        (1, False, [[0]]),
-        (4, True, [[1, 2, 3], [0]]),
-        (4, False, [[0], [1], [2], [3]]),
-    ],
-)
-def test_an_ordering_server_gets_the_first_chunk_last(chunks, server_orders, stages):
-    operation = pending(chunks)
-    operation.plan(server_orders=server_orders)
-    assert operation.stages == stages
+@pytest.fixture
+def runtime():
+    return StepRuntime(0)
 
 
-def test_an_operation_is_concluded_when_every_chunk_handed_over_has_an_end():
-    operation = pending(3)
-    operation.plan(server_orders=True)
-    assert not operation.concluded
-    for work_id, index in enumerate(operation.stages.pop(0)):
-        operation.handed[work_id] = index
-    assert operation.submitting
-    operation.accepted = {1, 2}
-    assert not operation.submitting
-    operation.handed[2] = operation.stages.pop(0)[0]
-    assert operation.submitting
-    operation.failed.add(0)
-    assert not operation.submitting
-    operation.results = {2: "2"}
-    assert not operation.concluded
-    operation.results[1] = "1"
-    assert operation.concluded
-    assert operation.values() == ("1", "2")
+@pytest.fixture
+def ear(runtime):
+    ear = Ear(runtime)
+    runtime.run(ear)
+    return ear
+
+
+def heard(ear, runtime):
+    while runtime.step():
+        pass
+    return ear.heard
+
+
+@pytest.mark.parametrize("status", [404, 410, 400])
+@pytest.mark.parametrize("accepted", [True, False])
+def test_what_became_of_an_accepted_operation_that_the_server_forgot_is_not_known(status, accepted, ear, runtime):
+    work = SimpleNamespace(id=7, request_id="r-1" if accepted else None, tracker=SimpleNamespace(what="optim_step"))
+    ActorSink(ear.actor_ref).failed(work, APIStatusError("gone", status_code=status))
+    (message,) = heard(ear, runtime)
+    assert isinstance(message, ChunkFailed)
+    assert (message.work_id, message.accepted) == (7, accepted)
+    assert isinstance(message.error, OutcomeUnknownError) == (accepted and status != 400)
+    assert message.error.status_code == status
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_sampler_that_waits_for_weights_is_told_that_there_will_be_none(waits, ear, runtime):
+    operation = Operation("save_weights_for_sampler", ())
+    pending = Pending(operation, APIFuture(Tracker("save", 0.0)), ear.actor_ref if waits else None)
+    settle_error(pending, RequestFailedError("disk full"))
+    assert "disk full" in str(pending.future._failure())
+    assert [type(message) for message in heard(ear, runtime)] == [AdoptionFailed] * waits
+    pending.future._looked_at = True

@@ -42,6 +42,7 @@ from tinker_actors.errors import (
 )
 from tinker_actors.protocol.consequences import outcome_unknown, preceded
 from tinker_actors.protocol.requests.operations import Tail, in_dialect
+from tinker_actors.protocol.sending import ended_in_order
 from tinker_actors.runtime.actor import RuntimeActor, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import WaitReason
@@ -235,21 +236,20 @@ class Training(RuntimeActor):
         self._hand_over(pending)
 
     def _take_numbers(self, pending: Pending) -> None:
-        pending.first = self._next_number
-        self._next_number += len(pending.tails)
-        pending.plan(server_orders=self._creation.server_orders)
+        self._next_number = pending.plan(self._next_number, server_orders=self._creation.server_orders)
 
     def _hand_over(self, pending: Pending) -> None:
         """Hand the next stage to the lane, or, behind the last, let the next operation go."""
-        if pending.doubts:
+        following = pending.next_on_the_way
+        if following == "resolve":
             self._filling.resolve(pending)
             return
-        if pending.stages and pending.error is None:
+        if following == "stage":
             for index in pending.stages.pop(0):
                 self.hand_over_chunk(pending, index)
             return
         self._sending = None
-        if pending.error is not None:
+        if following == "failed":
             pending.stages.clear()
             self._filling.fill(pending)
         self.advance()
@@ -287,7 +287,7 @@ class Training(RuntimeActor):
 
     def _abandon(self, pending: Pending, number: int, error: TinkerError) -> None:
         """Give up those requests of an operation that the server holds, or would hold, behind an open number."""
-        stuck = [i for i, index in pending.handed.items() if i in self._by_work and pending.first + index > number]
+        stuck = pending.behind(number, self._by_work)
         if not stuck and not pending.anew:
             return
         for work_id in stuck:
@@ -339,20 +339,15 @@ class Training(RuntimeActor):
         self._settle_concluded()
 
     def _chunk_failed(self, pending: Pending, message: ChunkFailed) -> None:
-        pending.doubt(message)
-        if pending.refused_within:
-            pending.error = None  # another part of it is the reason, and will say so
+        pending.doubt(message.error, accepted=message.accepted)
         self._failed(pending, message.error)
         if outcome_unknown(message.error):
             self._drop_queue(message.error, self._failing.order.last_ignorant(pending.place))
 
     def _failed(self, pending: Pending, error: TinkerError) -> None:
-        """Note the first failure of an operation. That of a gradient is final; others wait for their other chunks."""
-        if pending.error is not None:
+        """Note the failure of a part of an operation. That of a gradient is final; others wait for the other parts."""
+        if not pending.fails(error):
             return
-        pending.error = error
-        if pending.refused_behind:
-            return  # because of what, is known when everything before it has ended
         self._failing.failed(pending, error)
         if pending.operation.gradient:
             settle_error(pending, error)
@@ -366,17 +361,9 @@ class Training(RuntimeActor):
     # ------------------------------------------------------------ settling
 
     def _settle_concluded(self) -> None:
-        """Settle what is complete; what may have to say that something before it failed, only when that is decided."""
-        undecided = False
-        for pending in list(self._sent):
-            waits = undecided and (pending.operation.step or pending.refused_behind)
-            if waits or not pending.concluded or pending is self._sending:
-                undecided = (
-                    undecided or pending.operation.gradient or pending.operation.restores or pending.operation.step
-                )
-            else:
-                self._sent.remove(pending)
-                self._settle(pending)
+        for pending in ended_in_order(self._sent, self._sending):
+            self._sent.remove(pending)
+            self._settle(pending)
         self.advance()
 
     def _settle(self, pending: Pending) -> None:

@@ -14,7 +14,7 @@ from tinker_actors.actors.model.operation import Pending, settle_error
 from tinker_actors.actors.service import Service
 from tinker_actors.errors import PrecedingOperationFailed, TinkerError
 from tinker_actors.events.records import StepRefused
-from tinker_actors.protocol.order import Ended, Order, Verdict
+from tinker_actors.protocol.order import Order, Verdict
 from tinker_actors.protocol.requests.operations import discard
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.futures import APIFuture
@@ -121,20 +121,11 @@ class Failing:
 
     def conclude(self, pending: Pending) -> TinkerError | None:
         """Note how an operation ended of which nothing more will come; return the error to fail it with, or None."""
-        order, operation, error = self.order, pending.operation, pending.error
-        if operation.discards:
-            order.discarded(error)
-            return error
         if pending.refused_behind:
             self._refused_behind(pending)
-        if operation.gradient and error is not None:
-            stayed = not pending.refused_behind and (pending.uncertain or bool(pending.results))
-            order.gradient_ended(pending.place, error, stayed=stayed)
-        if operation.step:
-            error = self._step_ended(pending)
-        if operation.restores and error is None:
-            order.restored(pending.place)
-        order.ended(pending.place)
+        error = self.order.conclude(pending, pending.future.request_id)
+        if isinstance(error, PrecedingOperationFailed):
+            self._emit(pending, error)
         return error
 
     def _refused_behind(self, pending: Pending) -> None:
@@ -146,15 +137,3 @@ class Failing:
         if self.order.refused_behind(pending.operation, pending.place, error) is None:
             numbers = range(number, number + 1)
             self.order.failed(pending.operation, pending.place, error, self.cause_of(error), numbers)
-
-    def _step_ended(self, pending: Pending) -> TinkerError | None:
-        error = pending.error
-        ended: Ended = "applied"
-        if pending.refused_behind:
-            ended = "refused"
-        elif error is not None:
-            ended = "unknown" if pending.uncertain else "failed"
-        error = self.order.step_ended(pending.place, ended, pending.future.request_id) or error
-        if isinstance(error, PrecedingOperationFailed):
-            self._emit(pending, error)
-        return error

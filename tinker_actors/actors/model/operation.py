@@ -1,4 +1,4 @@
-"""Pending operations of one model: what was sent, what came back, which numbers it took."""
+"""Pending operations of one model: whose they are, and who is told of their ends."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from tinker_actors.actors.lane.work import Work
 from tinker_actors.actors.messages import Adopt, AdoptionFailed, ChunkAccepted, ChunkDone, ChunkFailed, Perform
 from tinker_actors.actors.story import Story
-from tinker_actors.errors import OutcomeUnknownError, PrecedingOperationFailed, TinkerError
-from tinker_actors.protocol.consequences import may_be_done
+from tinker_actors.errors import OutcomeUnknownError, TinkerError
 from tinker_actors.protocol.replies.outcomes import Accepted, Done
 from tinker_actors.protocol.replies.results import training_result
-from tinker_actors.protocol.requests.operations import Operation, Tail
+from tinker_actors.protocol.requests.operations import Operation
+from tinker_actors.protocol.sending import Sending
 from tinker_actors.runtime.actor import Ref, tell
 from tinker_actors.runtime.futures import APIFuture
 
@@ -68,132 +68,24 @@ def settle_error(operation: Perform | Pending, error: TinkerError) -> None:
         tell(operation.sampler, AdoptionFailed(error.replica()))
 
 
-class Pending:
+class Pending(Sending[ChunkFailed]):
     """One operation of a model, from the call to the settled future. Owned by the training actor.
 
     Attributes:
-        operation: what to do.
         future: whose result it is.
         sampler: the sampling actor to be told, for weights that are saved for it.
         sampler_number: the number of the sampler that is made along, once it is known.
-        first: the first of its numbers, once it is sent.
-        place: its place in the order of calls.
         version: how many optimizer steps were called before it.
-        tails: its requests, in the dialect in which they were or will be sent.
-        stages: chunk indices still to be handed over; a stage begins when everything before it is accepted.
-        handed: chunk index of each work under way or done.
-        accepted: chunks that the server accepted.
-        results: results by chunk.
-        doubts: refusals that may be about the dialect and not about the data, by chunk.
-        turned: chunks that were sent in the other dialect already.
-        filled: chunks whose numbers a probe took, or tried to take in every dialect.
-        anew: whether it is to be sent once more, under numbers that it does not have yet.
-        error: the first failure.
-        uncertain: whether the server may have done something of what failed.
     """
 
-    __slots__ = (
-        "accepted",
-        "anew",
-        "doubts",
-        "error",
-        "failed",
-        "filled",
-        "first",
-        "future",
-        "handed",
-        "operation",
-        "place",
-        "results",
-        "sampler",
-        "sampler_number",
-        "stages",
-        "tails",
-        "turned",
-        "uncertain",
-        "version",
-    )
+    __slots__ = ("future", "sampler", "sampler_number", "version")
 
     def __init__(self, operation: Operation, future: APIFuture[Any], sampler: Ref | None = None) -> None:
-        self.operation = operation
+        super().__init__(operation)
         self.future = future
         self.sampler = sampler
         self.sampler_number: int | None = None
-        self.first = 0
-        self.place = 0
         self.version = 0
-        self.tails: list[Tail] = list(operation.tails)
-        self.stages: list[list[int]] = []
-        self.handed: dict[int, int] = {}
-        self.accepted: set[int] = set()
-        self.failed: set[int] = set()
-        self.results: dict[int, Any] = {}
-        self.doubts: dict[int, ChunkFailed] = {}
-        self.turned: set[int] = set()
-        self.filled: set[int] = set()
-        self.anew = False
-        self.error: TinkerError | None = None
-        self.uncertain = False
-
-    def plan(self, *, server_orders: bool) -> None:
-        """Lay out the stages: in order where the server does not order, else the first chunk last.
-
-        A server that orders by number sees all later chunks before the first and can run them together (wire
-        protocol 6.2).
-        """
-        indices = list(range(len(self.operation.tails)))
-        if not server_orders or len(indices) == 1:
-            self.stages = [[index] for index in indices]
-        else:
-            self.stages = [indices[1:], indices[:1]]
-
-    def start_over(self, tails: list[Tail]) -> None:
-        """Become what was never sent, with these requests."""
-        self.tails, self.stages, self.anew = tails, [], True
-        self.handed, self.results, self.doubts = {}, {}, {}
-        self.accepted, self.failed, self.turned, self.filled = set(), set(), set(), set()
-
-    @property
-    def submitting(self) -> bool:
-        """Whether some chunk was handed over and is neither accepted nor refused."""
-        return len(self.handed) > len(self.accepted | self.failed | self.doubts.keys())
-
-    @property
-    def concluded(self) -> bool:
-        """Whether nothing more can come of it."""
-        return not self.stages and len(self.handed) == len(self.results) + len(self.failed)
-
-    @property
-    def numbers(self) -> range:
-        """The numbers of its requests."""
-        return range(self.first, self.first + len(self.operation.tails))
-
-    @property
-    def refused_behind(self) -> bool:
-        """Whether the server said that it refused this because of an operation before it."""
-        return isinstance(self.error, PrecedingOperationFailed) and self.error.preceding_seq_id is not None
-
-    @property
-    def refused_within(self) -> bool:
-        """Whether that operation is another part of this one."""
-        error = self.error
-        return (
-            isinstance(error, PrecedingOperationFailed)
-            and error.preceding_seq_id is not None
-            and error.preceding_seq_id in self.numbers
-        )
-
-    def doubt(self, message: ChunkFailed) -> None:
-        """Note what the failure of a chunk says of what the server did."""
-        self.uncertain = self.uncertain or may_be_done(message.error, accepted=message.accepted)
-
-    def open_numbers(self) -> list[int]:
-        """Return the numbers that the server did not accept, less those that a probe was sent under.
-
-        Whether it holds their places all the same is the server's affair: some do, some wait for them. Something
-        without effect has to be sent under each, so that what is behind them goes on either way.
-        """
-        return [self.first + i for i in range(len(self.operation.tails)) if i not in self.accepted | self.filled]
 
     def adopt(self, base_model: str | None) -> None:
         """Tell the sampler, if there is one, that its weights and its sampling session are there."""
@@ -211,7 +103,3 @@ class Pending:
             story.says(logging.INFO, "Model %s has the weights of a checkpoint now", model_id)
         elif self.operation.name.startswith("save") and (path := self.values()[0].path) is not None:
             story.says(logging.INFO, "Saved %s", path)
-
-    def values(self) -> tuple[Any, ...]:
-        """Return the results in the order of the data."""
-        return tuple(self.results[index] for index in sorted(self.results))
