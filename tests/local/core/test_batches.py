@@ -9,7 +9,12 @@ import pytest
 from tinker_actors.local.core import Limits
 from tinker_actors.local.core.access.authentication import Access
 from tinker_actors.local.core.samples import sampling
-from tinker_actors.local.core.samples.batches import STEPS_PER_TURN
+from tinker_actors.local.core.samples.batch import (
+    MOST_DEBT,
+    PROMPT_TOKENS_PER_TOKEN,
+    PROMPT_TOKENS_PER_TURN,
+    STEPS_PER_TURN,
+)
 from tinker_actors.local.core.samples.streams import TokenStream
 from tinker_actors.local.ledger import LEDGER_NAME, LedgerDecoding
 
@@ -331,3 +336,26 @@ def test_turns_go_to_owners_and_not_to_weights(owners, bodies, trained):
     )
     turns = next(number for number in range(1, 100) if drawn in turn(driver))
     assert turns <= 22, "an owner with four weights had more than every other turn"
+
+
+@pytest.mark.parametrize("length", [30, 1000])
+def test_prompts_of_one_owner_take_no_more_time_than_the_tokens_of_another(owners, bodies, length):
+    driver = owners()
+    sampler = as_owner(driver, "ann").sampler()
+    prompt = {"chunks": [{"tokens": [1] * length}]}
+    theirs = [
+        driver.submit("asample", bodies.sample(sampler, number, prompt=prompt, sampling_params={"max_tokens": 1}))
+        for number in range(300)
+    ]
+    turn(driver)
+    mine = as_owner(driver, "bob").sampler()
+    drawn = driver.submit("asample", bodies.sample(mine, 0, sampling_params={**LONG, "max_tokens": 400}))
+    decided = set()
+    while drawn not in decided:
+        decided |= turn(driver)
+    run = length * len(decided & set(theirs))
+    assert run <= PROMPT_TOKENS_PER_TURN + MOST_DEBT + length + 400 * PROMPT_TOKENS_PER_TOKEN
+    assert run >= 400 * PROMPT_TOKENS_PER_TOKEN / 2, "nor less: half of the time is theirs"
+    driver.work()
+    as_owner(driver, "ann")
+    assert all(driver.result(one)["sequences"] for one in theirs)

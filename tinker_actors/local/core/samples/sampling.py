@@ -13,7 +13,7 @@ from tinker_actors.local.core.ports import SampleOutput
 from tinker_actors.local.core.requests.messages import Answer, CoreRequest, RefusedError, ok
 from tinker_actors.local.core.requests.numbers import require_number
 from tinker_actors.local.core.requests.reading import read
-from tinker_actors.local.core.samples.batches import Drawn, Sample
+from tinker_actors.local.core.samples.batch import Drawn, Sample
 from tinker_actors.local.core.samples.completions import CLONE_RANGE
 from tinker_actors.local.core.samples.footprint import Footprint, footprint, memory_of
 from tinker_actors.local.core.samples.sample_tasks import WholeSampleRequest, sample_task, targets_layout
