@@ -1,14 +1,12 @@
-"""Filling: what is sent under numbers whose requests the server refused.
+"""Filling: sends what goes under numbers whose requests the server refused. Applies `protocol/number_gaps.py`.
 
-A gap would stop everything behind it on a server that does not count refused requests, so something without effect is
-sent in its place, a `forward` over one token, and nothing goes behind it before that is taken. Where the server takes
-it in neither dialect, what was called before this was tried fails and says why; whatever is called later has it tried
-once more. While it is not known whether the server reads our dialect, the same request tells (the rule is in
-`protocol/requests/dialect.py`): it is a probe then.
+What is offered is a `forward` over one token. While it is not known whether the server reads our dialect, the same
+request tells (the rule is in `protocol/requests/dialect.py`): it is a probe then.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,10 +16,11 @@ from tinker_actors.actors.messages import ChunkAccepted, ChunkDone, ChunkFailed
 from tinker_actors.actors.model.creation import Creation
 from tinker_actors.actors.model.operation import ActorSink, Pending
 from tinker_actors.actors.service import Service
-from tinker_actors.errors import InvalidInputError, TinkerError
+from tinker_actors.errors import InvalidInputError
 from tinker_actors.protocol.codec.protobuf.compression import ENCODING, compress_zstd
 from tinker_actors.protocol.consequences import never_filled
 from tinker_actors.protocol.endpoints import TYPE_FORWARD
+from tinker_actors.protocol.number_gaps import Action, Gaps, Offer, Probed, Unfilled
 from tinker_actors.protocol.order import Order
 from tinker_actors.protocol.requests.dialect import OTHER, Dialect
 from tinker_actors.protocol.requests.operations import Tail, filler, in_dialect, request_head
@@ -30,28 +29,6 @@ from tinker_actors.types.failures import KNOWN_FAILURES, known_failures_text
 
 if TYPE_CHECKING:
     from tinker_actors.actors.model.actor import Training
-
-_CONFLICT = 409  # the number is taken, by a request that the server refused and yet counts
-
-
-class _Offer(msgspec.Struct):
-    """Something without effect that is out under a number, until the server says whether it takes it.
-
-    Attributes:
-        number: the `seq_id`.
-        token: a token id that the model is known to have.
-        dialect: what it is in.
-        left: what to try when it is refused.
-        since: the place of the newest call when it was first tried.
-        probe_of: the operation whose doubts it is to clear, or None for a filler.
-    """
-
-    number: int
-    token: int
-    dialect: Dialect
-    left: list[Dialect]
-    since: int
-    probe_of: Pending | None = None
 
 
 class Filling:
@@ -62,44 +39,34 @@ class Filling:
         self._service = service
         self._creation = creation
         self._order = order
+        self._gaps = Gaps()
         self._sent: set[int] = set()  # work ids whose story is not over
-        self._offers: dict[int, _Offer] = {}  # of these, those that were neither taken nor refused
-        self._open: dict[int, int] = {}  # numbers that the server waits for, and the token to fill them with
-        # A refusal since the last attempt to fill all of them, and the newest call when what it refused was tried.
-        self._unfilled: tuple[TinkerError, int] | None = None
+        self._offers: dict[int, Offer] = {}  # of these, those that were neither taken nor refused
+        self._probed: dict[int, Pending] = {}  # whose doubts the probe under a number is to clear
 
     def fill(self, pending: Pending) -> None:
         """Send something without effect under the numbers that a failed submission left open.
 
         The owner goes on when that is over, or hears `unfilled`; it sends nothing before.
         """
-        if self._creation.server_orders:
-            for number in pending.open_numbers():
-                self._open[number] = pending.operation.token
-        if self._unfilled is None:
-            self._fill_open()
-        else:
-            self._conclude()  # the probes have shown that nothing is taken
+        numbers = pending.open_numbers() if self._creation.server_orders else []
+        dialects = self._service.dialect.in_place()
+        self._do(self._gaps.fill(numbers, pending.operation.token, dialects, self._order.calls))
 
     def keeps_back(self) -> bool:
         """Return whether nothing may be sent, because a number is open. If nobody does, try to fill it."""
-        if self._open and not self._offers:
-            self._fill_open()
-        return bool(self._open)
+        if self._gaps.open:
+            self._do(self._gaps.try_again(self._service.dialect.in_place(), self._order.calls))
+        return self._gaps.open
 
-    def _fill_open(self) -> None:
-        out = {offer.number for offer in self._offers.values()}
-        for number in [number for number in self._open if number not in out]:
-            first, *left = self._service.dialect.in_place()
-            self._offer(_Offer(number, self._open[number], first, left, self._order.calls))
-
-    def _conclude(self) -> None:
-        """Tell the owner when no filler is out any more."""
-        if not self._offers:
-            unfilled, self._unfilled = self._unfilled, None
-            if self._open and unfilled is not None:
-                number, (refusal, since) = min(self._open), unfilled
-                self._owner.unfilled(number, never_filled(number, refusal), since)
+    def _do(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Offer):
+                self._offer(action)
+            elif isinstance(action, Probed):
+                self._go_on_with(self._probed.pop(action.number), action.dialect)
+            elif isinstance(action, Unfilled):
+                self._owner.unfilled(action.number, never_filled(action.number, action.refusal), action.since)
             else:
                 self._owner.advance()
 
@@ -139,10 +106,16 @@ class Filling:
             self._owner.take_refusals(pending)
             return
         pending.filled.add(index)
-        number = pending.first + index
-        if self._creation.server_orders:
-            self._open[number] = pending.operation.token
-        self._offer(_Offer(number, pending.operation.token, sent_in, [OTHER[sent_in]], self._order.calls, pending))
+        self._probed[pending.first + index] = pending
+        self._offer(
+            self._gaps.probe(
+                pending.first + index,
+                pending.operation.token,
+                [sent_in, OTHER[sent_in]],
+                self._order.calls,
+                waits=self._creation.server_orders,
+            )
+        )
 
     def heard(self, message: ChunkAccepted | ChunkDone | ChunkFailed) -> bool:
         """Take the story of a filler or probe, and return whether it was one."""
@@ -153,21 +126,11 @@ class Filling:
         offer = self._offers.pop(message.work_id, None)
         if offer is None:
             return True  # it was taken before; what becomes of it matters to nobody
-        if isinstance(message, ChunkFailed) and offer.left and message.error.status_code is not None:
-            offer.dialect, *offer.left = offer.left
-            self._offer(offer)
-            return True
-        if isinstance(message, ChunkFailed) and message.error.status_code != _CONFLICT:
-            self._unfilled = message.error, offer.since
-        else:
-            self._open.pop(offer.number, None)
-        if offer.probe_of is None:
-            self._conclude()
-        else:
-            self._probed(offer.probe_of, offer.dialect if isinstance(message, ChunkAccepted) else None)
+        refusal = message.error if isinstance(message, ChunkFailed) else None
+        self._do(self._gaps.answered(offer, taken=isinstance(message, ChunkAccepted), refusal=refusal))
         return True
 
-    def _probed(self, pending: Pending, dialect: Dialect | None) -> None:
+    def _go_on_with(self, pending: Pending, dialect: Dialect | None) -> None:
         """Go on with what was refused, now that the server accepted a probe in `dialect`, or none in either."""
         if dialect is not None:
             self._service.dialect.turn_to(dialect, proven=True)
@@ -185,12 +148,12 @@ class Filling:
         self.fill(pending)
         self._owner.start_over(pending, tails)
 
-    def _offer(self, offer: _Offer) -> None:
+    def _offer(self, offer: Offer) -> None:
         what = "forward (filler)"
-        if offer.probe_of is not None:
+        if offer.probe:
             what = "forward (probe)"
             detail = f"finding out whether the server reads {offer.dialect}"
-            offer.probe_of.future._tracker.enter("waiting for its turn", self._owner.now(), detail)
+            self._probed[offer.number].future._tracker.enter("waiting for its turn", self._owner.now(), detail)
         work = self.work(filler(offer.token, offer.dialect), offer.number, Tracker(what, self._owner.now()))
         self._sent.add(work.id)
         self._offers[work.id] = offer
