@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from tinker_actors.errors import OutcomeUnknownError, PrecedingOperationFailed, RequestFailedError
 from tinker_actors.protocol.requests.operations import Operation, Tail
-from tinker_actors.protocol.sending import Sending, ended_in_order
+from tinker_actors.protocol.sending import Sending, ended_in_order, has_its_turn
 
 TAIL = Tail("/api/v1/forward_backward", b'"x":1}', "application/json", 1, "ForwardBackward")
 
@@ -189,3 +191,23 @@ def test_what_is_on_its_way_out_has_not_ended():
     operation = sent(at_0=ERROR)
     assert ended_in_order([operation], operation) == []
     assert ended_in_order([operation], None) == [operation]
+
+
+@pytest.mark.parametrize("facts", list(itertools.product([True, False], repeat=5)))
+def test_when_it_is_decided_what_becomes_of_the_first_that_waits(facts):
+    ignorant, sending_another, model, sampler_number, gap = facts
+    asked = []
+    found = has_its_turn(
+        ignorant=ignorant,
+        sending=sending_another,
+        model=model,
+        sampler_number=sampler_number,
+        gap=lambda: asked.append(1) or gap,
+    )
+    assert bool(asked) == (not ignorant and not sending_another and model and sampler_number)
+    if ignorant:
+        assert found, "it fails, and nobody waits for that"
+    elif sending_another or gap:
+        assert not found, "what is before it may yet be refused"
+    else:
+        assert found == (model and sampler_number)

@@ -15,7 +15,7 @@ concluded when each has an end.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, Generic, Literal, TypeVar
 
 from tinker_actors.errors import PrecedingOperationFailed, TinkerError
@@ -193,6 +193,20 @@ class Sending(Generic[D]):
     def values(self) -> tuple[Any, ...]:
         """Return the results in the order of the data."""
         return tuple(self.results[index] for index in sorted(self.results))
+
+
+def has_its_turn(*, ignorant: bool, sending: bool, model: bool, sampler_number: bool, gap: Callable[[], bool]) -> bool:
+    """Return whether it is decided now what becomes of the operation that was called first of those that wait.
+
+    Args:
+        ignorant: it was called before its caller was told of a fault before it: it fails, whatever else is under way.
+        sending: another is on its way out, and may yet be refused.
+        model: the model is there.
+        sampler_number: it has a number for the sampler that is to be made along, or needs none.
+        gap: returns whether the server waits for a number before it. Asked only if nothing else is in the way: it has
+            what was refused tried again.
+    """
+    return ignorant or (model and sampler_number and not sending and not gap())
 
 
 def ended_in_order(sent: Iterable[P], sending: P | None) -> list[P]:

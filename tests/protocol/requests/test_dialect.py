@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tinker_actors.protocol.requests.dialect import DialectChoice
+from tinker_actors.protocol.requests.dialect import DialectChoice, resends
 
 
 def choice(given=None, answered=None, accepted=(), turned=None):
@@ -91,3 +91,11 @@ def test_what_a_refusal_asks_for(known, sent_in, status, remedy):
     before = made.dialect, made.proven
     assert made.remedy(sent_in, status) == remedy
     assert (made.dialect, made.proven) == before
+
+
+@pytest.mark.parametrize("in_part", [True, False])
+@pytest.mark.parametrize("refused_in", ["json", "protobuf"])
+@pytest.mark.parametrize("taken_in", ["json", "protobuf", None])
+def test_data_are_sent_again_only_where_the_dialect_was_the_reason(taken_in, refused_in, in_part):
+    wrong_dialect = taken_in is not None and taken_in != refused_in
+    assert resends(taken_in, refused_in, in_part=in_part) == (wrong_dialect and not in_part)

@@ -42,7 +42,7 @@ from tinker_actors.errors import (
 )
 from tinker_actors.protocol.consequences import outcome_unknown, preceded
 from tinker_actors.protocol.requests.operations import Tail, in_dialect
-from tinker_actors.protocol.sending import ended_in_order
+from tinker_actors.protocol.sending import ended_in_order, has_its_turn
 from tinker_actors.runtime.actor import RuntimeActor, tell
 from tinker_actors.runtime.futures import APIFuture
 from tinker_actors.runtime.progress import WaitReason
@@ -211,12 +211,13 @@ class Training(RuntimeActor):
 
     def _advance_to(self, pending: Pending) -> bool:
         """Send or fail the next operation, if that can be done now; return whether it may be the next one's turn."""
-        if self._failing.refuses(pending):
-            self._queue.popleft()
-            return True
-        if self._sending is not None or self._creation.model_id is None:
-            return False
-        if (pending.sampler is not None and pending.sampler_number is None) or self._filling.keeps_back():
+        if not has_its_turn(
+            ignorant=self._failing.order.ignorant_of(pending.place) is not None,
+            sending=self._sending is not None,
+            model=self._creation.model_id is not None,
+            sampler_number=pending.sampler is None or pending.sampler_number is not None,
+            gap=self._filling.keeps_back,
+        ):
             return False
         found = self._failing.admits(pending)
         if found == "wait":
@@ -225,7 +226,7 @@ class Training(RuntimeActor):
             pending = self._failing.discarding(pending.place)
         else:
             self._queue.popleft()
-        if found != "tainted":
+        if found in ("send", "discard"):
             self._send(pending)
         return True
 

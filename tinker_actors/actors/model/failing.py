@@ -68,10 +68,6 @@ class Failing:
 
     # ------------------------------------------------------------ before an operation is sent
 
-    def refuses(self, pending: Pending) -> bool:
-        """Return whether an operation was called in ignorance of a failure; it is failed then."""
-        return self.order.ignorant_of(pending.place) is not None and self.admits(pending) == "ignorant"
-
     def admits(self, pending: Pending) -> Verdict:
         """Return what is to be done with the next operation; where it is to fail, that is done."""
         found, error = self.order.admit(pending.operation, pending.place)

@@ -22,7 +22,7 @@ from tinker_actors.protocol.consequences import never_filled
 from tinker_actors.protocol.endpoints import TYPE_FORWARD
 from tinker_actors.protocol.number_gaps import Action, Gaps, Offer, Probed, Unfilled
 from tinker_actors.protocol.order import Order
-from tinker_actors.protocol.requests.dialect import OTHER, Dialect
+from tinker_actors.protocol.requests.dialect import OTHER, Dialect, resends
 from tinker_actors.protocol.requests.operations import Tail, filler, in_dialect, request_head
 from tinker_actors.runtime.progress import Tracker
 from tinker_actors.types.failures import KNOWN_FAILURES, known_failures_text
@@ -137,7 +137,7 @@ class Filling:
         if not self._owner.is_sending(pending):
             return  # given up meanwhile
         refused = pending.tails[min(pending.doubts)]
-        if dialect is None or dialect == refused.dialect or pending.accepted:
+        if dialect is None or not resends(dialect, refused.dialect, in_part=bool(pending.accepted)):
             self._owner.take_refusals(pending)
             return
         try:

@@ -27,6 +27,17 @@ _UNSUPPORTED_MEDIA_TYPE = 415
 _MAY_BE_THE_DIALECT = frozenset({400, 422, 500})
 
 
+def resends(taken_in: Dialect | None, refused_in: Dialect, *, in_part: bool) -> bool:
+    """Return whether refused data are sent again in the dialect in which a probe was taken; else they are wrong.
+
+    Args:
+        taken_in: that dialect, or None if the probe was refused in both.
+        refused_in: what the data were in.
+        in_part: some of the operation's data were accepted, so that it can't begin anew.
+    """
+    return taken_in not in (None, refused_in) and not in_part
+
+
 class DialectChoice:
     """What is known about one server. Changed on the dispatcher's thread only; reading is safe from anywhere.
 
