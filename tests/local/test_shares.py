@@ -13,7 +13,7 @@ GIB = 2**30
 SIZES = [LEAST_BYTES, GIB // 3, GIB, 2 * GIB, 5 * GIB, 16 * GIB, 500 * GIB]
 OF_MEMORY = [
     "arriving_bytes", "held_bytes", "computing_bytes", "drawing_bytes", "result_bytes", "adapter_bytes",
-    "sampler_bytes", "checkpoint_bytes", "unwritten_bytes",
+    "sampler_bytes", "checkpoint_bytes", "unread_bytes", "unwritten_bytes",
 ]  # fmt: skip
 
 

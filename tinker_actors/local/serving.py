@@ -31,7 +31,7 @@ from tinker_actors.local.faults.connection import ConnectionProtocol
 from tinker_actors.local.faults.setup import make_faults
 from tinker_actors.local.http.app import App
 from tinker_actors.local.http.door import ANSWER_HEADERS, Door
-from tinker_actors.local.http.heads import HeadProtocol
+from tinker_actors.local.http.heads import HeadProtocol, Unread
 from tinker_actors.local.http.intake import Intake
 from tinker_actors.local.keys import take_keys
 from tinker_actors.local.ledger import LEDGER_NAME, LedgerEngine
@@ -115,7 +115,8 @@ def serve(options: ServerOptions, *, announce: Callable[[dict[str, Any]], None] 
             app.asgi = misbehaviour.around(app, core)
             ready |= {"admin_token": misbehaviour.admin_token} if options.admin else {}
         app.asgi = Door(Intake(app.asgi, bounds, app.check_key), origins)
-        protocol = HeadProtocol if misbehaviour is None else ConnectionProtocol
+        kind = HeadProtocol if misbehaviour is None else ConnectionProtocol
+        protocol: type[HeadProtocol] = type(kind.__name__, (kind,), {"unread": Unread(bounds.unread_bytes)})
         with _clean_exit_on_sigterm():
             asyncio.run(_run(app, protocol, listener, options, lambda: (announce or _print_line)(ready)))
 

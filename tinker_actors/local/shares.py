@@ -24,15 +24,16 @@ LEAST_BYTES = 64 * _MIB
 # Of a hundred, and the most of it that is of use; None for what can use any amount, which gets what others leave.
 _SHARES: dict[str, tuple[int, int | None]] = {
     "computing_bytes": (37, 1024 * _MIB),
-    "arriving_bytes": (7, 160 * _MIB),
+    "arriving_bytes": (6, 160 * _MIB),
     "opening": (12, 224 * _MIB),
-    "held_bytes": (6, 384 * _MIB),
+    "held_bytes": (5, 384 * _MIB),
     "drawing_bytes": (6, None),
     "result_bytes": (6, 256 * _MIB),
     "adapter_bytes": (8, None),
     "sampler_bytes": (13, None),
     "checkpoint_bytes": (2, None),
     "unwritten_bytes": (1, 64 * _MIB),
+    "unread_bytes": (2, 256 * _MIB),
     "past_bytes": (2, 32 * _MIB),
 }
 

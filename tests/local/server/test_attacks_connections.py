@@ -12,7 +12,7 @@ import requests
 
 from tinker_actors.local.process import LocalServer
 
-from .attacking import SmallServer, post, unhurt
+from .attacking import SAMPLE, SmallServer, good, post, unhurt
 
 pytestmark = pytest.mark.slow
 
@@ -87,3 +87,42 @@ def test_requests_in_advance_are_all_answered_in_their_order(server):
         sending.join()
     found = [json.loads(part.partition(b"}")[0] + b"}")["detail"] for part in said.split(b"\r\n\r\n")[1:]]
     assert found == [f"There is no sampler '{number}'." for number in range(count)]
+
+
+def test_answers_that_nobody_reads_take_so_much_memory_and_no_more():
+    """Who asks for a large result on many connections is cut off on those that he has not read from for longest."""
+    listing = {
+        **SAMPLE, "base_model": "local/tiny", "prompt": {"chunks": [{"tokens": [1] * 2000}]}, "prompt_logprobs": True,
+        "topk_prompt_logprobs": 64, "sampling_params": {"max_tokens": 1},
+    }  # fmt: skip
+    with SmallServer(limits={"unread_bytes": 2**22}) as server, contextlib.ExitStack() as stack:
+        request_id = good(server, "asample", listing)["request_id"]
+        said = b""
+        while len(said) < 2**20:
+            said = requests.post(f"{server.url}/api/v1/retrieve_future", json={"request_id": request_id}).content
+        body = json.dumps({"request_id": request_id}).encode()
+        head = "POST /api/v1/retrieve_future HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        asked = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        with unhurt(server):
+            clients = []
+            for _ in range(50):
+                client = stack.enter_context(connected(server))
+                # Several in a row: the kernel keeps the first ones.
+                client.sendall(asked * 4)
+                clients.append(client)
+            # Somebody who reads gets it all the same.
+            answer = requests.post(f"{server.url}/api/v1/retrieve_future", json={"request_id": request_id}, timeout=60)
+            assert answer.content == said
+        assert sum(was_cut_off(client) for client in clients) > 25
+
+
+def was_cut_off(client: socket.socket) -> bool:
+    client.settimeout(1)
+    try:
+        while client.recv(2**20):
+            pass
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+    return True

@@ -59,6 +59,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             likewise. None for as much as they take.
         checkpoint_bytes: memory for weights that were read from checkpoints to be sampled from. Those used longest ago
             are read again when they are needed. None for as much as they take.
+        unread_bytes: memory for answers that clients do not read. When it is used up, the connection that has not been
+            read from for longest is cut off.
         unwritten_bytes: memory for results that wait to be written to disk; beyond it they are kept in memory only.
         past_records: most sessions of an owner that are remembered when they are over, and most training runs without a
             checkpoint; the ones that ended first are forgotten.
@@ -104,6 +106,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     samplers_per_owner: int = 10_000
     sampler_bytes: int | None = None
     checkpoint_bytes: int | None = None
+    unread_bytes: int = 256 * _MIB
     unwritten_bytes: int = 64 * _MIB
     past_records: int = 10_000
     past_bytes: int = 16 * _MIB

@@ -46,13 +46,41 @@ class _Flow(FlowControl):
             super().resume_reading()
 
 
+class Unread:
+    """The memory of all answers that clients have not read yet. For the event loop's thread.
+
+    Args:
+        limit: most bytes; None for as much as they take.
+    """
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        self._sizes: dict[asyncio.Transport, int] = {}  # the one that has not been read for longest comes first
+
+    def grow(self, transport: asyncio.Transport) -> None:
+        """Note that a client does not read; who has not for longest is cut off where it is too much for all."""
+        self._sizes[transport] = transport.get_write_buffer_size()
+        while self._limit is not None and len(self._sizes) > 1 and sum(self._sizes.values()) > self._limit:
+            oldest = next(iter(self._sizes))
+            del self._sizes[oldest]
+            oldest.abort()
+
+    def drop(self, transport: asyncio.Transport) -> None:
+        """Note that a client has read, or is gone."""
+        self._sizes.pop(transport, None)
+
+
 class HeadProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds: 431 for an endless head, 408 for a slow one, a reset for who does not read.
 
     Requests in advance are parsed a few at a time; the rest waits as the bytes it is, and behind it the socket.
+
+    Attributes:
+        unread: what all connections of a server have in common; set by a subclass.
     """
 
     flow: _Flow
+    unread = Unread(None)
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -71,6 +99,7 @@ class HeadProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         super().connection_lost(exc)
+        self.unread.drop(self.transport)
         self._early = b""
         self._unset_keepalive_if_required()
         self._stop_head_timer()
@@ -125,12 +154,14 @@ class HeadProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Wait for a client that does not read, for a while."""
         super().pause_writing()
+        self.unread.grow(self.transport)
         if self._unread_timer is None:
             self._unread_timer = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Go on writing."""
         super().resume_writing()
+        self.unread.drop(self.transport)
         self._stop_unread_timer()
 
     def _go_on(self) -> None:
