@@ -193,21 +193,24 @@ def test_what_is_on_its_way_out_has_not_ended():
     assert ended_in_order([operation], None) == [operation]
 
 
-@pytest.mark.parametrize("facts", list(itertools.product([True, False], repeat=5)))
+@pytest.mark.parametrize("facts", list(itertools.product([True, False], repeat=6)))
 def test_when_it_is_decided_what_becomes_of_the_first_that_waits(facts):
-    ignorant, sending_another, model, sampler_number, gap = facts
+    ignorant, sending_another, held, model, sampler_number, gap = facts
     asked = []
     found = has_its_turn(
         ignorant=ignorant,
         sending=sending_another,
+        held=held,
         model=model,
         sampler_number=sampler_number,
         gap=lambda: asked.append(1) or gap,
     )
-    assert bool(asked) == (not ignorant and not sending_another and model and sampler_number)
+    assert bool(asked) == (not ignorant and not sending_another and not held and model and sampler_number)
     if ignorant:
         assert found, "it fails, and nobody waits for that"
     elif sending_another or gap:
         assert not found, "what is before it may yet be refused"
+    elif held:
+        assert not found, "nothing is sent for a session that is lost"
     else:
         assert found == (model and sampler_number)

@@ -70,15 +70,46 @@ class Verdict(Message, frozen=True, eq=False):
 
     Attributes:
         item_id: the work or call that raised it.
-        alive: whether the session is well. When it is not, `DropSession` follows for everything it had.
+        alive: whether the session is well. When it is not, `DropSession` follows for everything it had. A session that
+            is held gives none: `HoldSession` is its answer to all suspicions.
     """
 
     item_id: int
     alive: bool
 
 
+# ---------------------------------------------------------------- to all who have to do with a session
+
+
+class HoldSession(Message, frozen=True, eq=False):
+    """From a session, to every lane and to every actor that uses it: it is lost, and may be well again.
+
+    Lanes hold what belongs to it, and actors send nothing more for it, until they are told `ResumeSession` or
+    `DropSession`.
+
+    Attributes:
+        session: the `SessionLink` of the work.
+        error: why it is lost.
+    """
+
+    session: Any
+    error: TinkerError
+
+
+class ResumeSession(Message, frozen=True, eq=False):
+    """From a session, to those who were told `HoldSession`: it is well again, with all that belonged to it.
+
+    Attributes:
+        session: the `SessionLink` of the work.
+    """
+
+    session: Any
+
+
 class DropSession(Message, frozen=True, eq=False):
-    """To a lane: fail everything that belongs to a session.
+    """From a session, to every lane and to every actor that uses it: it has ended; fail what belongs to it.
+
+    Also told to an actor that asks something of a session that has ended, or that there will never be.
 
     Attributes:
         session: the `SessionLink` of the work.
@@ -110,7 +141,7 @@ class TakeNumber(Message, frozen=True, eq=False):
     """To the session: tell me the session id and the next number of a counter, once there is a session.
 
     Attributes:
-        reply_to: told `NumberTaken` or `NoSession`.
+        reply_to: told `NumberTaken`, or `DropSession` when there is no session any more.
         counter: `"model"` or `"sampler"` (wire protocol 6.1: one counter each per session).
         why: given back in the reply.
     """
@@ -134,12 +165,6 @@ class NumberTaken(Message, frozen=True, eq=False):
     number: int
     server: Any
     why: Any
-
-
-class NoSession(Message, frozen=True, eq=False):
-    """From the session: there is none, and why. Also sent when a session that was there is lost."""
-
-    error: TinkerError
 
 
 # ---------------------------------------------------------------- to the training actor

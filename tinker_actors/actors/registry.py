@@ -167,7 +167,7 @@ class Registry(RuntimeActor):
 
     def _decide(self, key: int, entry: SamplerEntry) -> None:
         """Swap the policy's entry, if the sampler is for one and is decided."""
-        if entry.state == "creating" or (message := self._no_longer_coming(key)) is None:
+        if not entry.decided or (message := self._no_longer_coming(key)) is None:
             return
         if entry.error is not None:
             self._not_published(message, entry.error)

@@ -16,11 +16,13 @@ from tinker_actors.actors.messages import (
     AdoptionFailed,
     Barrier,
     CallFailed,
-    NoSession,
+    DropSession,
+    HoldSession,
     NumberTaken,
     Publish,
     Replied,
     Republish,
+    ResumeSession,
     Retire,
     Shutdown,
     TakeNumber,
@@ -78,11 +80,11 @@ class Sampling(RuntimeActor):
 
     def on_start(self) -> None:
         """Publish that the sampler is being made, and ask the session for what that takes."""
-        self._publish(self._entry)
-        if self._copied is not None:
-            self._ask(Meet(self.actor_ref))
-        elif self._base_model is not None or self._model_path is not None:
+        self._session_changed()
+        if self._copied is None and (self._base_model is not None or self._model_path is not None):
             self._ask(TakeNumber(self.actor_ref, "sampler"))
+        else:
+            self._ask(Meet(self.actor_ref))
 
     def _ask(self, message: TakeNumber | Meet) -> None:
         if not tell(self._service.session, message):
@@ -93,18 +95,21 @@ class Sampling(RuntimeActor):
         if isinstance(message, NumberTaken):
             self._create(message)
         elif isinstance(message, Met):
-            self._join(message)
+            if self._copied is not None:  # else it only wants to hear what becomes of the session
+                self._join(message)
         elif isinstance(message, Replied):
             self._replied(message)
         elif isinstance(message, Adopt):
             self._base_model = message.base_model
             self._open(message.sampling_session_id, message.weights_version, order=message.order)
-        elif isinstance(message, CallFailed | AdoptionFailed | NoSession):
+        elif isinstance(message, CallFailed | AdoptionFailed | DropSession):
             self._fail(message.error)
         elif isinstance(message, Shutdown):
             self.end(message.error)
         elif isinstance(message, Republish):
             self._publish(self._entry)
+        elif isinstance(message, HoldSession | ResumeSession):
+            self._session_changed()
         elif isinstance(message, Retire):
             self.end(ClientClosedError("The sampling client was dropped."))
             self._service.tell_registry(message)
@@ -177,6 +182,12 @@ class Sampling(RuntimeActor):
         )
         self._decide(self._entry, None)
 
+    def _session_changed(self) -> None:
+        """Say how the sampler stands now that the session is lost, or well."""
+        self._publish(self._entry)
+        if self._ready is not None:
+            self._service.note_wait(self._ready._tracker, "queued here")
+
     def _fail(self, error: TinkerError) -> None:
         if self._entry.state == "failed":
             return
@@ -200,5 +211,8 @@ class Sampling(RuntimeActor):
                 future._settle(None)
 
     def _publish(self, entry: SamplerEntry) -> None:
+        """Publish an entry; while the session is lost, as one that samples wait for, unless it has failed."""
         self._entry = entry
+        if self._service.recovering and entry.state != "failed":
+            entry = msgspec.structs.replace(entry, state="recovering")
         self._service.tell_registry(Publish(self._key, entry))

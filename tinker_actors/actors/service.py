@@ -28,7 +28,8 @@ class SamplerEntry(msgspec.Struct, frozen=True, eq=False):
     """What a caller needs to know to sample.
 
     Attributes:
-        state: `"creating"` (samples wait for it), `"ready"` or `"failed"`.
+        state: `"creating"`, `"recovering"` while its session is lost and may be well again (samples wait for either),
+            `"ready"` or `"failed"`.
         sampling_session_id: the server's id, when ready.
         base_model: name of the model behind it, when known.
         model_path: the checkpoint it was made from, if any.
@@ -39,7 +40,7 @@ class SamplerEntry(msgspec.Struct, frozen=True, eq=False):
         order: for weights saved along with it, the place of the saving among the operations called on their model.
     """
 
-    state: Literal["creating", "ready", "failed"]
+    state: Literal["creating", "recovering", "ready", "failed"]
     sampling_session_id: str | None = None
     base_model: str | None = None
     model_path: str | None = None
@@ -47,6 +48,11 @@ class SamplerEntry(msgspec.Struct, frozen=True, eq=False):
     error: TinkerError | None = None
     clone_id: int = 0
     order: int = 0
+
+    @property
+    def decided(self) -> bool:
+        """Whether it can be sampled from, or never will."""
+        return self.state in ("ready", "failed")
 
 
 class ForRegistry(msgspec.Struct, frozen=True, eq=False):
@@ -108,6 +114,19 @@ class Service:
         self.over: APIFuture[None] = APIFuture(
             Tracker("close", platform.control.clock.now()), delivery=platform.delivery
         )
+
+    @property
+    def recovering(self) -> bool:
+        """Whether the session is lost and may be well again, so that nothing is sent for it."""
+        return self.link.state == "lost"
+
+    def note_wait(self, tracker: Tracker, otherwise: WaitReason) -> None:
+        """Note what something waits for: a session that is lost, or something else. For actors."""
+        error, now = self.link.error, self.platform.control.clock.now()
+        if error is not None and self.recovering:
+            tracker.enter("recovering", now, error.message)
+        else:
+            tracker.enter(otherwise, now)
 
     def tracker(self, what: str, reason: WaitReason = "queued here") -> Tracker:
         """Return the record of a new operation. Callable from any thread."""

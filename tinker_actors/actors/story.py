@@ -86,6 +86,11 @@ class Story:
         self._lost = True
         self.says(logging.ERROR, "Session %s is lost: %s", session_id, why)
 
+    def found(self, session_id: str | None, seconds: float) -> None:
+        """Say that the server knows it again."""
+        self._lost = False
+        self.says(logging.INFO, "Session %s is well again, after %.0f s", session_id, seconds)
+
     def ended(self, session_id: str | None) -> None:
         """Say that it has ended as it should; in the same line that it was there, if that was not said."""
         told = [each for each in self._held if each[0] != _OPEN]

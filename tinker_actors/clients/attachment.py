@@ -73,7 +73,7 @@ def sampler_state(client: SamplingClient, options: dict[str, Any] | None = None)
     client._keeper._check_open("copying a sampling client")
     made = client._ready.result()
     entry = client._lease.entry()
-    if entry is None or entry.state == "creating":  # the registry has yet to publish what was made
+    if entry is None or not entry.decided:  # the registry has yet to publish what was made
         entry = made
     if entry.error is not None:
         raise entry.error.replica()

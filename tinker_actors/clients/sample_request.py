@@ -156,14 +156,15 @@ class SampleRequest:
         lease = self._lease
         assert lease is not None
         entry = lease.entry()
-        if entry is None or entry.state == "creating":
-            self.key = lease.key
-            self.reason = "waiting for its sampler"
-            return None
-        if entry.error is not None:
+        if entry is not None and entry.state == "ready":
+            self._entry = entry
+            return lease.head(entry)
+        if entry is not None and entry.error is not None:
             return entry.error.replica()
-        self._entry = entry
-        return lease.head(entry)
+        self.key = lease.key
+        recovering = entry is not None and entry.state == "recovering"
+        self.reason = "recovering" if recovering else "waiting for its sampler"
+        return None
 
     def accepted(self, work: Work, outcome: Accepted) -> None:  # noqa: ARG002 - the port's signature
         """Keep the names of the sequences."""

@@ -195,18 +195,21 @@ class Sending(Generic[D]):
         return tuple(self.results[index] for index in sorted(self.results))
 
 
-def has_its_turn(*, ignorant: bool, sending: bool, model: bool, sampler_number: bool, gap: Callable[[], bool]) -> bool:
+def has_its_turn(
+    *, ignorant: bool, sending: bool, held: bool, model: bool, sampler_number: bool, gap: Callable[[], bool]
+) -> bool:
     """Return whether it is decided now what becomes of the operation that was called first of those that wait.
 
     Args:
         ignorant: it was called before its caller was told of a fault before it: it fails, whatever else is under way.
         sending: another is on its way out, and may yet be refused.
+        held: its session is lost and may be well again.
         model: the model is there.
         sampler_number: it has a number for the sampler that is to be made along, or needs none.
         gap: returns whether the server waits for a number before it. Asked only if nothing else is in the way: it has
             what was refused tried again.
     """
-    return ignorant or (model and sampler_number and not sending and not gap())
+    return ignorant or (model and sampler_number and not sending and not held and not gap())
 
 
 def ended_in_order(sent: Iterable[P], sending: P | None) -> list[P]:

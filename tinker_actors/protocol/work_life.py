@@ -16,6 +16,9 @@
        └─ a new lane begins anew   └────── forgotten, and renewed ──┘
                                            (from `polling` and `turn` too: its id was given to another)
 
+      all that are sent or could be ──► held ──► turn, when its session is well again and the server had accepted it;
+                        (its session is lost)    else new
+
 A lane changes states on its own thread only. `TRANSITIONS` is the same as a table, and `FLAGS` says what else is noted
 of a work and while what: neither is looked at in production, where a work changes its state some four times for each of
 thousands of samples a second. The tests look at every change that any of them causes.
@@ -26,7 +29,7 @@ from __future__ import annotations
 from typing import Literal
 
 State = Literal[
-    "new", "outside", "parked", "queued", "submitting", "waiting", "polling", "turn", "suspect", "done"
+    "new", "outside", "parked", "queued", "submitting", "waiting", "polling", "turn", "suspect", "held", "done"
 ]  # fmt: skip
 """Where a work stands:
 
@@ -39,19 +42,21 @@ State = Literal[
 - `polling`: accepted; its result is asked for, heard of, or fetched.
 - `turn`: accepted; there is no connection to ask with.
 - `suspect`: a 404 or 410 was answered; the session is asked whether it is still there.
+- `held`: its session is lost and may be well again: it is neither sent nor asked for.
 - `done`: over.
 """
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    "new": frozenset({"new", "outside", "parked", "queued", "waiting", "done"}),
-    "outside": frozenset({"parked", "queued", "new", "done"}),
-    "parked": frozenset({"parked", "queued", "new", "done"}),
-    "queued": frozenset({"submitting", "waiting", "new", "done"}),
-    "submitting": frozenset({"polling", "queued", "waiting", "suspect", "new", "done"}),
-    "waiting": frozenset({"queued", "new", "done"}),
-    "polling": frozenset({"polling", "turn", "suspect", "new", "done"}),
-    "turn": frozenset({"polling", "turn", "new", "done"}),
-    "suspect": frozenset({"suspect", "new", "polling", "turn", "done"}),
+    "new": frozenset({"new", "outside", "parked", "queued", "waiting", "held", "done"}),
+    "outside": frozenset({"parked", "queued", "new", "held", "done"}),
+    "parked": frozenset({"parked", "queued", "new", "held", "done"}),
+    "queued": frozenset({"submitting", "waiting", "new", "held", "done"}),
+    "submitting": frozenset({"polling", "queued", "waiting", "suspect", "new", "held", "done"}),
+    "waiting": frozenset({"queued", "new", "held", "done"}),
+    "polling": frozenset({"polling", "turn", "suspect", "new", "held", "done"}),
+    "turn": frozenset({"polling", "turn", "new", "held", "done"}),
+    "suspect": frozenset({"suspect", "new", "polling", "turn", "held", "done"}),
+    "held": frozenset({"held", "new", "turn", "done"}),
     "done": frozenset(),
 }
 """What may follow each state."""
@@ -59,6 +64,9 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 WAITING_HERE: frozenset[State] = frozenset({"queued", "turn"})
 """States in which a work waits for its turn here: the server owes no sign of it, and when it ends the wait is taken off
 its silence."""
+
+NO_SIGN_OWED: frozenset[State] = frozenset({"suspect", "held"})
+"""States in which its silence is not the server's: the clock of its liveness stands still."""
 
 ACCEPTED: frozenset[State] = frozenset({"polling", "turn", "suspect"})
 """States in which the server has accepted the work, or had."""
@@ -69,7 +77,7 @@ FLAGS: dict[str, frozenset[State]] = {
     # It counts as accepted and unfinished for the adaptive limit.
     "at_server": ACCEPTED,  # set just before the first of them, and taken back just before what is next
     # The server said that it is over, which it says once.
-    "told": ACCEPTED | {"done"},
+    "told": ACCEPTED | {"held", "done"},
     # The answer to a submission was lost, so that the server may have accepted it.
     "in_doubt": frozenset(TRANSITIONS) - {"outside", "parked"},
     # The server keeps it waiting on purpose.

@@ -23,6 +23,7 @@ WaitReason = Literal[
     "fetching the result",
     "backing off",
     "checking the session",
+    "recovering",
     "done",
 ]
 

@@ -65,6 +65,8 @@ class SimulatedNetwork:
     Attributes:
         fates: how often each fate was drawn.
         up: whether the server can be reached; set it to False to take the server away.
+        gone: a status with which everything is answered without being looked at, as by a proxy that has forgotten its
+            server; None for none.
     """
 
     def __init__(self, core: ServiceCore, runtime: StepRuntime, seed: int, mishaps: Mishaps) -> None:
@@ -72,6 +74,7 @@ class SimulatedNetwork:
         self.mishaps = mishaps
         self.fates: dict[Fate, int] = {}
         self.up = True
+        self.gone: int | None = None
         self._runtime = runtime
         self._random = random.Random(seed)  # noqa: S311 - a schedule, not a secret
         self._held: list[tuple[Hold, Callable[[CoreAnswer], object]]] = []
@@ -119,6 +122,9 @@ class SimulatedNetwork:
     def _arrive(self, request: Request, fate: Fate, deliver: Callable[[Answer], None]) -> None:
         if not self.up:
             deliver(_broken("reset", "wait", sent=True))
+            return
+        if self.gone is not None:
+            deliver(_reply(self.gone, b'{"detail":"not found"}'))
             return
         headers = {name.lower(): value for name, value in (*request.headers, *request.own_headers)}
         arrived = CoreRequest(request.method, request.path, headers, b"".join(request.body))

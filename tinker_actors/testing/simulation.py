@@ -13,6 +13,7 @@ from tinker_actors.local.core import ServiceCore
 from tinker_actors.local.ledger import LedgerEngine
 from tinker_actors.local.store.memory import MemoryStore
 from tinker_actors.net.transport import Transport
+from tinker_actors.protocol.session_life import NO_RECOVERY, LossPolicy
 from tinker_actors.runtime.actor import Executor
 from tinker_actors.runtime.clock import WallClock
 from tinker_actors.runtime.delivery import Delivery
@@ -48,9 +49,13 @@ class Simulation:
         self._platform = _StepPlatform(self.runtime, self.network)
         self._config = resolve(Config(seed=seed, **config), base_url="http://127.0.0.1:1", env={})
 
-    def service(self) -> ServiceClient:
-        """Return a service client that lives in the simulation; all of them are one process's, with one key."""
-        return ServiceClient._over(self._platform, self._config, SessionSettings())
+    def service(self, on_loss: LossPolicy = NO_RECOVERY) -> ServiceClient:
+        """Return a service client that lives in the simulation; all of them are one process's, with one key.
+
+        Args:
+            on_loss: what the loss of its session leads to.
+        """
+        return ServiceClient._over(self._platform, self._config, SessionSettings(on_loss=on_loss))
 
     def wait_for(self, *futures: APIFuture[Any], most: int = 200_000) -> None:
         """Step until these futures are done.

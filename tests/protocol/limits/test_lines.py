@@ -60,3 +60,15 @@ def test_it_is_a_stable_sort_by_rank(events):
             number += 1
         assert line.length == len(model)
     assert emptied(line) == sorted(model)
+
+
+def test_who_is_sifted_out_leaves_the_others_their_places():
+    line = Line()
+    for number in range(6):
+        line.append(number, number % 3)
+    line.give_back(6, 0, 2)
+    line.give_back(7, 0, 1)
+    line.sift(lambda number: number not in (0, 4, 6))
+    assert line.length == 5
+    assert [line.popleft() for _ in range(5)] == [7, 3, 1, 2, 5]
+    assert line.length == 0

@@ -12,24 +12,27 @@ from typing import Any
 
 from tinker_actors.actors.lane import in_flight
 from tinker_actors.actors.lane.cancelling import Cancelling
+from tinker_actors.actors.lane.holding import Holding
 from tinker_actors.actors.lane.plain_requests import Calling
 from tinker_actors.actors.lane.polling import Polling
 from tinker_actors.actors.lane.submitting import Submitting
 from tinker_actors.actors.lane.table import Desk, LaneSettings, fail_without_lane
-from tinker_actors.actors.lane.work import Call, SessionLink, Work
+from tinker_actors.actors.lane.work import Call, Work
 from tinker_actors.actors.messages import (
     Arrived,
     Cancel,
     DropSession,
     Eased,
     Forget,
+    HoldSession,
+    ResumeSession,
     SamplerChanged,
     Shutdown,
     Verdict,
 )
 from tinker_actors.errors import DeadlineExceededError, SessionLostError, StalledError, TinkerError
 from tinker_actors.net.transport import Transport
-from tinker_actors.protocol.work_life import WAITING_HERE
+from tinker_actors.protocol.work_life import NO_SIGN_OWED, WAITING_HERE
 from tinker_actors.runtime.actor import Executor, RuntimeActor
 
 # Works looked at in one turn of the lane.
@@ -64,6 +67,7 @@ class Lane(RuntimeActor):
         desk.submitting = self._submitting = Submitting(desk, self._polling)
         self._calling = Calling(desk)
         desk.cancelling = Cancelling(desk, self._calling)
+        desk.holding = Holding(desk, self._calling)
         self._looking = False
         # Before the table is looked at: whoever is not told of from now on is in the table by then.
         desk.settings.arrivals.begin()
@@ -92,8 +96,9 @@ class Lane(RuntimeActor):
             self._cancel(message.work_id)
         elif kind is Verdict:
             self._judge(message)
-        elif kind is DropSession:
-            self._drop_session(message.session, message.error)
+        elif kind is HoldSession or kind is ResumeSession or kind is DropSession:
+            self._desk.holding.hear(message)
+            self._desk.go_on()
         elif kind is Forget:
             self._forget(message.work_ids)
         elif kind is Shutdown:
@@ -154,21 +159,23 @@ class Lane(RuntimeActor):
         item.holder = self._desk
         item.timer = item.ticket = item.deadline = None
         if isinstance(item, Call):
+            item.aside = ""
             self._calling.begin(item)
             return
         item.channel = None
         item.size = 0
+        item.in_doubt = item.in_doubt or item.state == "submitting"
         self._set_deadline(item)
-        if item.at_server:
+        if item.request_id is not None:
+            self._desk.request_ids.take(item.request_id, item.first_sent or 0.0, item)
+        if item.at_server or (item.state == "held" and item.request_id is not None):
             self._submitting.adopt(item)
+        if item.session is not None and item.session.error is not None and self._desk.holding.stops(item):
+            return
         if item.state == "suspect" and item.error is not None:
             self._desk.suspect(item, item.error)
-        elif item.request_id is not None:
-            # Its end may have been told to the predecessor, and is not told twice.
-            self._polling.later(item, self._desk.now())
         else:
-            item.state = "new"
-            self._submitting.take(item, self._desk.now())
+            self._desk.holding.begin_again(item, self._desk.now())
 
     def _set_deadline(self, work: Work) -> None:
         terms = work.terms
@@ -218,7 +225,7 @@ class Lane(RuntimeActor):
 
     def _judge(self, verdict: Verdict) -> None:
         item = self._desk.table.get(verdict.item_id)
-        if item is None or item.error is None:
+        if item is None or item.error is None or not _is_suspect(item):
             return
         if not verdict.alive:
             self._desk.fail(item, SessionLostError(f"The session was lost: {item.error.message}"))
@@ -238,12 +245,6 @@ class Lane(RuntimeActor):
         self._desk.request_ids.free(forgotten)
         return True
 
-    def _drop_session(self, session: SessionLink, error: TinkerError) -> None:
-        for item in list(self._desk.table.values()):
-            if item.session is session:
-                self._desk.fail(item, error.replica())
-        self._desk.go_on()
-
     # ------------------------------------------------------------ liveness
 
     def _schedule_check(self) -> None:
@@ -255,7 +256,7 @@ class Lane(RuntimeActor):
         for item in list(self._desk.table.values()):
             if not isinstance(item, Work) or item.last_sign is None:
                 continue
-            if item.paused or item.state == "suspect":
+            if item.paused or item.state in NO_SIGN_OWED:
                 item.last_sign = now
             elif item.state not in WAITING_HERE and now - item.last_sign > limit:
                 self._desk.give_up(item, _stalled(item, now, limit))
@@ -264,6 +265,10 @@ class Lane(RuntimeActor):
         self._look_at_arrivals()
         self._desk.go_on()
         self._schedule_check()
+
+
+def _is_suspect(item: Work | Call) -> bool:
+    return item.state == "suspect" if isinstance(item, Work) else item.aside == "suspect"
 
 
 def _late(work: Work, now: float) -> DeadlineExceededError:

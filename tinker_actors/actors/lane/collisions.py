@@ -74,22 +74,16 @@ class Collisions:
         first = desk.request_ids.whose(request_id)
         if first is None or first.tail.request_type != TYPE_SAMPLE or first.state == "suspect":
             return
-        if first.ticket is not None:
-            first.ticket.cancel()
-            first.ticket = None
-            desk.polling.dropped(first)
-        if first.timer is not None:
-            first.timer.cancel()
-            first.timer = None
-        if first.channel is not None:
-            first.channel.drop(request_id)
+        held = first.state == "held"
+        desk.stop(first)
         # The server is not told to cancel it: by now the id may be that of a third.
         desk.request_ids.end(request_id, desk.now())
-        desk.submitting.left_server(first)
-        if desk.renewed(first, error):
-            desk.submitting.take_later(first, "the server gave its request id to another")
-        else:
+        if not desk.renewed(first, error):
             desk.fail(first, error)
+        elif held:
+            desk.holding.hold(first)
+        else:
+            desk.submitting.take_later(first, "the server gave its request id to another")
 
     def hold(self, work: Work, end: Callable[[], object]) -> bool:
         """Have the end of a work wait, if its result may be another's for all that is known yet; return whether so."""

@@ -208,8 +208,8 @@ class Hearing:
 
     def _fall_back(self, listening: _Listening, why: Unavailable | Failed) -> None:
         left = listening.channel.abandon()
-        # A session that has ended, with the question still out, is not the server's refusal to tell.
-        if any(work.session is None or work.session.ended is None for work in left):
+        # A session that is lost or has ended, with the question still out, is not the server's refusal to tell.
+        if any(work.session is None or work.session.error is None for work in left):
             logger.warning(
                 "%s: completions can't be heard of and are polled for one by one (%d now): %s",
                 listening.name[0], len(left), why.error,

@@ -32,6 +32,8 @@ class Calling:
         """Send a call that comes new, now or, while its endpoint is in trouble, when there is a token for it."""
         desk = self._desk
         self._limit_time(call)
+        if call.session is not None and call.session.error is not None and desk.holding.stops(call):
+            return
         if desk.failing and self._budget.troubled(call.what):
             call.timer = desk.retrying.line_up(call.what, partial(self.send, call))
         else:

@@ -14,7 +14,7 @@ from tinker_actors.actors.lane.in_flight import Rooms
 from tinker_actors.actors.lane.table import Desk
 from tinker_actors.actors.lane.work import Call, Work
 from tinker_actors.actors.messages import EASED
-from tinker_actors.errors import APIResponseValidationError, OutcomeUnknownError, TinkerError, fresh
+from tinker_actors.errors import APIResponseValidationError, OutcomeUnknownError, TinkerError
 from tinker_actors.net.transport import Answer, Reply, Request, Ticket
 from tinker_actors.protocol.consequences import answer_lost
 from tinker_actors.protocol.endpoints import IDEMPOTENCY_KEY, JSON, SAMPLING_BACKPRESSURE, TYPE_SAMPLE
@@ -85,9 +85,8 @@ class Submitting:
         """Begin with a work: let it in, find its head or park it, then queue it. Sent by the next `pump`."""
         if work.rank != LEAST:
             self._urgent_until = now + _URGENT_FOR
-        if work.session is not None and work.session.ended is not None:
-            self._desk.fail(work, fresh(work.session.ended))  # it came too late to be failed with the others
-            return
+        if work.session is not None and work.session.error is not None and self._desk.holding.stops(work):
+            return  # it came too late to be held or failed with the others
         if work.terms.room is not None and not self.rooms.enter(work, now):
             return
         if work.head is None:
@@ -113,10 +112,8 @@ class Submitting:
         work.timer = self._desk.later(delay, partial(self._resend, work))
 
     def adopt(self, work: Work) -> None:
-        """Count a work that a lane before this one had accepted."""
+        """Count a work that is at the server: a lane before this one had it accepted, or it was held."""
         work.at_server = True
-        if work.request_id is not None:
-            self._desk.request_ids.take(work.request_id, work.first_sent or 0.0, work)
         if self.limit is not None:
             self.limit.adopted()
 
@@ -333,13 +330,7 @@ class Submitting:
     def _again(self, work: Work, retry: Retry) -> None:
         now = self._desk.now()
         if retry.error.outcome == "unknown" and not work.resend:
-            self._desk.fail(
-                work,
-                OutcomeUnknownError(
-                    f"{work.tracker.what} was sent and got no usable answer: {sentence(retry.error.message)} This "
-                    f"server does not recognise a repeated request, so it was not sent again."
-                ),
-            )
+            self._desk.fail(work, not_again(work, retry.error.message))
             return
         self._desk.catch_up(now)
         work.in_doubt = work.in_doubt or answer_lost(retry.error)
@@ -367,3 +358,11 @@ class Submitting:
             return
         self.line.append(work, work.rank)
         self.pump()
+
+
+def not_again(work: Work, why: str) -> OutcomeUnknownError:
+    """Return what to fail a work with that may have been accepted, and must not be sent a second time."""
+    return OutcomeUnknownError(
+        f"{work.tracker.what} was sent and got no usable answer: {sentence(why)} This server does not recognise a "
+        f"repeated request, so it was not sent again."
+    )

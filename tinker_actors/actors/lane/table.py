@@ -33,6 +33,7 @@ from tinker_actors.runtime.timers import Timer
 
 if TYPE_CHECKING:
     from tinker_actors.actors.lane.cancelling import Cancelling
+    from tinker_actors.actors.lane.holding import Holding
     from tinker_actors.actors.lane.polling import Polling
     from tinker_actors.actors.lane.submitting import Submitting
 
@@ -90,6 +91,7 @@ class Desk:
         submitting: the hand that counts what is being submitted and what is at the server.
         polling: the hand that counts polls and fetches.
         cancelling: the hand that tells the server what nobody wants any more.
+        holding: the hand that keeps aside what belongs to a lost session.
         retrying: the hand that sends again what failed.
         collisions: the hand that sorts out whose a request id is.
         failing: the endpoints of which the last request failed; empty while all is well, and looked at for that only.
@@ -98,6 +100,7 @@ class Desk:
     submitting: Submitting
     polling: Polling
     cancelling: Cancelling
+    holding: Holding
 
     def __init__(self, settings: LaneSettings, executor: Executor, transport: Transport) -> None:
         self.settings = settings
@@ -154,36 +157,38 @@ class Desk:
             return False  # a successor has it: this lane was thought stuck
         if self.table.pop(item.id, None) is None:
             return False
-        if item.timer is not None:
-            item.timer.cancel()
-            item.timer = None
+        self.stop(item)
         if item.deadline is not None:
             item.deadline.cancel()
             item.deadline = None
         if type(item) is Work:
-            self._let_go(item)
-        elif item.ticket is not None:
-            item.ticket.cancel()
-            item.ticket = None
+            if item.request_id is not None:
+                self.request_ids.end(item.request_id, self.now())
+            if item.roomed:
+                self.submitting.rooms.leave(item)
+            item.state = "done"
         return True
 
-    def _let_go(self, work: Work) -> None:
-        if work.ticket is not None:
-            work.ticket.cancel()
-            work.ticket = None
-            if work.state == "submitting":
-                self.submitting.dropped(work)
+    def stop(self, item: Work | Call) -> None:
+        """Give up what is under way for an item, and the places that it takes up here and at the server."""
+        if item.timer is not None:
+            item.timer.cancel()
+            item.timer = None
+        ticket = item.ticket
+        if ticket is not None:
+            ticket.cancel()
+            item.ticket = None
+        if type(item) is not Work:
+            return
+        if ticket is not None:
+            if item.state == "submitting":
+                self.submitting.dropped(item)
             else:
-                self.polling.dropped(work)
-        if work.request_id is not None:
-            self.request_ids.end(work.request_id, self.now())
-            if work.channel is not None:
-                work.channel.drop(work.request_id)
-        if work.at_server:
-            self.submitting.left_server(work)
-        if work.roomed:
-            self.submitting.rooms.leave(work)
-        work.state = "done"
+                self.polling.dropped(item)
+        if item.channel is not None and item.request_id is not None:
+            item.channel.drop(item.request_id)
+        if item.at_server:
+            self.submitting.left_server(item)
 
     def finish(self, item: Work | Call, outcome: Done) -> None:
         """End a story well."""
@@ -237,6 +242,8 @@ class Desk:
         if isinstance(item, Work):
             item.state = "suspect"
             item.tracker.enter("checking the session", self.now(), str(error))
+        else:
+            item.aside = "suspect"
         assert self.ref is not None
         if not tell(session.ref, Suspicion(error, self.ref, item.id)):
             self.fail(item, SessionLostError(f"The session has ended: {error.message}"))

@@ -19,6 +19,7 @@ from tinker_actors.protocol.replies.completions import Channel
 from tinker_actors.protocol.replies.outcomes import Accepted, Done
 from tinker_actors.protocol.replies.plain import Read
 from tinker_actors.protocol.requests.operations import Tail
+from tinker_actors.protocol.session_life import SessionLife
 from tinker_actors.protocol.work_life import State
 from tinker_actors.runtime.actor import Ref
 from tinker_actors.runtime.futures import APIFuture
@@ -37,19 +38,18 @@ end being known, by fetching it."""
 _RANKS = {priority: rank for rank, priority in enumerate(PRIORITIES)}
 
 
-class SessionLink:
-    """A session as the lanes see it: a name to find its work by, and whom to ask about it.
+class SessionLink(SessionLife):
+    """A session as the lanes see it: a name to find its work by, its state, and whom to ask about it.
 
     Attributes:
-        ref: the session actor; replaced with its successor when it is restarted.
-        ended: why nothing can belong to it any more, or None.
+        ref: the session actor.
     """
 
-    __slots__ = ("ended", "ref")
+    __slots__ = ("ref",)
 
     def __init__(self) -> None:
+        super().__init__()
         self.ref: Ref | None = None
-        self.ended: TinkerError | None = None
 
 
 class Sink(Protocol):
@@ -221,9 +221,13 @@ class Call:
         session: the session it belongs to, or None when 404 and 410 are final.
         patience: seconds after the first send at which it is given up, whatever is under way then.
         timeout: seconds for one attempt; default: the lane's.
+
+    Attributes:
+        aside: why it is kept aside: its session is asked whether it is still there, or is lost. Empty while it is not.
     """
 
     __slots__ = (
+        "aside",
         "attempts",
         "body",
         "deadline",
@@ -276,6 +280,7 @@ class Call:
         self.retried = endpoint.retried
         self.patience = patience
         self.timeout = timeout
+        self.aside: Literal["", "suspect", "held"] = ""
         self.attempts = self.failures = self.limited = 0
         self.sent = 0.0
         self.first_sent: float | None = None

@@ -18,12 +18,14 @@ from tinker_actors.actors.messages import (
     ChunkDone,
     ChunkFailed,
     DescribeModel,
+    DropSession,
     FailureTold,
-    NoSession,
+    HoldSession,
     NumberTaken,
     Perform,
     Release,
     Replied,
+    ResumeSession,
     Shutdown,
     TakeNumber,
     TrainingEnded,
@@ -36,10 +38,7 @@ from tinker_actors.actors.model.operation import Pending, settle_error
 from tinker_actors.actors.model.origin import Origin
 from tinker_actors.actors.model.published import TrainingState
 from tinker_actors.actors.service import Service
-from tinker_actors.errors import (
-    ClientClosedError,
-    TinkerError,
-)
+from tinker_actors.errors import ClientClosedError, TinkerError
 from tinker_actors.protocol.consequences import outcome_unknown, preceded
 from tinker_actors.protocol.requests.operations import Tail, in_dialect
 from tinker_actors.protocol.sending import ended_in_order, has_its_turn
@@ -94,7 +93,9 @@ class Training(RuntimeActor):
         elif isinstance(message, Replied | CallFailed):
             self._creation.heard(message)
             self._lift_barriers()
-        elif isinstance(message, NoSession):
+        elif isinstance(message, HoldSession | ResumeSession):
+            self._session_changed()
+        elif isinstance(message, DropSession):
             self._creation.fail(message.error)
         elif isinstance(message, DescribeModel):
             self._creation.describe_model(message.future, self.state.ended)
@@ -181,14 +182,24 @@ class Training(RuntimeActor):
         if self.state.ended is not None:
             settle_error(pending, self.state.ended.replica())
             return
-        waits_for: WaitReason = "waiting for its turn" if self._creation.model_id else "waiting for its model"
-        message.future._tracker.enter(waits_for, self.now())
+        self._note_wait(pending)
         if message.sampler is not None and not tell(
             self._service.session, TakeNumber(self.actor_ref, "sampler", pending)
         ):
             settle_error(pending, TinkerError("The session has ended."))
             return
         self._queue.append(pending)
+        self.advance()
+
+    def _note_wait(self, pending: Pending) -> None:
+        """Note what something waits for that is queued."""
+        otherwise: WaitReason = "waiting for its turn" if self._creation.model_id else "waiting for its model"
+        self._service.note_wait(pending.future._tracker, otherwise)
+
+    def _session_changed(self) -> None:
+        """Say why nothing is sent, or go on. What was sent the lane holds, that of the creation too."""
+        for pending in self._queue:
+            self._note_wait(pending)
         self.advance()
 
     def _number_taken(self, message: NumberTaken) -> None:
@@ -214,6 +225,7 @@ class Training(RuntimeActor):
         if not has_its_turn(
             ignorant=self._failing.order.ignorant_of(pending.place) is not None,
             sending=self._sending is not None,
+            held=self._service.recovering,
             model=self._creation.model_id is not None,
             sampler_number=pending.sampler is None or pending.sampler_number is not None,
             gap=self._filling.keeps_back,

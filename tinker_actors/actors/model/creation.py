@@ -152,7 +152,7 @@ class Creation:
     # ------------------------------------------------------------ steps
 
     def _take_number(self) -> None:
-        self._ready._tracker.enter("waiting for its session", self._owner.now())
+        self._service.note_wait(self._ready._tracker, "waiting for its session")
         if not tell(self._service.session, TakeNumber(self._owner.actor_ref, "model")):
             self.fail(SessionLostError("The session has ended."))
 

@@ -1,7 +1,8 @@
 """The session: opened on the server once, kept alive by heartbeats, declared lost when the server forgets it.
 
 Everything else of a service hangs on it: models and samplers take their numbers from its counters, and a 404 or 410
-anywhere is brought here as a suspicion, which the next heartbeat's answer decides.
+anywhere is brought here as a suspicion, which the next heartbeat's answer decides. What a loss leads to is a rule
+(`protocol/session_life.py`): the session is given up, or what belongs to it is held while heartbeats ask for it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from tinker_actors.actors.ask import ask
 from tinker_actors.actors.messages import (
     CallFailed,
     DropSession,
-    NoSession,
-    NumberTaken,
+    HoldSession,
     Replied,
+    ResumeSession,
     Shutdown,
     Suspicion,
     TakeNumber,
@@ -24,13 +25,14 @@ from tinker_actors.actors.messages import (
 )
 from tinker_actors.actors.platform import PROTOCOL_VERSION
 from tinker_actors.actors.service import Service
-from tinker_actors.actors.session.messages import FinishSession, Meet, Met, SessionSettings
+from tinker_actors.actors.session.messages import FinishSession, Meet, SessionSettings
+from tinker_actors.actors.session.users import Users
 from tinker_actors.errors import SessionLostError, TinkerError
 from tinker_actors.events.records import SessionCreated, SessionLost
 from tinker_actors.protocol.limits.pacing import Spacing
 from tinker_actors.protocol.limits.rounds import Rounds
 from tinker_actors.protocol.replies.plain import client_config_response
-from tinker_actors.runtime.actor import Ref, RuntimeActor, logger, tell
+from tinker_actors.runtime.actor import RuntimeActor, logger, tell
 from tinker_actors.types.wire import (
     ClientConfigRequest,
     ClientConfigResponse,
@@ -44,9 +46,9 @@ from tinker_actors.types.wire import (
 _GONE = (404, 410)
 _NOT_FOUND = 404
 # Wire protocol 7.7: silence is worth a warning after this long.
-_SMALLEST_PRUNE = 64
 # Telling the server that we are done is tried for so long even where no time is left.
 _FIRST_ATTEMPT = 1.0
+_SOONEST = 0.01  # seconds until the next look: clocks are not exact
 
 
 class _Beat(msgspec.Struct, frozen=True, eq=False):
@@ -55,6 +57,10 @@ class _Beat(msgspec.Struct, frozen=True, eq=False):
 
 class _AskAgain(msgspec.Struct, frozen=True, eq=False):
     """To the session, from itself: time for the heartbeat that suspicions ask for."""
+
+
+class _Decide(msgspec.Struct, frozen=True, eq=False):
+    """To the session, from itself: it may have been lost for too long."""
 
 
 class _GiveUp(msgspec.Struct, frozen=True, eq=False):
@@ -80,11 +86,8 @@ class Session(RuntimeActor):
         self._link = service.link
         self._hub = service.hub
         self._session_id: str | None = None
-        self._error: TinkerError | None = None
-        self._counters = {"model": 0, "sampler": 0}
-        self._waiting: list[TakeNumber | Meet] = []
-        self._users: set[Ref] = set()
-        self._prune_at = _SMALLEST_PRUNE
+        self._lost_since = 0.0
+        self._users = Users(service)
         self._suspicions: list[Suspicion] = []
         self._beating = False
         self._asking_later = False  # a heartbeat for suspicions has its time
@@ -119,7 +122,7 @@ class Session(RuntimeActor):
     def receive(self, message: Any) -> Any:
         """Handle a message; see `messages`."""
         if isinstance(message, TakeNumber | Meet):
-            self._asked(message)
+            self._users.asked(message)
         elif isinstance(message, Replied):
             self._replied(message)
         elif isinstance(message, CallFailed):
@@ -133,6 +136,8 @@ class Session(RuntimeActor):
             self._ask()
         elif isinstance(message, FinishSession):
             self._finish(message)
+        elif isinstance(message, _Decide):
+            self._decide()
         elif isinstance(message, _GiveUp):
             self._finished()
         elif isinstance(message, Shutdown):
@@ -142,8 +147,8 @@ class Session(RuntimeActor):
 
     def describe(self) -> str:
         """Return id and state."""
-        if self._error is not None:
-            return f"ended: {self._error.message}"
+        if self._link.error is not None:
+            return f"{self._link.state}: {self._link.error.message}"
         if self._session_id is None:
             return "being opened"
         state = f"open as {self._session_id}"
@@ -151,9 +156,9 @@ class Session(RuntimeActor):
 
     def on_dead_letter(self, message: Any) -> None:
         """Answer those who came too late."""
-        error = self._error or SessionLostError("The session has ended.")
+        error = self._link.error or SessionLostError("The session has ended.")
         if isinstance(message, TakeNumber | Meet):
-            tell(message.reply_to, NoSession(error.replica()))
+            tell(message.reply_to, DropSession(self._link, error.replica()))
         elif isinstance(message, Suspicion):
             tell(message.reply_to, Verdict(message.item_id, alive=False))
         elif isinstance(message, FinishSession):
@@ -216,48 +221,36 @@ class Session(RuntimeActor):
         self._session_id = self._service.session_id = session_id
         self._last_sign = self.now()
         self._rounds.lost(self._last_sign)
-        waiting, self._waiting = self._waiting, []
-        for asked in waiting:
-            self._asked(asked)
+        if self._link.state == "opening":
+            self._link.enter("open")
+        self._users.answer_waiting()
         self.tell_later(self._config.heartbeat_interval, _Beat())
         if self._finishing is not None:
             self._say_farewell(session_id, self._finishing)
 
-    def _asked(self, asked: TakeNumber | Meet) -> None:
-        if self._error is not None:
-            tell(asked.reply_to, NoSession(self._error.replica()))
-        elif self._session_id is None:
-            self._waiting.append(asked)
-        elif isinstance(asked, Meet):
-            self._remember(asked.reply_to)
-            tell(asked.reply_to, Met(self._service.server))
-        else:
-            number = self._counters[asked.counter]
-            self._counters[asked.counter] += 1
-            self._remember(asked.reply_to)
-            tell(asked.reply_to, NumberTaken(self._session_id, number, self._service.server, asked.why))
-
-    def _remember(self, ref: Ref) -> None:
-        """Note whom to tell when the session is lost; forget the dead whenever the set has doubled."""
-        self._users.add(ref)
-        if len(self._users) > self._prune_at:
-            self._users = {user for user in self._users if user.is_alive()}
-            self._prune_at = max(_SMALLEST_PRUNE, 2 * len(self._users))
-
     # ------------------------------------------------------------ staying
 
     def _beat(self) -> None:
-        if self._session_id is None or self._error is not None:
+        if self._session_id is None or self._link.state == "ended":
             return
         self.tell_later(self._config.heartbeat_interval, _Beat())
         now = self.now()
-        self._last_sign += self._rounds.lost(now)
+        self._stood_still(now)
+        if self._link.state == "lost":
+            self._send_heartbeat()
+            return
         silence = now - self._last_sign
         if silence > self._config.silence_limit and self._unanswered:
             self._lost(SessionLostError(f"No heartbeat was answered for {silence:.0f} s."))
             return
         self._story.silent(self._session_id, silence)
         self._send_heartbeat()
+
+    def _stood_still(self, now: float) -> None:
+        """Take time in which this process stood still off every wait."""
+        lost = self._rounds.lost(now)
+        self._last_sign += lost
+        self._lost_since += lost
 
     def _send_heartbeat(self) -> None:
         if not self._beating and self._session_id is not None:
@@ -267,8 +260,11 @@ class Session(RuntimeActor):
             ask(self._lanes, self.actor_ref, "session_heartbeat", body, timeout=self._config.heartbeat_timeout)
 
     def _suspect(self, suspicion: Suspicion) -> None:
-        if self._error is not None or self._session_id is None:
-            tell(suspicion.reply_to, Verdict(suspicion.item_id, alive=self._error is None))
+        state = self._link.state
+        if state == "lost":
+            return  # the lane is told to hold what it suspects
+        if state == "ended" or self._session_id is None:
+            tell(suspicion.reply_to, Verdict(suspicion.item_id, alive=state != "ended"))
             return
         self._suspicions.append(suspicion)
         self._ask()
@@ -289,6 +285,8 @@ class Session(RuntimeActor):
         self._unanswered = 0
         self._story.heard(self._session_id)
         self._last_sign = self.now()
+        if self._link.state == "lost":
+            self._well_again()
         suspicions, self._suspicions = self._suspicions, []
         if suspicions:
             self._spacing.answered(self._last_sign)
@@ -326,27 +324,53 @@ class Session(RuntimeActor):
 
     def _lost(self, error: SessionLostError) -> None:
         assert self._session_id is not None
+        if self._link.state != "open":
+            return
         self._story.lost(self._session_id, error.message)
         self._hub.emit(SessionLost(self._session_id, error))
-        self._end(error)
+        if not self._settings.on_loss.holds(0.0):
+            self._end(error)
+            return
+        self._link.enter("lost", error)
+        self._lost_since = self.now()
+        self._suspicions.clear()
+        self._users.hold()
+        self._lanes.broadcast(HoldSession(self._link, error))
+        self._decide()
+
+    def _decide(self) -> None:
+        """Give up a session that is lost for too long, or come back when it will be."""
+        error, now = self._link.error, self.now()
+        if self._link.state != "lost" or error is None:
+            return
+        self._stood_still(now)
+        lost_for = now - self._lost_since
+        if self._settings.on_loss.holds(lost_for):
+            self.tell_later(max(self._settings.on_loss.patience - lost_for, _SOONEST), _Decide())
+        else:
+            self._end(error)
+
+    def _well_again(self) -> None:
+        """Go on: the server knows the session, whatever it said of it before."""
+        self._link.enter("open")
+        self._story.found(self._session_id, self.now() - self._lost_since)
+        self._users.resume()
+        self._lanes.broadcast(ResumeSession(self._link))
 
     def _end(self, error: TinkerError) -> None:
         """Fail what waits for the session and what is under way in it. Does nothing the second time."""
-        if self._error is not None:
+        if self._link.state == "ended":
             return
-        self._error = self._link.ended = error
-        for asked in self._waiting:
-            tell(asked.reply_to, NoSession(error.replica()))
+        self._link.enter("ended", error)
         for suspicion in self._suspicions:
             tell(suspicion.reply_to, Verdict(suspicion.item_id, alive=False))
-        for ref in self._users:
-            tell(ref, NoSession(error.replica()))
-        self._waiting, self._suspicions, self._users = [], [], set()
+        self._suspicions = []
+        self._users.drop()
         self._lanes.broadcast(DropSession(self._link, error))
 
     def _finish(self, message: FinishSession) -> None:
         """Fail what is left and tell the server, unless there is nothing there that is ours to end."""
-        if self._error is not None or not self._creating:
+        if self._link.state == "ended" or not self._creating:
             self._finished()
             return
         self._finishing = message

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from tinker_actors.errors import TinkerError
+from tinker_actors.protocol.session_life import NO_RECOVERY, LossPolicy
 from tinker_actors.runtime.actor import Ref
 from tinker_actors.types.wire import ClientConfigResponse
 
@@ -20,6 +21,7 @@ class SessionSettings(msgspec.Struct, frozen=True, eq=False):
         session_id: a session that another process opened and will finish; it is only kept alive from here.
         said: what the server said in `client/config`, as JSON, when that is known already.
         refusal: why there can't be a session at all; everything asked of it fails with this.
+        on_loss: what its loss leads to.
     """
 
     user_metadata: dict[str, Any] | None = None
@@ -27,10 +29,11 @@ class SessionSettings(msgspec.Struct, frozen=True, eq=False):
     session_id: str | None = None
     said: bytes = b""
     refusal: TinkerError | None = None
+    on_loss: LossPolicy = NO_RECOVERY
 
 
 class Meet(msgspec.Struct, frozen=True, eq=False):
-    """To the session: tell me `Met` once there is a session, and `NoSession` when there is none or it is lost.
+    """To the session: tell me `Met` once there is a session, and from then on what becomes of it.
 
     Attributes:
         reply_to: whom to tell.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -42,6 +43,15 @@ class Line(Generic[T]):
         """Stand in front of those of the same rank that were never taken out; `order` is unique among the others."""
         insort(self._ranks[rank][0], (order, item))
         self.length += 1
+
+    def sift(self, keep: Callable[[T], bool]) -> None:
+        """Take out all for whom `keep` is false; the others keep their places."""
+        for back, coming in self._ranks:
+            back[:] = [each for each in back if keep(each[1])]
+            kept = [item for item in coming if keep(item)]
+            coming.clear()
+            coming.extend(kept)
+        self.length = sum(len(back) + len(coming) for back, coming in self._ranks)
 
     def first_rank(self) -> int | None:
         """Return the rank of who is next, or None when nobody waits."""
