@@ -102,7 +102,8 @@ class Lifetime:
 
     def _check_open(self, what: str) -> None:
         service = self._service
-        check_not_forked(what, service.epoch)
+        if service.epoch != forks.epoch:
+            check_not_forked(what, service.epoch)
         if service.ended is not None:
             raise ended_error(what, service.ended)
 

@@ -189,8 +189,7 @@ class Connection:
             if exchange.unsent is None or self._write_error is not None:
                 break
             try:
-                # Without a name: there are credentials in it, which a crash report with locals would show.
-                if exchange.wrote(self._sock.send(exchange.next_bytes() or b"")):
+                if exchange.write(self._sock.send):
                     break
             except ssl.SSLWantReadError:
                 exchange.sent = True

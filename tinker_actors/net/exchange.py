@@ -7,6 +7,8 @@ plain answer that is all there is read at once; a reader takes everything else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tinker_actors.net.plain_head import END, plain_head
 from tinker_actors.net.response_reader import CountedBody, Event, ResponseReader, State
 from tinker_actors.net.transport import Answer, Broken, BrokenKind, Phase, Reply
@@ -97,6 +99,19 @@ class Exchange:
         if piece is None or (self._offset == 0 and len(piece) <= _LARGEST_WRITE):
             return piece
         return memoryview(piece)[self._offset : self._offset + _LARGEST_WRITE]
+
+    def write(self, send: Callable[[bytes | memoryview], int]) -> bool:
+        """Have `send` take what is to be written now; return whether all is written. What it raises goes through."""
+        # Without a name for what is sent: there are credentials in it, which a crash report with locals would show.
+        if self._offset or self._later or self.unsent is None or len(self.unsent) > _LARGEST_WRITE:
+            return self.wrote(send(self.next_bytes() or b""))
+        count = send(self.unsent)
+        if count < len(self.unsent):
+            return self.wrote(count)
+        self.sent = True
+        self.unsent = None
+        self.state = _MOVES[self.state]["sent"]
+        return True
 
     def wrote(self, count: int) -> bool:
         """Note that the first `count` bytes of `next_bytes` were accepted; return whether all is written."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tinker_actors.net.transport import Request
-from tinker_actors.types.headers import header_problem
+from tinker_actors.types.headers import header_problem, is_name
 
 # Methods whose requests say `Content-Length: 0` when they have no body (RFC 9110, section 8.6).
 _EXPECTS_BODY = frozenset({"POST", "PUT", "PATCH"})
@@ -100,9 +100,10 @@ class RequestHead:
 
 
 def _encode(name: str, value: str) -> bytes:
-    problem = header_problem(name, value)
-    if problem is not None:
-        raise ValueError(f"the header {name!r} {problem}")
+    if not (value.isascii() and value.isprintable() and is_name(name)):  # as nearly all are; else it is looked at
+        problem = header_problem(name, value)
+        if problem is not None:
+            raise ValueError(f"the header {name!r} {problem}")
     return f"{name}: {value}\r\n".encode("latin-1")
 
 

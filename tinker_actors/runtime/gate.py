@@ -7,7 +7,6 @@ between two lines of Python. A gate is a lock that whoever waits takes, and whoe
 
 from __future__ import annotations
 
-import contextlib
 import threading
 
 
@@ -22,8 +21,10 @@ class Gate:
 
     def open(self) -> None:
         """Let whoever waits go on. Never waits itself; the second time nothing happens."""
-        with contextlib.suppress(RuntimeError):  # open already
+        try:  # and no context manager, which costs three calls more
             self._lock.release()
+        except RuntimeError:  # open already
+            return
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the gate is open, for so many seconds at most; return whether it is. Closes it again."""

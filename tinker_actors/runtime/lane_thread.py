@@ -6,6 +6,7 @@ import sys
 
 from tinker_actors.runtime.actor import RuntimeActor
 from tinker_actors.runtime.clock import Clock
+from tinker_actors.runtime.outcome import hold_nothing_back
 from tinker_actors.runtime.pykka_internals import Inbox
 from tinker_actors.runtime.selector_inbox import SelectorInbox
 from tinker_actors.runtime.threads import let_others_finish, start_thread
@@ -55,5 +56,6 @@ class LaneThread:
             actor.halt()  # if it has not ended: declared stopped from outside while it was stuck
         except BaseException:  # thrown at the thread
             actor._crash(*sys.exc_info())
+        hold_nothing_back()  # if that was thrown in the middle of a round
         inbox.close()
         inbox.retire(actor.process)  # which refuses: the actor has stopped

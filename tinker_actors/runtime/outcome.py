@@ -9,14 +9,45 @@ leaves word looks at it again afterwards: either he sees it, or whoever sets it 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable
 from concurrent.futures import _base as states
 from typing import Any
+
+from tinker_actors.runtime import forks
 
 Outcome = tuple[str, Any, BaseException | None]
 """State, value, error."""
 
 UNDECIDED: Outcome = (states.RUNNING, None, None)
+
+
+# What each thread that decides many at a time has not told yet.
+_held_back: dict[int, list[Decidable]] = {}
+
+
+def hold_back() -> list[Decidable]:
+    """Have the outcomes that this thread sets from now on told by `tell_held_back`; return where they are kept.
+
+    Whoever waits for one of many can do nothing before this thread lets go of the interpreter, and has little to do
+    then. If he is woken for each of them, the two threads take turns at every one.
+    """
+    return _held_back.setdefault(threading.get_ident(), [])
+
+
+def tell_held_back(held: list[Decidable]) -> None:
+    """Tell what was held back up to now. An interrupt leaves what is not told for the next time."""
+    while held:
+        held[0]._tell_now()
+        del held[0]
+
+
+def hold_nothing_back() -> None:
+    """Tell what this thread has held back, and from now on each outcome when it is set."""
+    held = _held_back.get(threading.get_ident())
+    if held is not None:
+        tell_held_back(held)
+        del _held_back[threading.get_ident()]
 
 
 class Decidable:
@@ -34,6 +65,13 @@ class Decidable:
             self._tell_watchers()
 
     def _tell_watchers(self) -> None:
+        held = _held_back.get(threading.get_ident())
+        if held is not None:
+            held.append(self)
+        else:
+            self._tell_now()
+
+    def _tell_now(self) -> None:
         watchers = self._watchers
         watcher: Callable[[], object] | None = None
         try:
@@ -53,3 +91,6 @@ class Decidable:
         # Once there is an outcome it may be gone, or be taken out by whoever announces.
         with contextlib.suppress(ValueError):
             (self._watchers or []).remove(watcher)
+
+
+forks.on_fork(_held_back.clear)  # the threads are gone, and their numbers will be others'

@@ -20,6 +20,7 @@ from typing import Any
 from tinker_actors.runtime.bell import make_bell
 from tinker_actors.runtime.clock import Clock, MonotonicClock
 from tinker_actors.runtime.forks import forked_error, on_fork
+from tinker_actors.runtime.outcome import hold_back, hold_nothing_back, tell_held_back
 from tinker_actors.runtime.poller import READ, WRITE, make_poller
 from tinker_actors.runtime.threads import log_failure
 from tinker_actors.runtime.timers import Timers
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 _MESSAGES_PER_TURN = 64
 # Selectors return early now and then; this many times in a row without an event is a stuck descriptor.
 _EMPTY_RETURNS_BEFORE_REBUILD = 64
+# Sockets after whose turn everybody hears of what they brought: a millisecond of work.
+_TOLD_TOGETHER = 16
 # A timer that is due for longer than this many seconds when a wait for it ends.
 _LATE = 0.05
 # How long a lane whose selector keeps failing rests between two attempts.
@@ -219,6 +222,20 @@ class SelectorInbox:
     def _run_ready(self, ready: list[tuple[int, int]]) -> None:
         if not ready:
             return
+        known, held = False, hold_back()
+        try:
+            for start in range(0, len(ready), _TOLD_TOGETHER):
+                known = self._run_some(ready[start : start + _TOLD_TOGETHER]) or known
+                tell_held_back(held)
+        finally:
+            hold_nothing_back()
+        if known:
+            self._empty_returns = 0
+        else:
+            self._note_empty_return()
+
+    def _run_some(self, ready: list[tuple[int, int]]) -> bool:
+        """Run the owners of these; return whether there was one."""
         watches, new, known = self._watches, self._new, False
         for fd, events in ready:
             watch = watches.get(fd)
@@ -232,10 +249,7 @@ class SelectorInbox:
                 log_failure(logger, "A socket callback failed; the socket is let go")
                 if watches.get(fd) is watch:
                     self._lose(watch, error)
-        if known:
-            self._empty_returns = 0
-        else:
-            self._note_empty_return()
+        return known
 
     def _run(self, callback: Callable[[], object]) -> None:
         try:

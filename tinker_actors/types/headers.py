@@ -16,15 +16,16 @@ FRAMING = frozenset({
 
 
 @functools.lru_cache(128)
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
+    """Return whether HTTP allows a header of this name."""
     return _NAME.fullmatch(name) is not None
 
 
 def header_problem(name: str, value: str) -> str | None:
     """Return what is wrong with a header, or None. Neither its value nor an odd name is shown."""
-    if not _is_name(name):
+    if not is_name(name):
         return "has a name that HTTP does not allow: it is made of letters, digits and a few signs, without spaces"
-    if (value.isascii() and value.isprintable()) or _VALUE.fullmatch(value) is not None:  # the usual without a search
+    if _VALUE.fullmatch(value) is not None:
         return None
     if any(ord(character) > 0xFF for character in value):  # noqa: PLR2004 - the last one of Latin-1
         return "holds a character outside Latin-1"

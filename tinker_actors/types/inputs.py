@@ -49,7 +49,8 @@ class EncodedTextChunk(msgspec.Struct, eq=False, tag_field="type", tag="encoded_
     tokens: Any
 
     def __post_init__(self) -> None:
-        self.tokens = token_ids(self.tokens, "Token ids")
+        given, where = self.tokens, "Token ids"
+        self.tokens = _integers(given, where) if type(given) is list else token_ids(given, where)
 
     @property
     def length(self) -> int:
@@ -155,7 +156,8 @@ class ModelInput(msgspec.Struct, eq=False):
     chunks: list[ModelInputChunk] = msgspec.field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.chunks = chunks = listed(self.chunks, "An input").copy()
+        given = self.chunks
+        self.chunks = chunks = (given if type(given) is list else listed(given, "An input")).copy()
         for index, chunk in enumerate(chunks):
             if not isinstance(chunk, _CHUNKS):
                 raise InvalidInputError(

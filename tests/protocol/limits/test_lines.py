@@ -58,6 +58,7 @@ def test_it_is_a_stable_sort_by_rank(events):
             line.append((event, number), event)
             model.append((event, number))
             number += 1
+        assert (line.length, line.urgent) == (len(model), sum(rank != LEAST for rank, _ in model))
         assert line.length == len(model)
     assert emptied(line) == sorted(model)
 

@@ -136,7 +136,7 @@ class Submitting:
         if self._turn is not None:
             return  # until then nothing else matters
         while line.length:
-            spare = now < self._urgent_until and line.first_rank() == LEAST
+            spare = not line.urgent and now < self._urgent_until
             if not dispatch.may_send(now, leave_free=spare) or not (limit is None or limit.allows(leave_free=spare)):
                 self._wait(now)
                 return

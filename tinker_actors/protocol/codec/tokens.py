@@ -52,7 +52,8 @@ def json_ids(tokens: Any, where: str) -> bytes:
         text = _encode(tokens)
     except (TypeError, UnicodeEncodeError):
         return _encode(_one_by_one(tokens, where))
-    if _strange(text) or _beyond(tokens):
+    # What `_beyond` does with a short list, without a call.
+    if _strange(text) or ((len(tokens) > _SLICE or sum(tokens) >= TOKEN_LIMIT) and _beyond(tokens)):
         return _encode(_one_by_one(tokens, where))
     return text
 

@@ -58,7 +58,7 @@ class Dispatch:
         until = self.window.until
         if now < until:
             return False
-        # As `throttled` says, without a call: this is asked several times for each sample.
+        # As `throttled` says, here and below without a call: they are asked for each sample.
         limit = self._throttled_submits if now < until + _RECENTLY else self._max_submits
         if leave_free:
             return self._submits < limit - limit // _FREE_SHARE and self._balance >= self._free_bytes
@@ -70,7 +70,7 @@ class Dispatch:
 
     def sent(self, weight: int, now: float) -> int:
         """Count a request of `weight` estimated bytes in; return what `answered` has to be given back."""
-        charge = weight * _THROTTLED_BYTE_FACTOR if self.throttled(now) else weight
+        charge = weight * _THROTTLED_BYTE_FACTOR if now < self.window.until + _RECENTLY else weight
         self._submits += 1
         self._balance -= charge
         return charge

@@ -25,24 +25,27 @@ class Line(Generic[T]):
 
     Attributes:
         length: how many wait.
+        urgent: how many of them are not of the least urgent rank.
     """
 
-    __slots__ = ("_ranks", "length")
+    __slots__ = ("_ranks", "length", "urgent")
 
     def __init__(self) -> None:
         # For each rank, who was given back, and who came and was never taken out.
         self._ranks: tuple[tuple[list[tuple[int, T]], deque[T]], ...] = tuple(([], deque()) for _ in range(RANKS))
-        self.length = 0
+        self.length = self.urgent = 0
 
     def append(self, item: T, rank: int) -> None:
         """Stand at the end of those of the same rank."""
         self._ranks[rank][1].append(item)
         self.length += 1
+        self.urgent += rank != LEAST
 
     def give_back(self, item: T, rank: int, order: int) -> None:
         """Stand in front of those of the same rank that were never taken out; `order` is unique among the others."""
         insort(self._ranks[rank][0], (order, item))
         self.length += 1
+        self.urgent += rank != LEAST
 
     def sift(self, keep: Callable[[T], bool]) -> None:
         """Take out all for whom `keep` is false; the others keep their places."""
@@ -68,10 +71,8 @@ class Line(Generic[T]):
             IndexError: nobody waits.
         """
         for back, coming in self._ranks:
-            if back:
+            if back or coming:
                 self.length -= 1
-                return back.pop(0)[1]
-            if coming:
-                self.length -= 1
-                return coming.popleft()
+                self.urgent -= self.urgent > 0  # who is more urgent goes first, so that it is one of them
+                return back.pop(0)[1] if back else coming.popleft()
         raise IndexError("nobody waits")

@@ -51,7 +51,10 @@ def prompt_bytes(prompt: ModelInput) -> int:
     """
     size = 0
     for chunk in prompt.chunks:
-        size += _chunk_bytes(chunk)
+        if type(chunk) is EncodedTextChunk:  # nearly always, and then without a call
+            size += BYTES_PER_NUMBER * len(chunk.tokens)
+        else:
+            size += _chunk_bytes(chunk)
     return size
 
 
