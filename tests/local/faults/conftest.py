@@ -7,6 +7,10 @@ from typing import Self
 import pytest
 
 import tinker_actors as ta
+from tinker_actors.actors.session.messages import SessionSettings
+from tinker_actors.clients.machine import machine
+from tinker_actors.config import resolve
+from tinker_actors.protocol.session_life import NO_RECOVERY, LossPolicy
 
 HANG = 60.0  # seconds; a guard against hangs
 STEPS = 3
@@ -38,8 +42,9 @@ def prompt(number: int) -> ta.ModelInput:
 class Program:
     """What a user's program does, and what it must get whatever happens to single requests on the way."""
 
-    def __init__(self, url: str, **config) -> None:
-        self.service = ta.ServiceClient(base_url=url, config=ta.Config(seed=1, **config))
+    def __init__(self, url: str, on_loss: LossPolicy = NO_RECOVERY, **config) -> None:
+        settings = SessionSettings(on_loss=on_loss)
+        self.service = ta.ServiceClient._over(machine(), resolve(ta.Config(seed=1, **config), base_url=url), settings)
         self.trainer = self.service.create_lora_training_client("local/ledger", rank=4, seed=0)
 
     def step(self, number: int) -> list[ta.APIFuture]:

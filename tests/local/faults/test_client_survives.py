@@ -8,6 +8,7 @@ import pytest
 
 import tinker_actors as ta
 from tinker_actors.events import SessionLost
+from tinker_actors.protocol.session_life import LossPolicy
 
 HANG = 60.0
 
@@ -129,6 +130,21 @@ def test_a_heartbeat_answered_with_gone_after_two_steps_ends_the_session(server,
         assert isinstance(second.exception(HANG), ta.SessionLostError | None)
         with pytest.raises(ta.SessionLostError):
             disturbed.step(2)[1].result(HANG)
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_session_that_only_seems_lost_is_held_by_such_a_policy_and_loses_nothing(
+    server, program, undisturbed, status
+):
+    losses = []
+    with program(server.url, LossPolicy(patience=HANG), heartbeat_interval=0.05) as disturbed:
+        disturbed.service.events.subscribe(losses.append, SessionLost)
+        disturbed.trainer.result(HANG)
+        for name in ("forward_backward", "optim_step", "asample", "retrieve_future"):
+            server.faults.add(name, "delay", seconds=0.1)  # so that it is lost with something under way
+        server.faults.add("session_heartbeat", status=status, every=4)
+        assert (disturbed.train(), disturbed.sample()) == undisturbed
+    assert len(losses) > 1
 
 
 @pytest.mark.parametrize("kind", ["paused_rate_limit", "paused_capacity"])
