@@ -70,6 +70,6 @@ def test_who_is_sifted_out_leaves_the_others_their_places():
     line.give_back(6, 0, 2)
     line.give_back(7, 0, 1)
     line.sift(lambda number: number not in (0, 4, 6))
-    assert line.length == 5
+    assert (line.length, line.urgent) == (5, 3)
     assert [line.popleft() for _ in range(5)] == [7, 3, 1, 2, 5]
-    assert line.length == 0
+    assert (line.length, line.urgent) == (0, 0)

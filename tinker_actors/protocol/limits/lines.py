@@ -49,12 +49,15 @@ class Line(Generic[T]):
 
     def sift(self, keep: Callable[[T], bool]) -> None:
         """Take out all for whom `keep` is false; the others keep their places."""
-        for back, coming in self._ranks:
+        self.length = self.urgent = 0
+        for rank, (back, coming) in enumerate(self._ranks):
             back[:] = [each for each in back if keep(each[1])]
             kept = [item for item in coming if keep(item)]
             coming.clear()
             coming.extend(kept)
-        self.length = sum(len(back) + len(coming) for back, coming in self._ranks)
+            left = len(back) + len(coming)
+            self.length += left
+            self.urgent += left if rank != LEAST else 0
 
     def first_rank(self) -> int | None:
         """Return the rank of who is next, or None when nobody waits."""
